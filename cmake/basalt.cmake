@@ -1,0 +1,61 @@
+# How every target of the project is compiled, and the three functions that declare one.
+find_package(Threads REQUIRED)
+find_package(PkgConfig REQUIRED)
+find_package(Boost 1.83 REQUIRED)
+find_package(nlohmann_json REQUIRED)
+find_package(OpenSSL REQUIRED)
+find_package(GTest REQUIRED)
+find_package(spdlog REQUIRED)
+find_package(fmt REQUIRED)
+find_package(CLI11 REQUIRED)
+find_package(pugixml REQUIRED)
+find_package(SQLite3 REQUIRED)
+include(GoogleTest)
+
+add_library(basalt_flags INTERFACE)
+target_compile_features(basalt_flags INTERFACE cxx_std_23)
+target_compile_options(basalt_flags INTERFACE -Wall -Wextra -Wshadow -Wconversion -Werror -pipe
+  # Designated initialisers leave members at their defaults on purpose.
+  -Wno-missing-field-initializers
+  # g++ 14 takes Asio's frame allocator for a mismatch at -O1 and above.
+  -Wno-mismatched-new-delete)
+target_compile_definitions(basalt_flags INTERFACE
+  BOOST_ASIO_NO_DEPRECATED BOOST_ASIO_DISABLE_VISIBILITY SPDLOG_FMT_EXTERNAL JSON_USE_IMPLICIT_CONVERSIONS=0)
+target_include_directories(basalt_flags INTERFACE ${CMAKE_SOURCE_DIR} ${CMAKE_BINARY_DIR}/generated)
+target_link_options(basalt_flags INTERFACE -fuse-ld=mold)
+target_link_libraries(basalt_flags INTERFACE Threads::Threads)
+if(BASALT_SANITIZE)
+  target_compile_options(basalt_flags INTERFACE -fsanitize=address,undefined -fno-omit-frame-pointer)
+  target_link_options(basalt_flags INTERFACE -fsanitize=address,undefined)
+endif()
+if(BASALT_TSAN)
+  target_compile_options(basalt_flags INTERFACE -fsanitize=thread)
+  target_link_options(basalt_flags INTERFACE -fsanitize=thread)
+endif()
+
+# basalt_library(name SOURCES ... [LINK ...] [PRIVATE_LINK ...])
+function(basalt_library name)
+  cmake_parse_arguments(arg "" "" "SOURCES;LINK;PRIVATE_LINK" ${ARGN})
+  add_library(${name} STATIC ${arg_SOURCES})
+  target_link_libraries(${name} PUBLIC basalt_flags ${arg_LINK} PRIVATE ${arg_PRIVATE_LINK})
+endfunction()
+
+# basalt_program(name SOURCES ... LINK ...)
+function(basalt_program name)
+  cmake_parse_arguments(arg "" "" "SOURCES;LINK" ${ARGN})
+  add_executable(${name} ${arg_SOURCES})
+  target_link_libraries(${name} PRIVATE basalt_flags ${arg_LINK})
+  set_target_properties(${name} PROPERTIES RUNTIME_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR}/bin)
+endfunction()
+
+# basalt_test(name LABEL unit SOURCES ... LINK ... [TIMEOUT seconds]): one ctest entry a program.
+function(basalt_test name)
+  cmake_parse_arguments(arg "" "LABEL;TIMEOUT" "SOURCES;LINK" ${ARGN})
+  add_executable(${name} ${arg_SOURCES})
+  target_link_libraries(${name} PRIVATE basalt_flags ${arg_LINK} GTest::gmock GTest::gtest_main)
+  add_test(NAME ${name} COMMAND ${name} WORKING_DIRECTORY ${CMAKE_SOURCE_DIR})
+  if(NOT arg_TIMEOUT)
+    set(arg_TIMEOUT 60)
+  endif()
+  set_tests_properties(${name} PROPERTIES LABELS ${arg_LABEL} TIMEOUT ${arg_TIMEOUT})
+endfunction()
