@@ -1,0 +1,69 @@
+"""Configuring, compiling, formatting."""
+
+import os
+import subprocess
+
+import build_root
+from paths import SOURCE, DevError, say
+
+JOBS = os.cpu_count() or 1
+
+
+def folder(preset):
+    return SOURCE / "build" / preset
+
+
+def configure(preset):
+    # A build.ninja that is there knows by itself when CMake must run again.
+    if not (folder(preset) / "build.ninja").exists():
+        say(f"configuring the preset {preset}")
+        build_root.run(["cmake", "--preset", preset], stdout=2)
+
+
+def build(preset, targets):
+    configure(preset)
+    say(f"building {' '.join(targets) or 'everything'}")
+    build_root.run(["ninja", "-C", str(folder(preset)), f"-j{JOBS}", *targets], stdout=2)
+
+
+def programs(preset):
+    """Builds what a run needs and returns the folder of the programs."""
+    configure(preset)
+    listed = build_root.run(["ninja", "-C", str(folder(preset)), "-t", "targets", "all"],
+                            stdout=subprocess.PIPE, text=True).stdout
+    names = [line.split(":")[0] for line in listed.splitlines()]
+    targets = [name for name in names if name.startswith("bin/") and name.count("/") == 1]
+    missing = {"bin/hostd", "bin/xapi"} - set(targets)
+    if missing:
+        raise DevError(f"the source tree has no target {', '.join(sorted(missing))}")
+    build(preset, targets)
+    return folder(preset) / "bin"
+
+
+def labelled_programs(preset, label):
+    """Test or benchmark programs with a ctest label, as (name, command)."""
+    import json
+
+    listed = build_root.run(["ctest", "--test-dir", str(folder(preset)), "--show-only=json-v1",
+                             "-L", f"^{label}$"], stdout=subprocess.PIPE, text=True).stdout
+    return [(test["name"], test["command"]) for test in json.loads(listed)["tests"]]
+
+
+def bench(args):
+    build(args.preset, [])
+    found = labelled_programs(args.preset, "bench")
+    if not found:
+        say("there are no benchmarks yet")
+    for name, command in found:
+        say(f"bench {name}")
+        build_root.run(command)
+    return 0
+
+
+def fmt(_):
+    listed = subprocess.run(["git", "-C", str(SOURCE), "ls-files", "-z", "*.cpp", "*.hpp"],
+                            capture_output=True, text=True, check=True).stdout
+    files = [name for name in listed.split("\0") if name]
+    if files:
+        build_root.run(["clang-format", "-i", *files])
+    return 0

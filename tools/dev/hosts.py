@@ -1,0 +1,139 @@
+"""One host of a run: its folder, its configuration, the commands of its daemons."""
+
+import os
+import shutil
+import subprocess
+import uuid
+from dataclasses import dataclass
+from pathlib import Path
+
+import net
+
+STATE = Path("/var/lib/basalt")  # the run's state folder, as everything in the sandbox sees it
+PROGRAMS = Path("/opt/basalt/bin")
+TOOLS = Path("/opt/basalt/dev")
+SCHEMA = Path("/usr/share/openvswitch/vswitch.ovsschema")
+XAPI_UID = 4210
+
+PAM_SERVICE = """\
+# Logins to this host: one user, root, whose password hash lies in `passwd` beside this file.
+auth     required pam_exec.so quiet expose_authtok {tool} {file}
+account  required pam_exec.so quiet {tool} {file}
+password required pam_exec.so quiet expose_authtok {tool} {file}
+"""
+
+CONFIG = """\
+[host]
+uuid = "{uuid}"
+hostname = "{name}"
+address = "{address}"
+management = "eth0"
+boot_id = "{boot_id}"
+state = "{folder}"
+
+[hostd]
+socket = "{folder}/hostd.sock"
+backend = "qemu"
+pam_dir = "{folder}/pam.d"
+pam_service = "xapi"
+ovsdb = "{folder}/run/db.sock"
+ovs_datapath = "{datapath}"
+plugin_dir = "{folder}/plugins"
+qemu = "/usr/bin/qemu-system-x86_64"
+qsd = "/usr/bin/qemu-storage-daemon"
+run_dir = "{folder}/run"
+xapi_uid = {uid}
+
+[storage]
+local_sr = "{folder}/sr/local"
+iso_sr = "{folder}/sr/iso"
+worker = "{programs}/sm-worker"
+
+[xapi]
+store = "{folder}/xapi/xapi.db"
+tls = "{folder}/xapi/tls.pem"
+uid = {uid}
+"""
+
+
+@dataclass
+class Host:
+    index: int
+    holder: int = 0
+
+    @property
+    def name(self):
+        return f"host{self.index}"
+
+    @property
+    def folder(self):
+        return STATE / self.name
+
+    @property
+    def mac(self):
+        return f"02:ba:5a:17:00:{self.index:02x}"
+
+    @property
+    def config(self):
+        return self.folder / "basalt.toml"
+
+    @property
+    def datapath(self):
+        return "system" if os.path.exists("/sys/module/openvswitch") else "netdev"
+
+    def prepare(self, password):
+        """Makes the folders and files; what is there already (uuid, password) is kept."""
+        # Like /run at a boot: what an earlier run left there would be taken for guests that crashed.
+        shutil.rmtree(self.folder / "run", ignore_errors=True)
+        for name in ("log", "pam.d", "plugins", "run", "sr/local", "sr/iso", "xcp", "xapi"):
+            (self.folder / name).mkdir(parents=True, exist_ok=True)
+        os.chown(self.folder / "xapi", XAPI_UID, XAPI_UID)
+        os.chmod(self.folder / "pam.d", 0o700)
+        identity = self.folder / "uuid"
+        if not identity.exists():
+            identity.write_text(f"{uuid.uuid4()}\n")
+        secret = self.folder / "pam.d/passwd"
+        if password is not None or not secret.exists():
+            write_password(secret, password or "basalt")
+        service = PAM_SERVICE.format(tool=TOOLS / "pam-password", file=secret)
+        (self.folder / "pam.d/xapi").write_text(service)
+        self.config.write_text(CONFIG.format(
+            # Each run is a boot of the host: no guest of an earlier one can still be there.
+            boot_id=uuid.uuid4(), uuid=identity.read_text().strip(), name=self.name,
+            address=f"{net.address(self.index)}/24",
+            folder=self.folder, datapath=self.datapath, uid=XAPI_UID, programs=PROGRAMS))
+
+    def make_switch_database(self):
+        database = self.folder / "ovs.db"
+        if not database.exists():
+            subprocess.run(["ovsdb-tool", "create", str(database), str(SCHEMA)], check=True)
+
+    def ovsdb_command(self):
+        run = self.folder / "run"
+        return ["ovsdb-server", str(self.folder / "ovs.db"), f"--remote=punix:{run}/db.sock",
+                f"--unixctl={run}/ovsdb.ctl", f"--pidfile={run}/ovsdb-server.pid",
+                "--overwrite-pidfile", "--no-chdir", "-vfile:off", "-vsyslog:off",
+                "-vconsole:warn"]
+
+    def vswitchd_command(self):
+        run = self.folder / "run"
+        # Each bridge's own control sockets go to OVS_RUNDIR, whatever --unixctl says.
+        return ["env", f"OVS_RUNDIR={run}", "ovs-vswitchd", f"unix:{run}/db.sock",
+                f"--unixctl={run}/vswitchd.ctl",
+                f"--pidfile={run}/ovs-vswitchd.pid", "--overwrite-pidfile", "--no-chdir",
+                "-vfile:off", "-vsyslog:off", "-vconsole:warn"]
+
+    def initialise_switch(self):
+        """What ovs-ctl does once: the daemon makes no datapath before these columns are set."""
+        subprocess.run(
+            ["ovs-vsctl", f"--db=unix:{self.folder}/run/db.sock", "--no-wait", "--retry",
+             "--timeout=20", "--", "init", "--", "set", "Open_vSwitch", ".",
+             f"external-ids:system-id={(self.folder / 'uuid').read_text().strip()}",
+             f"external-ids:hostname={self.name}"], check=True)
+
+
+def write_password(path, password):
+    hashed = subprocess.run(["openssl", "passwd", "-6", "-stdin"], input=password + "\n",
+                            capture_output=True, text=True, check=True).stdout
+    path.touch(mode=0o600)
+    path.write_text(hashed)

@@ -1,0 +1,94 @@
+"""The verbs of ./dev."""
+
+import argparse
+import subprocess
+import sys
+from pathlib import Path
+
+import build
+import run
+import testing
+from paths import DevError, default_state
+
+HELP = """\
+./dev VERB
+
+  run       build, start one or more hosts, and serve until Ctrl-C (or, with --detach, until
+            stop); prints `ready https://127.0.0.1:N user root password P` once it serves
+  stop      end a run and everything in it, guests included
+  xe        the command-line client, inside a running host: ./dev xe vm-list
+  test      run the tests: all of them, or those of the labels given
+            (unit golden contract sim api style)
+  build     compile: everything, or the targets given
+  bench     run the benchmarks
+  golden    let the golden tests write their files anew; read the diff before committing it
+  shell     a shell in the build root, or with --state or --host in a running host
+  fmt       clang-format the C++ sources
+  help      this text; ./dev VERB --help lists the options
+
+Everything that can be made again (build root, guest image, compiler cache) lies in
+${BASALT_CACHE:-/var/cache/basalt}. Packages come from the mirrors of this machine's apt, or from
+DEBIAN_MIRROR and DEBIAN_SECURITY_MIRROR.
+"""
+
+
+def parser():
+    top = argparse.ArgumentParser(prog="./dev", usage=HELP, add_help=False)
+    verbs = top.add_subparsers(dest="verb", required=True)
+
+    def verb(name, function, *, preset=False, state=False):
+        added = verbs.add_parser(name, prog=f"./dev {name}")
+        added.set_defaults(function=function)
+        if preset:
+            added.add_argument("--preset", choices=["release", "dev", "tsan"], default="release")
+        if state:
+            added.add_argument("--state", type=Path, default=default_state(), metavar="DIR",
+                               help="the folder that holds the run (default: %(default)s)")
+        return added
+
+    added = verb("run", run.run, preset=True, state=True)
+    added.add_argument("--port", type=int, default=8443, metavar="N", help="0: any free one")
+    added.add_argument("--hosts", type=int, default=1, metavar="N")
+    added.add_argument("--password", metavar="P")
+    added.add_argument("--detach", action="store_true", help="return once it serves")
+    added.add_argument("--no-template", action="store_true", help="without the guest image")
+    added.add_argument("--programs", type=Path, help=argparse.SUPPRESS)
+    verb("stop", run.stop, state=True)
+    verb("status", run.status, state=True)
+    added = verb("xe", run.xe, state=True)
+    added.add_argument("--host", type=int, default=1)
+    added.add_argument("arguments", nargs=argparse.REMAINDER)
+    added = verb("test", testing.test, preset=True)
+    added.add_argument("labels", nargs="*", metavar="LABEL")
+    added = verb("build", lambda args: build.build(args.preset, args.targets) or 0, preset=True)
+    added.add_argument("targets", nargs="*", metavar="TARGET")
+    verb("bench", build.bench, preset=True)
+    verb("golden", testing.golden, preset=True)
+    added = verb("shell", run.shell)
+    added.set_defaults(default_state=default_state())
+    added.add_argument("--state", type=Path, metavar="DIR")
+    added.add_argument("--host", type=int, metavar="N")
+    added.add_argument("arguments", nargs=argparse.REMAINDER, metavar="COMMAND")
+    verb("fmt", build.fmt)
+    return top
+
+
+def main():
+    if len(sys.argv) < 2 or sys.argv[1] in ("help", "-h", "--help"):
+        print(HELP, end="")
+        return 0
+    args = parser().parse_args()
+    try:
+        return args.function(args)
+    except DevError as error:
+        print(f"dev: {error}", file=sys.stderr)
+        return 1
+    except subprocess.CalledProcessError as error:
+        print(f"dev: {error.cmd[0]} ended with {error.returncode}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        return 130
+
+
+if __name__ == "__main__":
+    sys.exit(main())

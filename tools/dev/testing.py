@@ -1,0 +1,160 @@
+"""`./dev test`: every level of tests, and one summary of them all.
+
+C++ tests are counted by case (GoogleTest writes a report for each program), Python tests by
+method. A program that ended badly without reporting a failed case counts as one failure, so that
+a crash is never taken for a pass.
+"""
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+import xml.etree.ElementTree as ElementTree
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import build
+import build_root
+from paths import SOURCE, DevError, say
+
+LIMIT_SECONDS = 30 * 60
+# Python suites: label -> (folder, needs the programs and root)
+PYTHON_SUITES = {"unit": "tools/dev", "style": "tests/style", "api": "tests/api"}
+
+
+@dataclass
+class Summary:
+    passed: int = 0
+    failed: list = field(default_factory=list)
+    skipped: list = field(default_factory=list)
+
+    def line(self):
+        return f"{self.passed} passed, {len(self.failed)} failed, {len(self.skipped)} skipped"
+
+
+def test(args):
+    start = time.monotonic()
+    deadline = start + LIMIT_SECONDS
+    labels = args.labels
+    summary = Summary()
+    build.build(args.preset, [])
+    run_ctest(args.preset, labels, summary, deadline)
+    for label, folder in PYTHON_SUITES.items():
+        if (not labels or label in labels) and list((SOURCE / folder).glob("*_test.py")):
+            run_python(label, folder, args.preset, summary, deadline)
+    for name, reason in summary.skipped:
+        print(f"skipped {name}: {reason}")
+    for name in summary.failed:
+        print(f"FAILED  {name}")
+    known = summary.passed + len(summary.failed) + len(summary.skipped)
+    if not known:
+        print(f"no test has the label {' '.join(labels)}")
+    print(f"in {time.monotonic() - start:.0f} s")
+    print(summary.line(), flush=True)
+    return 1 if summary.failed or not known else 0
+
+
+def run_ctest(preset, labels, summary, deadline):
+    folder = build.folder(preset)
+    with tempfile.TemporaryDirectory(dir="/tmp", prefix="basalt-test-") as scratch:
+        command = ["ctest", "--test-dir", str(folder), "--output-on-failure", "-j", str(build.JOBS),
+                   "--output-junit", f"{scratch}/ctest.xml", "--no-tests=ignore", "-LE", "^bench$",
+                   "--stop-time", time.strftime("%H:%M:%S", time.localtime(
+                       time.time() + deadline - time.monotonic()))]
+        if labels:
+            command += ["-L", f"^({'|'.join(re.escape(label) for label in labels)})$"]
+        reports = Path(scratch) / "cases"
+        reports.mkdir()
+        extra = ["--setenv", "GTEST_OUTPUT", f"xml:{reports}/"]
+        argv = build_root.entered(build_root.ensure(), command, extra)
+        subprocess.run(argv, check=False)
+        programs = program_names(preset)
+        report = Path(scratch) / "ctest.xml"
+        if not report.exists():
+            return
+        for entry in ElementTree.parse(report).getroot().iter("testcase"):
+            name = entry.get("name")
+            cases = reports / f"{programs.get(name, name)}.xml"
+            count_entry(name, entry, cases if cases.exists() else None, summary)
+
+
+def program_names(preset):
+    """ctest name -> file name of its program, after which GoogleTest names its report."""
+    listed = build_root.run(["ctest", "--test-dir", str(build.folder(preset)),
+                             "--show-only=json-v1"], stdout=subprocess.PIPE, text=True).stdout
+    tests = json.loads(listed or '{"tests": []}')["tests"]
+    return {test["name"]: Path(test["command"][0]).name for test in tests if test.get("command")}
+
+
+def count_entry(name, entry, cases, summary):
+    failed_before = len(summary.failed)
+    status = entry.get("status")
+    if cases is not None:
+        for case in ElementTree.parse(cases).getroot().iter("testcase"):
+            count_case(f"{name}: {case.get('classname')}.{case.get('name')}", case, summary)
+    elif status == "run":
+        summary.passed += 1
+    elif status in ("notrun", "disabled"):
+        skipped = entry.find("skipped")
+        reason = skipped.get("message", "") if skipped is not None else ""
+        if "Unable to find" in reason or "Required Files" in reason:
+            summary.failed.append(f"{name}: {reason}")
+        else:
+            summary.skipped.append((name, reason or "not run"))
+    if status == "fail" and len(summary.failed) == failed_before:
+        failure = entry.find("failure")
+        summary.failed.append(f"{name}: {failure.get('message') if failure is not None else ''}")
+
+
+def count_case(name, case, summary):
+    if case.find("failure") is not None:
+        summary.failed.append(name)
+    elif case.get("status") == "notrun" or case.get("result") == "suppressed":
+        pass  # a DISABLED_ case
+    elif (skipped := case.find("skipped")) is not None or case.get("result") == "skipped":
+        message = skipped.get("message", "") if skipped is not None else ""
+        summary.skipped.append((name, " ".join(message.split())[-200:] or "no reason given"))
+    else:
+        summary.passed += 1
+
+
+def run_python(label, folder, preset, summary, deadline):
+    say(f"Python tests of {folder}")
+    left = max(1, deadline - time.monotonic())
+    with tempfile.TemporaryDirectory(prefix="basalt-test-") as scratch:
+        report = Path(scratch) / "report.json"
+        environment = {**os.environ, "BASALT_PRESET": preset, "PYTHONDONTWRITEBYTECODE": "1"}
+        argv = [sys.executable, str(SOURCE / "tools/dev/unittests.py"), folder, str(report)]
+        with subprocess.Popen(argv, env=environment, cwd=SOURCE) as process:
+            try:
+                process.wait(left)
+            except subprocess.TimeoutExpired:
+                process.terminate()
+        if not report.exists():
+            summary.failed.append(f"{label}: the tests of {folder} ended without a report")
+            return
+        result = json.loads(report.read_text())
+    summary.passed += result["passed"]
+    summary.failed += result["failed"]
+    summary.skipped += [tuple(pair) for pair in result["skipped"]]
+
+
+def golden(args):
+    """Runs the golden tests so that they write what they would have compared."""
+    build.build(args.preset, [])
+    command = ["ctest", "--test-dir", str(build.folder(args.preset)), "-L", "^golden$",
+               "--no-tests=ignore"]
+    extra = ["--setenv", "GOLDEN_UPDATE", "1"]
+    argv = build_root.entered(build_root.ensure(), command, extra)
+    subprocess.run(argv, check=False, stdout=subprocess.DEVNULL)
+    if shutil.which("git"):
+        subprocess.run(["git", "-C", str(SOURCE), "status", "--short", "--", "tests/golden"],
+                       check=False)
+    done = subprocess.run(build_root.entered(build_root.ensure(), command), check=False)
+    if done.returncode:
+        raise DevError("golden tests still fail after the update")
+    return 0
