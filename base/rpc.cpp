@@ -1,0 +1,366 @@
+#include "base/rpc.hpp"
+
+#include <array>
+#include <boost/asio/error.hpp>
+#include <boost/system/system_error.hpp>
+
+#include "base/log.hpp"
+
+namespace basalt::rpc {
+
+namespace {
+
+constexpr std::string_view connection_lost = "connection lost";
+
+[[noreturn]] void throw_end() {
+    throw boost::system::system_error(asio::error::eof);
+}
+
+class SocketChannel final : public Channel {
+  public:
+    explicit SocketChannel(std::unique_ptr<FdStream> stream) : stream_(std::move(stream)) {}
+
+    Task<Frame> receive() override {
+        Frame frame;
+        const std::string header = co_await read_exactly(4, frame.fds);
+        std::size_t size = 0;
+        for (const char c : header)
+            size = size << 8U | static_cast<unsigned char>(c);
+        if (size > frame_bytes_max) throw boost::system::system_error(asio::error::message_size);
+        const std::string text = co_await read_exactly(size, frame.fds);
+        frame.body = Json::parse(text, nullptr, false);
+        if (!frame.body.is_object())
+            throw boost::system::system_error(asio::error::invalid_argument);
+        co_return frame;
+    }
+
+    Task<void> send(Frame frame) override {
+        const std::string text = frame.body.dump(-1, ' ', false, Json::error_handler_t::replace);
+        if (text.size() > frame_bytes_max)
+            throw boost::system::system_error(asio::error::message_size);
+        std::string bytes(4, '\0');
+        for (std::size_t i = 0; i < 4; ++i)
+            bytes[i] = static_cast<char>(text.size() >> (24 - 8 * i));
+        bytes += text;
+        co_await stream_->write_with_fds(bytes, frame.fds);
+    }
+
+    void close() override { stream_->close(); }
+
+  private:
+    Task<std::string> read_exactly(std::size_t size, std::vector<UniqueFd>& fds) {
+        while (pending_.size() < size) {
+            std::array<char, 16384> buffer{};
+            FdMessage got = co_await stream_->read_with_fds(buffer);
+            if (got.bytes == 0) throw_end();
+            pending_.append(buffer.data(), got.bytes);
+            for (UniqueFd& fd : got.fds)
+                fds_.push_back(std::move(fd));
+        }
+        // Descriptors come with the first byte of their frame; the kernel never merges two such
+        // messages.
+        for (UniqueFd& fd : fds_)
+            fds.push_back(std::move(fd));
+        fds_.clear();
+        std::string out = pending_.substr(0, size);
+        pending_.erase(0, size);
+        co_return out;
+    }
+
+    std::unique_ptr<FdStream> stream_;
+    std::string pending_;
+    std::vector<UniqueFd> fds_;
+};
+
+struct FrameQueue {
+    explicit FrameQueue(Loop& loop) : changed(loop) {}
+
+    std::deque<Frame> frames;
+    bool ended = false;
+    Signal changed;
+};
+
+class MemoryChannel final : public Channel {
+  public:
+    MemoryChannel(std::shared_ptr<FrameQueue> in, std::shared_ptr<FrameQueue> out)
+        : in_(std::move(in)), out_(std::move(out)) {}
+
+    ~MemoryChannel() override { MemoryChannel::close(); }
+
+    Task<Frame> receive() override {
+        const auto in = in_;
+        while (in->frames.empty() && !in->ended)
+            co_await in->changed.wait();
+        if (in->frames.empty()) throw_end();
+        Frame frame = std::move(in->frames.front());
+        in->frames.pop_front();
+        co_return frame;
+    }
+
+    Task<void> send(Frame frame) override {
+        if (out_->ended) throw boost::system::system_error(asio::error::broken_pipe);
+        out_->frames.push_back(std::move(frame));
+        out_->changed.notify_all();
+        co_return;
+    }
+
+    void close() override {
+        for (const auto& queue : {in_, out_}) {
+            queue->ended = true;
+            queue->changed.notify_all();
+        }
+    }
+
+  private:
+    std::shared_ptr<FrameQueue> in_;
+    std::shared_ptr<FrameQueue> out_;
+};
+
+}  // namespace
+
+std::unique_ptr<Channel> socket_channel(std::unique_ptr<FdStream> stream) {
+    return std::make_unique<SocketChannel>(std::move(stream));
+}
+
+std::pair<std::unique_ptr<Channel>, std::unique_ptr<Channel>> memory_channels(Loop& loop) {
+    auto there = std::make_shared<FrameQueue>(loop);
+    auto back = std::make_shared<FrameQueue>(loop);
+    return {std::make_unique<MemoryChannel>(back, there),
+            std::make_unique<MemoryChannel>(there, back)};
+}
+
+void Handler::on_event(std::string, Json) {}
+
+// Everything that a coroutine of the peer touches; they hold it, so that the Peer may go first.
+struct Peer::State : std::enable_shared_from_this<State> {
+    State(Loop& owner, std::unique_ptr<Channel> carrier, Handler* served)
+        : loop(owner), channel(std::move(carrier)), handler(served), outgoing(owner) {}
+
+    struct Call {
+        explicit Call(Loop& loop) : answered(loop) {}
+
+        Signal answered;
+        bool done = false;
+        Reply reply;
+        std::exception_ptr failure;
+        Progress progress;
+        std::string verb;
+    };
+
+    Loop& loop;
+    std::unique_ptr<Channel> channel;
+    Handler* handler;
+    bool closed = false;
+    std::uint64_t last_id = 0;
+    std::map<std::uint64_t, std::shared_ptr<Call>> calls;
+    std::map<std::uint64_t, std::shared_ptr<Job>> serving;
+    std::deque<Frame> queue;
+    Signal outgoing;
+
+    void enqueue(Json body, std::vector<UniqueFd> fds = {}) {
+        if (closed) return;
+        queue.push_back({std::move(body), std::move(fds)});
+        outgoing.notify_all();
+    }
+
+    void finish() {
+        if (closed) return;
+        closed = true;
+        channel->close();
+        outgoing.notify_all();
+        for (const auto& [id, job] : std::exchange(serving, {}))
+            job->cancel();
+        for (const auto& [id, call] : std::exchange(calls, {})) {
+            call->failure = std::make_exception_ptr(
+                ApiError("INTERNAL_ERROR", {std::string(connection_lost), call->verb}));
+            call->done = true;
+            call->answered.notify_all();
+        }
+    }
+
+    void answered(Frame frame) {
+        const auto found = calls.find(frame.body.value("id", std::uint64_t{0}));
+        if (found == calls.end()) return;
+        const auto call = found->second;
+        calls.erase(found);
+        if (const auto error = frame.body.find("error");
+            error != frame.body.end() && error->is_array()) {
+            std::vector<std::string> words;
+            for (const Json& word : *error)
+                words.push_back(word.is_string() ? word.get<std::string>() : word.dump());
+            if (words.empty()) words.emplace_back("INTERNAL_ERROR");
+            const std::string code = words.front();
+            words.erase(words.begin());
+            call->failure = code == "cancelled"
+                                ? std::make_exception_ptr(
+                                      boost::system::system_error(asio::error::operation_aborted))
+                                : std::make_exception_ptr(ApiError(code, std::move(words)));
+        } else {
+            call->reply = {frame.body.value("result", Json()), std::move(frame.fds)};
+        }
+        call->done = true;
+        call->answered.notify_all();
+    }
+
+    void dispatch(Frame frame) {
+        const Json& body = frame.body;
+        if (body.contains("verb")) return serve(std::move(frame));
+        if (body.contains("id")) return answered(std::move(frame));
+        if (body.contains("progress")) {
+            const auto found = calls.find(body.value("progress", std::uint64_t{0}));
+            if (found != calls.end() && found->second->progress)
+                found->second->progress(body.value("value", 0.0));
+            return;
+        }
+        if (body.contains("cancel")) {
+            const auto found = serving.find(body.value("cancel", std::uint64_t{0}));
+            if (found != serving.end()) found->second->cancel();
+            return;
+        }
+        if (body.contains("event") && handler != nullptr)
+            handler->on_event(body.value("event", std::string()),
+                              body.value("args", Json::object()));
+    }
+
+    void serve(Frame frame);
+};
+
+namespace {
+
+Task<void> write_loop(std::shared_ptr<Peer::State> state);
+
+Json error_words(const std::exception_ptr& failure) {
+    if (is_cancellation(failure)) return Json::array({"cancelled"});
+    const ApiError error = as_api_error(failure);
+    Json words = Json::array({error.code()});
+    for (const std::string& param : error.params())
+        words.push_back(param);
+    return words;
+}
+
+Task<Reply> refuse(std::string verb) {
+    throw ApiError("INTERNAL_ERROR", {"no handler for " + verb});
+    co_return Reply{};
+}
+
+Task<void> serve_one(std::shared_ptr<Peer::State> state, std::uint64_t id, Request request) {
+    std::exception_ptr failure;
+    Reply reply;
+    const std::string verb = request.verb;
+    try {
+        reply = co_await (state->handler != nullptr ? state->handler->handle(std::move(request))
+                                                    : refuse(verb));
+    } catch (...) {
+        failure = std::current_exception();
+    }
+    state->serving.erase(id);
+    if (failure) {
+        state->enqueue({{"id", id}, {"error", error_words(failure)}});
+    } else {
+        state->enqueue({{"id", id}, {"result", std::move(reply.result)}}, std::move(reply.fds));
+    }
+}
+
+Task<void> write_loop(std::shared_ptr<Peer::State> state) {
+    while (!state->closed) {
+        if (state->queue.empty()) {
+            co_await state->outgoing.wait();
+            continue;
+        }
+        Frame frame = std::move(state->queue.front());
+        state->queue.pop_front();
+        co_await state->channel->send(std::move(frame));
+    }
+}
+
+Task<void> write_until_end(std::shared_ptr<Peer::State> state) {
+    std::exception_ptr failure;
+    try {
+        co_await write_loop(state);
+    } catch (const boost::system::system_error&) {
+        failure = std::current_exception();
+    }
+    state->finish();
+}
+
+Task<void> await_answer(std::shared_ptr<Signal> keep, std::function<bool()> done) {
+    while (!done())
+        co_await keep->wait();
+}
+
+}  // namespace
+
+void Peer::State::serve(Frame frame) {
+    const std::uint64_t id = frame.body.value("id", std::uint64_t{0});
+    Request request{frame.body.value("verb", std::string()),
+                    frame.body.value("args", Json::object()), std::move(frame.fds),
+                    [weak = weak_from_this(), id](double value) {
+                        if (auto state = weak.lock())
+                            state->enqueue({{"progress", id}, {"value", value}});
+                    }};
+    serving[id] =
+        spawn(loop, "serve " + request.verb, serve_one(shared_from_this(), id, std::move(request)));
+}
+
+Peer::Peer(Loop& loop, std::unique_ptr<Channel> channel, Handler* handler)
+    : state_(std::make_shared<State>(loop, std::move(channel), handler)) {}
+
+Peer::~Peer() {
+    state_->finish();
+    state_->handler = nullptr;
+}
+
+Task<void> Peer::run() {
+    const auto state = state_;
+    const auto writer = spawn(state->loop, "rpc writer", write_until_end(state));
+    std::exception_ptr ended;
+    try {
+        while (!state->closed) {
+            Frame frame = co_await state->channel->receive();
+            state->dispatch(std::move(frame));
+        }
+    } catch (const boost::system::system_error&) {
+        ended = std::current_exception();
+    }
+    state->finish();
+}
+
+Task<Reply> Peer::call(std::string verb, Json args, std::vector<UniqueFd> fds, Progress progress) {
+    const auto state = state_;
+    if (state->closed) throw ApiError("INTERNAL_ERROR", {std::string(connection_lost), verb});
+    const std::uint64_t id = ++state->last_id;
+    auto call = std::make_shared<State::Call>(state->loop);
+    call->progress = std::move(progress);
+    call->verb = verb;
+    state->calls.emplace(id, call);
+    state->enqueue({{"id", id}, {"verb", std::move(verb)}, {"args", std::move(args)}},
+                   std::move(fds));
+    const std::shared_ptr<Signal> answered(call, &call->answered);
+    std::exception_ptr cancelled;
+    try {
+        co_await await_answer(answered, [call] { return call->done; });
+    } catch (const boost::system::system_error&) {
+        cancelled = std::current_exception();
+    }
+    if (cancelled) {
+        co_await asio::this_coro::reset_cancellation_state();
+        state->enqueue({{"cancel", id}});
+        co_await shielded(await_answer(answered, [call] { return call->done; }));
+    }
+    if (call->failure) std::rethrow_exception(call->failure);
+    co_return std::move(call->reply);
+}
+
+void Peer::notify(std::string event, Json args) {
+    state_->enqueue({{"event", std::move(event)}, {"args", std::move(args)}});
+}
+
+void Peer::close() {
+    state_->finish();
+}
+
+bool Peer::closed() const {
+    return state_->closed;
+}
+
+}  // namespace basalt::rpc

@@ -1,0 +1,72 @@
+#include "base/uuid.hpp"
+
+#include <cstring>
+
+namespace basalt {
+
+namespace {
+
+constexpr std::string_view hex_digits = "0123456789abcdef";
+
+bool dash_before(std::size_t byte) {
+    return byte == 4 || byte == 6 || byte == 8 || byte == 10;
+}
+
+int hex_value(char digit) {
+    if (digit >= '0' && digit <= '9') return digit - '0';
+    if (digit >= 'a' && digit <= 'f') return digit - 'a' + 10;
+    if (digit >= 'A' && digit <= 'F') return digit - 'A' + 10;
+    return -1;
+}
+
+}  // namespace
+
+Uuid Uuid::from_words(std::uint64_t high, std::uint64_t low) {
+    Uuid uuid;
+    for (std::size_t i = 0; i < 8; ++i) {
+        uuid.bytes_[i] = static_cast<std::uint8_t>(high >> (56 - 8 * i));
+        uuid.bytes_[8 + i] = static_cast<std::uint8_t>(low >> (56 - 8 * i));
+    }
+    uuid.bytes_[6] =
+        static_cast<std::uint8_t>((uuid.bytes_[6] & 0x0fU) | 0x40U);  // RFC 9562: version 4
+    uuid.bytes_[8] = static_cast<std::uint8_t>((uuid.bytes_[8] & 0x3fU) | 0x80U);
+    return uuid;
+}
+
+std::optional<Uuid> Uuid::parse(std::string_view text) {
+    if (text.size() != 36) return std::nullopt;
+    Uuid uuid;
+    std::size_t at = 0;
+    for (std::size_t i = 0; i < 16; ++i) {
+        if (dash_before(i) && text[at++] != '-') return std::nullopt;
+        const int high = hex_value(text[at]);
+        const int low = hex_value(text[at + 1]);
+        if (high < 0 || low < 0) return std::nullopt;
+        uuid.bytes_[i] = static_cast<std::uint8_t>(high * 16 + low);
+        at += 2;
+    }
+    return uuid;
+}
+
+void Uuid::write(char* out) const {
+    for (std::size_t i = 0; i < 16; ++i) {
+        if (dash_before(i)) *out++ = '-';
+        *out++ = hex_digits[bytes_[i] >> 4U];
+        *out++ = hex_digits[bytes_[i] & 15U];
+    }
+}
+
+std::string Uuid::text() const {
+    std::string out(36, '\0');
+    write(out.data());
+    return out;
+}
+
+std::size_t Uuid::hash() const {
+    // The bytes are random already: any eight of them make a hash.
+    std::size_t value = 0;
+    std::memcpy(&value, bytes_.data() + 8, sizeof value);
+    return value;
+}
+
+}  // namespace basalt

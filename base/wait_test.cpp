@@ -1,0 +1,192 @@
+#include "base/wait.hpp"
+
+#include <gtest/gtest.h>
+
+#include <algorithm>
+
+#include "base/sim_loop.hpp"
+#include "base/undo.hpp"
+
+namespace basalt {
+namespace {
+
+Task<void> sleep_then_note(Loop& loop, Duration time, std::vector<int>& notes, int note) {
+    co_await sleep_for(loop, time);
+    notes.push_back(note);
+}
+
+TEST(Wait, sleeps_end_in_order_of_time) {
+    SimLoop loop(1);
+    std::vector<int> notes;
+    spawn(loop, "late", sleep_then_note(loop, 2s, notes, 2));
+    spawn(loop, "early", sleep_then_note(loop, 1s, notes, 1));
+    EXPECT_TRUE(loop.run_for(10s));
+    EXPECT_EQ(notes, (std::vector{1, 2}));
+    EXPECT_EQ(loop.now().time_since_epoch(), 2s);
+}
+
+TEST(Wait, cancel_ends_a_sleep_and_is_no_failure_of_others) {
+    SimLoop loop(1);
+    std::vector<int> notes;
+    const auto job = spawn(loop, "sleeper", sleep_then_note(loop, 1h, notes, 1));
+    spawn(loop, "other", sleep_then_note(loop, 1s, notes, 2));
+    loop.at(loop.now() + 500ms, [job] { job->cancel(); });
+    EXPECT_TRUE(loop.run_for(10s));
+    ASSERT_TRUE(job->finished());
+    EXPECT_TRUE(is_cancellation(job->failure()));
+    EXPECT_EQ(notes, std::vector{2});
+}
+
+Task<void> note_cancel(Loop& loop, std::vector<int>& notes) {
+    std::exception_ptr failure;
+    try {
+        co_await sleep_for(loop, 1h);
+    } catch (const std::exception&) {
+        failure = std::current_exception();
+    }
+    notes.push_back(failure && is_cancellation(failure) ? 1 : 0);
+}
+
+TEST(Wait, a_job_cancelled_before_it_began_handles_its_cancel) {
+    SimLoop loop(1);
+    std::vector<int> notes;
+    const auto job = spawn(loop, "early", note_cancel(loop, notes));
+    job->cancel();
+    EXPECT_TRUE(loop.run_for(10s));
+    EXPECT_TRUE(job->finished());
+    EXPECT_EQ(notes, std::vector{1});
+}
+
+Task<void> expect_late(Loop& loop, std::string& out) {
+    try {
+        co_await within(loop, 1s, sleep_for(loop, 5s), ApiError("TOO_LATE", {}));
+    } catch (const ApiError& error) {
+        out = error.code();
+    }
+}
+
+TEST(Wait, within_throws_when_time_passes) {
+    SimLoop loop(1);
+    std::string out;
+    spawn(loop, "t", expect_late(loop, out));
+    loop.run_for(10s);
+    EXPECT_EQ(out, "TOO_LATE");
+    EXPECT_EQ(loop.now().time_since_epoch(), 1s);
+}
+
+Task<int> slow_seven(Loop& loop) {
+    co_await sleep_for(loop, 1s);
+    co_return 7;
+}
+
+Task<void> take_seven(Loop& loop, int& out) {
+    out = co_await within(loop, 2s, slow_seven(loop), ApiError("TOO_LATE", {}));
+}
+
+TEST(Wait, within_returns_the_value_in_time) {
+    SimLoop loop(1);
+    int out = 0;
+    spawn(loop, "t", take_seven(loop, out));
+    loop.run_for(10s);
+    EXPECT_EQ(out, 7);
+}
+
+Task<void> shielded_caller(Loop& loop, std::vector<int>& notes) {
+    co_await shielded(sleep_then_note(loop, 2s, notes, 1));
+    notes.push_back(2);
+    co_await sleep_for(loop, 1s);
+    notes.push_back(3);
+}
+
+TEST(Wait, shielded_runs_to_its_end_and_the_cancel_arrives_after) {
+    SimLoop loop(1);
+    std::vector<int> notes;
+    const auto job = spawn(loop, "t", shielded_caller(loop, notes));
+    loop.at(loop.now() + 1s, [job] { job->cancel(); });
+    loop.run_for(10s);
+    EXPECT_EQ(notes.front(), 1);
+    EXPECT_TRUE(job->finished());
+    EXPECT_EQ(std::ranges::count(notes, 3), 0);
+}
+
+Task<void> hold(Loop& loop, ObjectQueue& queue, std::vector<int>& notes, int note) {
+    const auto lease = co_await queue.acquire("vm");
+    co_await sleep_for(loop, 1s);
+    notes.push_back(note);
+}
+
+TEST(Wait, object_queue_serves_one_at_a_time) {
+    SimLoop loop(3);
+    ObjectQueue queue(loop);
+    std::vector<int> notes;
+    for (int i = 0; i < 3; ++i)
+        spawn(loop, "h", hold(loop, queue, notes, i));
+    loop.run_for(10s);
+    EXPECT_EQ(notes.size(), 3U);
+    EXPECT_EQ(loop.now().time_since_epoch(), 3s);
+}
+
+TEST(Wait, a_cancelled_waiter_leaves_the_queue) {
+    SimLoop loop(3);
+    ObjectQueue queue(loop);
+    std::vector<int> notes;
+    spawn(loop, "h", hold(loop, queue, notes, 1));
+    loop.run_until([] { return false; }, 10ms);
+    const auto waiting = spawn(loop, "h", hold(loop, queue, notes, 2));
+    spawn(loop, "h", hold(loop, queue, notes, 3));
+    loop.at(loop.now() + 100ms, [waiting] { waiting->cancel(); });
+    loop.run_for(10s);
+    EXPECT_EQ(std::ranges::count(notes, 3), 1);
+}
+
+Task<void> undo_step(Loop& loop, std::vector<int>& notes, int note) {
+    co_await sleep_for(loop, 1s);
+    notes.push_back(note);
+}
+
+Task<void> fail_after_two(Loop& loop, std::vector<int>& notes) {
+    co_await with_undo([&loop, &notes](Undo& undo) -> Task<void> {
+        undo.push("first", [&] { return undo_step(loop, notes, 1); });
+        undo.push("second", [&] { return undo_step(loop, notes, 2); });
+        co_await sleep_for(loop, 1h);
+    });
+}
+
+TEST(Undo, runs_newest_first_even_under_cancellation) {
+    SimLoop loop(1);
+    std::vector<int> notes;
+    const auto job = spawn(loop, "t", fail_after_two(loop, notes));
+    loop.at(loop.now() + 1s, [job] { job->cancel(); });
+    loop.run_for(10s);
+    EXPECT_EQ(notes, (std::vector{2, 1}));
+    EXPECT_TRUE(is_cancellation(job->failure()));
+}
+
+std::uint64_t history_of(std::uint64_t seed) {
+    SimLoop loop(seed);
+    std::vector<int> notes;
+    for (int i = 0; i < 64; ++i)
+        spawn(loop, "n", sleep_then_note(loop, Duration(loop.random() % 1000), notes, i));
+    loop.run_for(1s);
+    return loop.history();
+}
+
+TEST(SimLoop, same_seed_same_history) {
+    EXPECT_EQ(history_of(7), history_of(7));
+    EXPECT_NE(history_of(7), history_of(8));
+}
+
+Task<void> take_blocking(Loop& loop, int& out) {
+    out = co_await blocking(loop, [] { return 5; });
+}
+
+TEST(Wait, blocking_returns_the_value) {
+    SimLoop loop(1);
+    int out = 0;
+    spawn(loop, "b", take_blocking(loop, out));
+    loop.run_for(1s);
+    EXPECT_EQ(out, 5);
+}
+
+}  // namespace
+}  // namespace basalt
