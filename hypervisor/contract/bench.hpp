@@ -1,0 +1,69 @@
+#pragma once
+#include <memory>
+#include <string>
+
+#include "base/wait.hpp"
+#include "hypervisor/api/hypervisor.hpp"
+
+namespace basalt::hv::contract {
+
+/// What came over Events, in order.
+struct Recorder final : Events {
+    explicit Recorder(Loop& loop) : moved(loop) {}
+
+    void ended(DomId dom, std::string uuid, agent::HaltReason reason) override;
+    void rebooted(DomId dom, std::string uuid) override;
+    void preserved(DomId dom, std::string uuid, agent::HaltReason reason) override;
+    void guest_changed(agent::GuestFacts facts) override;
+
+    std::vector<std::string> told;  // "ended shutdown", "rebooted", "preserved crashed"
+    std::map<std::string, agent::GuestFacts> facts;
+    Signal moved;
+};
+
+/// A host with one hypervisor, and the means to look into its guests: what the suite runs on.
+class Bench {
+  public:
+    virtual ~Bench() = default;
+    virtual Loop& loop() = 0;
+    /// Runs to the end and throws what the body threw.
+    virtual void run(std::function<Task<void>()> body) = 0;
+    virtual Hypervisor& hv() = 0;
+    /// Lets go of the hypervisor and makes a new one over the same host, not yet adopted.
+    virtual void restart() = 0;
+
+    /// A guest that says `guest ready` on its serial console, without disks.
+    virtual DomainConfig config() = 0;
+    virtual Task<DiskAttachment> disk(std::string device, std::int64_t position,
+                                      agent::DiskKind kind, std::string text) = 0;
+    /// Makes the disk bigger where it is served.
+    virtual Task<void> grow(DiskAttachment disk, std::int64_t bytes) = 0;
+    /// Empty when this machine cannot make one.
+    virtual std::optional<NicAttachment> nic(std::int64_t device) = 0;
+    /// A boot that fails once the hypervisor has begun.
+    virtual DomainConfig failing_config() = 0;
+
+    // Acts and sights of the guest.
+    virtual Task<void> power_off(DomId dom) = 0;
+    virtual Task<void> reboot(DomId dom) = 0;
+    virtual Task<void> panic(DomId dom) = 0;
+    virtual Task<double> uptime(DomId dom) = 0;
+    virtual Task<std::vector<std::string>> disks(DomId dom) = 0;  // their sizes
+    virtual Task<std::vector<std::string>> nics(DomId dom) = 0;   // their MACs
+    virtual Task<std::string> cd(DomId dom) = 0;  // the first bytes, empty: no medium
+    /// The process below a guest dies.
+    virtual void kill(DomId dom) = 0;
+    /// Processes and files that exist for a VM.
+    virtual std::vector<std::string> traces(std::string uuid) = 0;
+};
+
+/// Null with a reason printed when it cannot run here.
+std::unique_ptr<Bench> make_sim_bench();
+std::unique_ptr<Bench> make_qemu_bench();
+
+constexpr std::int64_t disk_bytes = std::int64_t{4} * 1024 * 1024;
+
+/// Reads a console until `text` comes. Throws INTERNAL_ERROR with what came instead.
+Task<std::string> read_until(Loop& loop, int fd, std::string text, Duration limit);
+
+}  // namespace basalt::hv::contract

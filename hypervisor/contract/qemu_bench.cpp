@@ -1,0 +1,315 @@
+#include <fcntl.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <boost/asio/io_context.hpp>
+#include <boost/system/system_error.hpp>
+#include <csignal>
+#include <cstdlib>
+#include <filesystem>
+#include <fstream>
+#include <iostream>
+#include <sstream>
+
+#include "base/error.hpp"
+#include "base/json.hpp"
+#include "base/qmp.hpp"
+#include "base/real_net.hpp"
+#include "base/subprocess.hpp"
+#include "hypervisor/contract/bench.hpp"
+#include "hypervisor/qemu/descriptor.hpp"
+#include "hypervisor/qemu/qemu_hypervisor.hpp"
+
+namespace basalt::hv::contract {
+
+namespace {
+
+namespace fs = std::filesystem;
+
+// One guest at a time on a busy machine under emulation.
+constexpr Duration guest_limit = 120s;
+
+std::string cache_folder() {
+    const char* set = std::getenv("BASALT_CACHE");
+    return std::string(set != nullptr ? set : "/var/cache/basalt") + "/contract-guest";
+}
+
+// Why the guest cannot be had here; empty: it is there.
+std::string make_guest() {
+    RealLoop loop(1);
+    std::string why;
+    const auto job = spawn(loop, "make guest", [](RealLoop& l, std::string* out) -> Task<void> {
+        try {
+            const Output made = co_await run_command(
+                l, {.argv = {"hypervisor/contract/guest/make", cache_folder()}}, 300s);
+            if (made.status != 0) *out = "no guest: " + made.err;
+        } catch (const ApiError& error) {
+            *out = error.what();
+        } catch (const boost::system::system_error& error) {
+            *out = error.what();
+        }
+        l.stop();
+    }(loop, &why));
+    loop.run();
+    return why;
+}
+
+class QemuBench final : public Bench {
+  public:
+    QemuBench() {
+        std::string pattern = "/tmp/bhv.XXXXXX";
+        if (::mkdtemp(pattern.data()) == nullptr) throw std::runtime_error("mkdtemp");
+        dir_ = pattern;
+        restart();
+    }
+
+    ~QemuBench() override {
+        end_processes();
+        hypervisor_.reset();
+        storage_.reset();
+        fs::remove_all(dir_);
+    }
+
+    QemuBench(const QemuBench&) = delete;
+    QemuBench& operator=(const QemuBench&) = delete;
+
+    Loop& loop() override { return loop_; }
+
+    void run(std::function<Task<void>()> body) override {
+        const auto job = spawn(loop_, "test", run_and_stop(std::move(body)));
+        loop_.context().restart();
+        loop_.run();
+        if (job->failure()) std::rethrow_exception(job->failure());
+        if (!job->finished()) throw ApiError("INTERNAL_ERROR", {"the test did not run to its end"});
+    }
+
+    Hypervisor& hv() override { return *hypervisor_; }
+
+    void restart() override {
+        hypervisor_.reset();
+        hypervisor_ = std::make_unique<qemu::QemuHypervisor>(
+            loop_, qemu::Options{.run_dir = dir_ + "/run", .nvram_dir = dir_ + "/nvram"});
+    }
+
+    DomainConfig config() override {
+        DomainConfig config;
+        config.spec.uuid = loop_.new_uuid().text();
+        config.spec.memory_bytes = std::int64_t{128} << 20;
+        config.spec.vcpus = config.spec.vcpus_max = 1;
+        config.spec.boot = {.kind = agent::BootKind::kernel,
+                            .kernel = cache_folder() + "/vmlinuz",
+                            .ramdisk = cache_folder() + "/initrd.gz",
+                            .args = "console=ttyS0 quiet no_timer_check mitigations=off"};
+        config.spec.on_shutdown = agent::OnHalt::destroy;
+        config.spec.on_reboot = agent::OnHalt::restart;
+        config.spec.on_crash = agent::OnHalt::destroy;
+        return config;
+    }
+
+    Task<DiskAttachment> disk(std::string device, std::int64_t position, agent::DiskKind kind,
+                              std::string text) override {
+        co_await start_storage();
+        const std::string file = dir_ + "/" + device + "-" + text;
+        std::ofstream(file) << text << '\n';
+        fs::resize_file(file, static_cast<std::uintmax_t>(disk_bytes));
+        const std::string node = "f-" + std::to_string(++last_node_);
+        co_await storage_->execute("blockdev-add",
+                                   {{"driver", "file"}, {"node-name", node}, {"filename", file}});
+        co_await serve(node, device + "-" + text);
+        DiskAttachment disk;
+        disk.spec.vbd = loop_.new_uuid().text();
+        disk.spec.device = device;
+        disk.spec.position = position;
+        disk.spec.kind = kind;
+        disk.spec.access = kind == agent::DiskKind::cd ? agent::Access::ro : agent::Access::rw;
+        disk.nbd_socket = dir_ + "/nbd";
+        disk.nbd_export = device + "-" + text;
+        nodes_[disk.nbd_export] = node;
+        co_return disk;
+    }
+
+    Task<void> grow(DiskAttachment disk, std::int64_t bytes) override {
+        // A server does not resize what it serves: the guest's connection breaks and comes back.
+        const std::string node = nodes_.at(disk.nbd_export);
+        co_await storage_->execute("block-export-del", {{"id", "e-" + node}, {"mode", "hard"}});
+        for (;;) {
+            const Json exports = co_await storage_->execute("query-block-exports");
+            if (!exports.dump().contains("\"e-" + node + "\"")) break;
+            co_await sleep_for(loop_, 20ms);
+        }
+        co_await storage_->execute("block_resize", {{"node-name", node}, {"size", bytes}});
+        co_await serve(node, disk.nbd_export);
+    }
+
+    std::optional<NicAttachment> nic(std::int64_t device) override {
+        // The namespace is this process's own (see main), so names are free.
+        NicAttachment nic;
+        nic.spec.vif = loop_.new_uuid().text();
+        nic.spec.device = device;
+        nic.spec.mac = "02:00:00:00:00:0" + std::to_string(device);
+        nic.tap = "tap" + std::to_string(device);
+        const std::string command = "ip tuntap add dev " + nic.tap +
+                                    " mode tap 2>/dev/null; ip link set " + nic.tap + " up";
+        if (std::getenv("BASALT_OWN_NETNS") == nullptr) return std::nullopt;
+        // NOLINTNEXTLINE(concurrency-mt-unsafe): a test
+        if (std::system(command.c_str()) != 0) return std::nullopt;
+        return nic;
+    }
+
+    DomainConfig failing_config() override {
+        DomainConfig failing = config();
+        DiskAttachment missing;
+        missing.spec.device = "xvda";
+        missing.nbd_socket = dir_ + "/nobody";
+        missing.nbd_export = "disk";
+        failing.disks.push_back(missing);
+        return failing;
+    }
+
+    Task<void> power_off(DomId dom) override { return type(dom, "poweroff"); }
+
+    Task<void> reboot(DomId dom) override { return type(dom, "reboot"); }
+
+    Task<void> panic(DomId dom) override { return type(dom, "panic"); }
+
+    Task<double> uptime(DomId dom) override {
+        const UniqueFd fd = co_await hv().open_console(dom, agent::ConsoleKind::serial);
+        // What was said before is not news: wait for two new ones.
+        std::string said = co_await read_until(loop_, fd.get(), "\n", guest_limit);
+        co_await sleep_for(loop_, 100ms);
+        said += co_await read_until(loop_, fd.get(), "\ntick ", guest_limit);
+        said += co_await read_until(loop_, fd.get(), "\n", guest_limit);
+        const auto at = said.rfind("tick ");
+        co_return std::stod(said.substr(at + 5));
+    }
+
+    Task<std::vector<std::string>> disks(DomId dom) override {
+        std::vector<std::string> out;
+        std::istringstream words(co_await ask(dom, "disks"));
+        for (std::string word; words >> word;)
+            out.push_back(word.substr(word.find('=') + 1));
+        co_return out;
+    }
+
+    Task<std::vector<std::string>> nics(DomId dom) override {
+        std::vector<std::string> out;
+        std::istringstream words(co_await ask(dom, "nics"));
+        for (std::string word; words >> word;)
+            out.push_back(word);
+        co_return out;
+    }
+
+    Task<std::string> cd(DomId dom) override {
+        std::string text = co_await ask(dom, "cd");
+        text.erase(0, text.find_first_not_of(' '));
+        co_return text;
+    }
+
+    void kill(DomId dom) override {
+        for (const agent::DomainInfo& info : hv().domains())
+            if (info.domid == dom)
+                for (const pid_t pid : qemu::processes_mentioning(dir_ + "/run/vm/" + info.uuid))
+                    ::kill(pid, SIGKILL);
+    }
+
+    std::vector<std::string> traces(std::string uuid) override {
+        std::vector<std::string> out;
+        for (const pid_t pid : qemu::processes_mentioning(uuid))
+            out.push_back("process " + std::to_string(pid));
+        if (fs::exists(dir_ + "/run/vm/" + uuid)) out.emplace_back("its folder");
+        return out;
+    }
+
+  private:
+    Task<void> run_and_stop(std::function<Task<void>()> body) {
+        std::exception_ptr failure;
+        try {
+            co_await body();
+        } catch (const std::exception&) {
+            failure = std::current_exception();
+        }
+        loop_.stop();
+        if (failure) std::rethrow_exception(failure);
+    }
+
+    Task<void> start_storage() {
+        if (storage_) co_return;
+        const std::string socket = dir_ + "/qsd";
+        const Command command{.argv = {"qemu-storage-daemon", "--chardev",
+                                       "socket,id=q,path=" + socket + ",server=on,wait=off",
+                                       "--monitor", "chardev=q", "--nbd-server",
+                                       "addr.type=unix,addr.path=" + dir_ + "/nbd"}};
+        daemon_ = start_process(loop_, command);
+        std::unique_ptr<FdStream> stream;
+        for (int tries = 0; !stream && tries < 500; ++tries) {
+            try {
+                stream = co_await connect_unix(loop_, socket);
+            } catch (const boost::system::system_error&) {
+                stream.reset();
+            }
+            if (!stream) co_await sleep_for(loop_, 20ms);
+        }
+        storage_ = std::make_unique<qmp::Client>(loop_, std::move(stream));
+        co_await storage_->connect();
+    }
+
+    Task<void> serve(std::string node, std::string name) {
+        co_await storage_->execute("block-export-add", {{"type", "nbd"},
+                                                        {"id", "e-" + node},
+                                                        {"node-name", node},
+                                                        {"name", name},
+                                                        {"writable", true}});
+    }
+
+    Task<void> type(DomId dom, std::string line) {
+        const UniqueFd fd = co_await hv().open_console(dom, agent::ConsoleKind::serial);
+        line += "\n";
+        ::send(fd.get(), line.data(), line.size(), MSG_NOSIGNAL);
+        co_await sleep_for(loop_, 50ms);
+    }
+
+    // What the guest answers after `WORD:` up to the full stop.
+    Task<std::string> ask(DomId dom, std::string word) {
+        const UniqueFd fd = co_await hv().open_console(dom, agent::ConsoleKind::serial);
+        // A marker tells this answer from earlier ones in the replay.
+        const std::string mark = std::to_string(++last_mark_);
+        const std::string line = word + "\necho end" + mark + "\n";
+        ::send(fd.get(), line.data(), line.size(), MSG_NOSIGNAL);
+        const std::string said =
+            co_await read_until(loop_, fd.get(), "said: end" + mark, guest_limit);
+        const auto begin = said.rfind(word + ":");
+        const auto end = said.find('.', begin);
+        if (begin == std::string::npos || end == std::string::npos)
+            throw ApiError("INTERNAL_ERROR", {"no answer to " + word + " in " + said});
+        co_return said.substr(begin + word.size() + 1, end - begin - word.size() - 1);
+    }
+
+    // Whatever a failed test left running.
+    void end_processes() {
+        for (const pid_t pid : qemu::processes_mentioning(dir_ + "/"))
+            ::kill(pid, SIGKILL);
+    }
+
+    RealLoop loop_{2};
+    std::string dir_;
+    int last_node_ = 0;
+    int last_mark_ = 0;
+    std::map<std::string, std::string> nodes_;
+    std::unique_ptr<Process> daemon_;
+    std::unique_ptr<qmp::Client> storage_;
+    std::unique_ptr<qemu::QemuHypervisor> hypervisor_;
+};
+
+}  // namespace
+
+std::unique_ptr<Bench> make_qemu_bench() {
+    static const std::string why = make_guest();
+    if (!why.empty()) {
+        std::cout << "skipped: " << why << '\n';
+        return nullptr;
+    }
+    return std::make_unique<QemuBench>();
+}
+
+}  // namespace basalt::hv::contract

@@ -1,0 +1,358 @@
+// The same cases on every hypervisor: what a verb means.
+#include <fcntl.h>
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <unistd.h>
+
+#include "base/error.hpp"
+#include "hypervisor/contract/bench.hpp"
+
+namespace basalt::hv::contract {
+namespace {
+
+using testing::Contains;
+using testing::ElementsAre;
+using testing::IsEmpty;
+
+constexpr Duration boot_limit = 240s;
+constexpr Duration act_limit = 90s;
+
+class HypervisorContract : public testing::TestWithParam<const char*> {
+  protected:
+    void SetUp() override {
+        bench_ = std::string(GetParam()) == "sim" ? make_sim_bench() : make_qemu_bench();
+        if (!bench_) GTEST_SKIP() << "cannot run here";
+        events_ = std::make_unique<Recorder>(bench_->loop());
+        bench_->run([this]() -> Task<void> { co_await hv().adopt(*events_); });
+    }
+
+    void TearDown() override { bench_.reset(); }
+
+    Hypervisor& hv() { return bench_->hv(); }
+
+    void run(std::function<Task<void>()> body) { bench_->run(std::move(body)); }
+
+    agent::DomainInfo info(DomId dom) {
+        for (const agent::DomainInfo& one : hv().domains())
+            if (one.domid == dom) return one;
+        return {.uuid = "none"};
+    }
+
+    Task<void> until_ready(DomId dom) {
+        const UniqueFd fd = co_await hv().open_console(dom, agent::ConsoleKind::serial);
+        co_await read_until(bench_->loop(), fd.get(), "guest ready", boot_limit);
+    }
+
+    Task<DomId> started(DomainConfig config) {
+        const DomId dom = co_await hv().create(std::move(config), {});
+        co_await hv().set_running(dom, true);
+        co_await until_ready(dom);
+        co_return dom;
+    }
+
+    Task<bool> told(std::string what) {
+        const Time deadline = bench_->loop().now() + act_limit;
+        while (!std::ranges::contains(events_->told, what) && bench_->loop().now() < deadline)
+            co_await events_->moved.wait_for(1s);
+        co_return std::ranges::contains(events_->told, what);
+    }
+
+    // Looks again until it holds: a guest notices a change when it comes to it.
+    template <class T>
+    Task<T> eventually(std::function<Task<T>()> look, T wanted) {
+        const Time deadline = bench_->loop().now() + act_limit;
+        T seen = co_await look();
+        while (seen != wanted && bench_->loop().now() < deadline) {
+            co_await sleep_for(bench_->loop(), 200ms);
+            seen = co_await look();
+        }
+        co_return seen;
+    }
+
+    Task<std::string> failure(Task<void> body) {
+        try {
+            co_await std::move(body);
+        } catch (const ApiError& error) {
+            co_return error.code();
+        }
+        co_return "";
+    }
+
+    std::unique_ptr<Bench> bench_;
+    std::unique_ptr<Recorder> events_;
+};
+
+using Words = std::vector<std::string>;
+
+TEST_P(HypervisorContract, a_guest_is_made_paused_runs_speaks_pauses_and_dies) {
+    run([this]() -> Task<void> {
+        const DomainConfig config = bench_->config();
+        const DomId dom = co_await hv().create(config, {});
+        EXPECT_GT(dom, 0);
+        EXPECT_EQ(info(dom).power, agent::DomainPower::paused);
+        EXPECT_EQ(info(dom).uuid, config.spec.uuid);
+        EXPECT_EQ(co_await failure([](Hypervisor& h, DomainConfig again) -> Task<void> {
+                      co_await h.create(std::move(again), {});
+                  }(hv(), config)),
+                  "DOMAIN_EXISTS");
+
+        co_await hv().set_running(dom, true);
+        EXPECT_EQ(info(dom).power, agent::DomainPower::running);
+        co_await until_ready(dom);
+        co_await until_ready(dom);  // a second client reads what was said before
+
+        co_await hv().set_running(dom, false);
+        co_await hv().set_running(dom, false);
+        EXPECT_EQ(info(dom).power, agent::DomainPower::paused);
+        co_await hv().set_running(dom, true);
+        EXPECT_GT(co_await bench_->uptime(dom), 0);
+
+        co_await hv().destroy(dom);
+        EXPECT_THAT(hv().domains(), IsEmpty());
+        EXPECT_THAT(bench_->traces(config.spec.uuid), IsEmpty());
+        co_await hv().destroy(dom);
+        EXPECT_THAT(events_->told, IsEmpty());
+
+        const DomId next = co_await hv().create(config, {});
+        EXPECT_GT(next, dom);
+        co_await hv().destroy(next);
+    });
+}
+
+TEST_P(HypervisorContract, a_create_that_fails_leaves_nothing) {
+    run([this]() -> Task<void> {
+        const DomainConfig config = bench_->failing_config();
+        EXPECT_EQ(co_await failure([](Hypervisor& h, DomainConfig c) -> Task<void> {
+                      co_await h.create(std::move(c), {});
+                  }(hv(), config)),
+                  "INTERNAL_ERROR");
+        EXPECT_THAT(hv().domains(), IsEmpty());
+        EXPECT_THAT(bench_->traces(config.spec.uuid), IsEmpty());
+        EXPECT_THAT(events_->told, IsEmpty());
+    });
+}
+
+TEST_P(HypervisorContract, the_guest_reboots_in_place_then_shuts_down_on_request) {
+    run([this]() -> Task<void> {
+        const DomainConfig config = bench_->config();
+        const DomId dom = co_await started(config);
+        co_await bench_->reboot(dom);
+        EXPECT_TRUE(co_await told("rebooted"));
+        EXPECT_EQ(info(dom).power, agent::DomainPower::running);
+        const UniqueFd console = co_await hv().open_console(dom, agent::ConsoleKind::serial);
+        std::string said =
+            co_await read_until(bench_->loop(), console.get(), "guest ready", boot_limit);
+        while (said.find("guest ready") == said.rfind("guest ready"))
+            said += co_await read_until(bench_->loop(), console.get(), "guest ready", boot_limit);
+
+        co_await hv().request(dom, GuestRequest::shutdown);
+        EXPECT_TRUE(co_await told("ended shutdown"));
+        EXPECT_THAT(hv().domains(), IsEmpty());
+        EXPECT_THAT(bench_->traces(config.spec.uuid), IsEmpty());
+    });
+}
+
+TEST_P(HypervisorContract, a_reboot_or_crash_ends_the_domain_when_its_spec_says_so) {
+    run([this]() -> Task<void> {
+        DomainConfig config = bench_->config();
+        config.spec.on_reboot = agent::OnHalt::destroy;
+        const DomId dom = co_await started(config);
+        co_await bench_->reboot(dom);
+        EXPECT_TRUE(co_await told("ended reboot"));
+
+        const DomId second = co_await started(bench_->config());
+        co_await bench_->panic(second);
+        EXPECT_TRUE(co_await told("ended crashed"));
+
+        events_->told.clear();
+        const DomId third = co_await hv().create(bench_->config(), {});
+        bench_->kill(third);
+        EXPECT_TRUE(co_await told("ended crashed"));
+        EXPECT_THAT(hv().domains(), IsEmpty());
+    });
+}
+
+TEST_P(HypervisorContract, disks_and_nics_come_and_go_while_it_runs) {
+    run([this]() -> Task<void> {
+        DomainConfig config = bench_->config();
+        config.disks.push_back(co_await bench_->disk("xvda", 0, agent::DiskKind::disk, "first"));
+        DiskAttachment empty;
+        empty.spec.vbd = "cd";
+        empty.spec.device = "xvdd";
+        empty.spec.position = 3;
+        empty.spec.kind = agent::DiskKind::cd;
+        empty.spec.access = agent::Access::ro;
+        config.disks.push_back(empty);
+        const DomId dom = co_await started(config);
+        const std::string size = std::to_string(disk_bytes);
+        const auto disks = [this, dom] { return bench_->disks(dom); };
+        EXPECT_EQ(co_await bench_->disks(dom), Words{size});
+
+        const DiskAttachment second =
+            co_await bench_->disk("xvdb", 1, agent::DiskKind::disk, "second");
+        co_await hv().plug_disk(dom, second);
+        co_await hv().plug_disk(dom, second);
+        EXPECT_EQ(co_await eventually<Words>(disks, {size, size}), (Words{size, size}));
+        EXPECT_THAT(info(dom).plugged_disks, ElementsAre("xvda", "xvdd", "xvdb"));
+
+        co_await bench_->grow(second, 2 * disk_bytes);
+        co_await hv().disk_resized(dom, "xvdb", 2 * disk_bytes);
+        const std::string twice = std::to_string(2 * disk_bytes);
+        EXPECT_EQ(co_await eventually<Words>(disks, {size, twice}), (Words{size, twice}));
+
+        co_await hv().unplug_disk(dom, "xvdb", false);
+        co_await hv().unplug_disk(dom, "xvdb", false);
+        EXPECT_EQ(co_await eventually<Words>(disks, {size}), Words{size});
+        co_await hv().plug_disk(dom, second);  // the place is free again
+        co_await hv().unplug_disk(dom, "xvdb", false);
+
+        const auto cd = [this, dom] { return bench_->cd(dom); };
+        EXPECT_EQ(co_await bench_->cd(dom), "");
+        DiskAttachment medium = co_await bench_->disk("xvdd", 3, agent::DiskKind::cd, "medium");
+        medium.spec.vbd = "cd";
+        co_await hv().change_medium(dom, medium);
+        EXPECT_EQ(co_await eventually<std::string>(cd, "medium"), "medium");
+        co_await hv().change_medium(dom, empty);
+        EXPECT_EQ(co_await eventually<std::string>(cd, ""), "");
+        EXPECT_EQ(co_await failure(hv().unplug_disk(dom, "xvdd", false)), "OPERATION_NOT_ALLOWED");
+
+        if (const auto nic = bench_->nic(0)) {
+            const auto nics = [this, dom] { return bench_->nics(dom); };
+            co_await hv().plug_nic(dom, *nic);
+            co_await hv().plug_nic(dom, *nic);
+            EXPECT_EQ(co_await eventually<Words>(nics, {nic->spec.mac}), Words{nic->spec.mac});
+            co_await hv().unplug_nic(dom, 0, false);
+            EXPECT_EQ(co_await eventually<Words>(nics, {}), Words{});
+        } else {
+            std::cout << "no NIC tried: not in a network namespace of its own\n";
+        }
+        co_await hv().destroy(dom);
+    });
+}
+
+TEST_P(HypervisorContract, a_saved_guest_goes_on_where_it_was) {
+    const std::string path = testing::TempDir() + "hv-saved-" + std::to_string(getpid());
+    run([this, path]() -> Task<void> {
+        DomainConfig config = bench_->config();
+        config.disks.push_back(co_await bench_->disk("xvda", 0, agent::DiskKind::disk, "first"));
+        const DomId dom = co_await started(config);
+        const double before = co_await bench_->uptime(dom);
+        double progress = 0;
+        UniqueFd sink(::open(path.c_str(), O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0600));
+        co_await hv().save(dom, std::move(sink), [&progress](double now) { progress = now; });
+        EXPECT_EQ(progress, 1);
+        EXPECT_EQ(info(dom).power, agent::DomainPower::paused);
+        co_await hv().destroy(dom);
+        EXPECT_THAT(bench_->traces(config.spec.uuid), IsEmpty());
+
+        UniqueFd source(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
+        const DomId back = co_await hv().restore(config, std::move(source), {});
+        EXPECT_EQ(info(back).power, agent::DomainPower::paused);
+        co_await hv().set_running(back, true);
+        const double after = co_await bench_->uptime(back);
+        EXPECT_GT(after, before);
+        EXPECT_LT(after, before + 60);
+        EXPECT_EQ(co_await bench_->disks(back), Words{std::to_string(disk_bytes)});
+        co_await hv().destroy(back);
+
+        UniqueFd garbage(::open("/dev/zero", O_RDONLY | O_CLOEXEC));
+        // An endless line of nothing is no saved guest; one that is cut short neither.
+        EXPECT_EQ(::truncate(path.c_str(), 3), 0);
+        UniqueFd cut(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
+        EXPECT_EQ(co_await failure([](Hypervisor& h, DomainConfig c, UniqueFd fd) -> Task<void> {
+                      co_await h.restore(std::move(c), std::move(fd), {});
+                  }(hv(), config, std::move(cut))),
+                  "INTERNAL_ERROR");
+        EXPECT_THAT(bench_->traces(config.spec.uuid), IsEmpty());
+    });
+    ::unlink(path.c_str());
+}
+
+TEST_P(HypervisorContract, a_save_that_fails_leaves_the_guest_running) {
+    run([this]() -> Task<void> {
+        const DomId dom = co_await started(bench_->config());
+        UniqueFd full(::open("/dev/full", O_WRONLY | O_CLOEXEC));
+        EXPECT_EQ(co_await failure(hv().save(dom, std::move(full), {})), "INTERNAL_ERROR");
+        EXPECT_EQ(info(dom).power, agent::DomainPower::running);
+        EXPECT_GT(co_await bench_->uptime(dom), 0);
+        co_await hv().destroy(dom);
+    });
+}
+
+TEST_P(HypervisorContract, guests_outlive_the_hypervisor_and_are_found_again) {
+    DomId dom = 0;
+    DomId lost = 0;
+    double before = 0;
+    DomainConfig config = bench_->config();
+    run([&]() -> Task<void> {
+        config.disks.push_back(co_await bench_->disk("xvda", 0, agent::DiskKind::disk, "first"));
+        dom = co_await started(config);
+        lost = co_await hv().create(bench_->config(), {});
+        before = co_await bench_->uptime(dom);
+    });
+    const std::string lost_uuid = info(lost).uuid;
+    bench_->restart();
+    events_ = std::make_unique<Recorder>(bench_->loop());
+    run([&]() -> Task<void> {
+        const auto found = co_await hv().adopt(*events_);
+        EXPECT_EQ(found.size(), 2U);
+        EXPECT_EQ(info(dom).uuid, config.spec.uuid);
+        EXPECT_EQ(info(dom).power, agent::DomainPower::running);
+        EXPECT_EQ(info(lost).power, agent::DomainPower::paused);
+        EXPECT_THAT(info(dom).plugged_disks, ElementsAre("xvda"));
+        const double after = co_await bench_->uptime(dom);
+        EXPECT_GT(after, before);
+        EXPECT_LT(after, before + 60);
+        const DiskAttachment second =
+            co_await bench_->disk("xvdb", 1, agent::DiskKind::disk, "second");
+        co_await hv().plug_disk(dom, second);
+        EXPECT_THAT(events_->told, IsEmpty());
+        bench_->kill(lost);
+        EXPECT_TRUE(co_await told("ended crashed"));
+        co_await bench_->power_off(dom);
+        EXPECT_TRUE(co_await told("ended shutdown"));
+        EXPECT_THAT(bench_->traces(config.spec.uuid), IsEmpty());
+    });
+}
+
+TEST_P(HypervisorContract, every_kind_of_machine_can_be_made) {
+    run([this]() -> Task<void> {
+        for (const agent::Firmware firmware : {agent::Firmware::bios, agent::Firmware::uefi}) {
+            DomainConfig config = bench_->config();
+            config.spec.boot = {.kind = agent::BootKind::firmware, .firmware = firmware};
+            config.spec.boot.order = "cdn";
+            config.spec.vcpus_max = 4;
+            config.spec.rtc_offset_seconds = -3600;
+            const std::string name(agent::text(firmware));
+            config.disks.push_back(
+                co_await bench_->disk("xvda", 0, agent::DiskKind::disk, name + "0"));
+            config.disks.push_back(
+                co_await bench_->disk("xvdi", 8, agent::DiskKind::disk, name + "8"));
+            config.disks.push_back(co_await bench_->disk("xvdd", 3, agent::DiskKind::cd, name));
+            if (const auto nic = bench_->nic(4)) config.nics.push_back(*nic);
+            const DomId dom = co_await hv().create(config, {});
+            EXPECT_EQ(info(dom).power, agent::DomainPower::paused);
+            EXPECT_THAT(info(dom).plugged_disks, ElementsAre("xvda", "xvdi", "xvdd"));
+            co_await hv().set_running(dom, true);
+            co_await hv().reset(dom);
+            co_await hv().destroy(dom);
+            EXPECT_THAT(events_->told, IsEmpty());
+        }
+    });
+}
+
+TEST_P(HypervisorContract, the_graphical_console_speaks_rfb) {
+    run([this]() -> Task<void> {
+        const DomId dom = co_await hv().create(bench_->config(), {});
+        const UniqueFd fd = co_await hv().open_console(dom, agent::ConsoleKind::vnc);
+        const std::string said = co_await read_until(bench_->loop(), fd.get(), "\n", act_limit);
+        EXPECT_EQ(said, "RFB 003.008\n");
+        co_await hv().destroy(dom);
+    });
+}
+
+INSTANTIATE_TEST_SUITE_P(Sim, HypervisorContract, testing::Values("sim"));
+INSTANTIATE_TEST_SUITE_P(Qemu, HypervisorContract, testing::Values("qemu"));
+
+}  // namespace
+}  // namespace basalt::hv::contract

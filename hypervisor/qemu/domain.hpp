@@ -1,0 +1,84 @@
+#pragma once
+#include <memory>
+#include <optional>
+#include <set>
+#include <string>
+
+#include "base/subprocess.hpp"
+#include "base/undo.hpp"
+#include "hypervisor/qemu/console_hub.hpp"
+#include "hypervisor/qemu/descriptor.hpp"
+#include "hypervisor/qemu/monitor.hpp"
+
+namespace basalt::hv::qemu {
+
+/// One QEMU process and what we know of it. Its free functions live in launch, devices and saving;
+/// QemuHypervisor owns it and decides what its events mean.
+struct Domain {
+    enum class Phase : std::uint8_t { building, live, ending };
+
+    Domain(RealLoop& owner, DomainPaths files)
+        : loop(owner), paths(std::move(files)), changed(owner), agent_moved(owner) {}
+
+    RealLoop& loop;
+    DomainPaths paths;
+    Descriptor descriptor;
+    std::unique_ptr<Process> process;
+    std::unique_ptr<Monitor> monitor;
+    std::unique_ptr<ConsoleHub> console;
+
+    Phase phase = Phase::building;
+    bool running = false;
+    /// The process has ended and been reaped.
+    bool gone = false;
+    /// Why it is about to end, when the guest said so.
+    std::optional<agent::HaltReason> end_reason;
+    /// A reboot was asked for by power button: off means again.
+    bool restart_when_off = false;
+    /// Ids of devices that QEMU reported as removed, or as kept by the guest, since they were asked
+    /// about.
+    std::set<std::string> removed;
+    std::set<std::string> refused;
+    bool agent_open = false;
+    agent::GuestFacts facts;
+    /// Any of the above moved.
+    Signal changed;
+    Signal agent_moved;
+
+    [[nodiscard]] const std::string& uuid() const { return descriptor.config.spec.uuid; }
+};
+
+using DomainPtr = std::shared_ptr<Domain>;
+
+agent::DomainInfo info(const Domain& domain);
+Task<void> save_descriptor(const Domain& domain);
+
+// launch.cpp
+
+/// Starts the process of a domain whose descriptor is filled in but for the process, and connects.
+/// `started` is called once there is a process to watch. Every step leaves its undo.
+Task<void> launch(DomainPtr domain, Installation installation, bool incoming,
+                  std::function<void()> started, Undo& undo);
+/// Connects to what runs already.
+Task<void> reconnect(DomainPtr domain);
+/// Asks the process to end, then kills it; returns when it is gone.
+Task<void> end_process(DomainPtr domain);
+
+// devices.cpp: the verbs of the same names
+
+Task<void> plug_disk(DomainPtr domain, DiskAttachment disk);
+Task<void> unplug_disk(DomainPtr domain, std::string device, bool force);
+Task<void> change_medium(DomainPtr domain, DiskAttachment disk);
+Task<void> plug_nic(DomainPtr domain, NicAttachment nic);
+Task<void> unplug_nic(DomainPtr domain, std::int64_t device, bool force);
+Task<void> disk_resized(DomainPtr domain, std::string device, std::int64_t size_bytes);
+
+// saving.cpp
+
+Task<void> save(DomainPtr domain, UniqueFd sink, Progress progress);
+/// Reads the head of a saved guest: the machine it must come back to.
+Task<Machine> read_saved_machine(Loop& loop, int source);
+/// Feeds the rest to a domain launched as incoming.
+Task<void> load(DomainPtr domain, UniqueFd source, Progress progress);
+
+}  // namespace basalt::hv::qemu

@@ -1,0 +1,84 @@
+#include "hypervisor/qemu/guest_facts.hpp"
+
+#include <algorithm>
+#include <cctype>
+#include <cstdlib>
+
+#include "base/json.hpp"
+
+namespace basalt::hv::qemu {
+
+namespace {
+
+std::string lower(std::string text) {
+    std::ranges::transform(text, text.begin(),
+                           [](unsigned char c) { return static_cast<char>(std::tolower(c)); });
+    return text;
+}
+
+// Everything here was written inside the guest: any field may be missing or of another type.
+std::string text_of(const Json& object, const char* key) {
+    if (!object.is_object()) return {};
+    const auto found = object.find(key);
+    return found != object.end() && found->is_string() ? found->get<std::string>() : std::string();
+}
+
+void add_addresses(std::map<std::string, std::string>& out, const std::string& device,
+                   const Json& addresses) {
+    int v4 = 0;
+    int v6 = 0;
+    for (const Json& address : addresses) {
+        const std::string ip = text_of(address, "ip-address");
+        if (ip.empty()) continue;
+        if (text_of(address, "ip-address-type") == "ipv6") {
+            out[device + "/ipv6/" + std::to_string(v6++)] = ip;
+        } else {
+            if (v4 == 0) out[device + "/ip"] = ip;
+            out[device + "/ipv4/" + std::to_string(v4++)] = ip;
+        }
+    }
+}
+
+}  // namespace
+
+std::map<std::string, std::string> os_version(const Json& osinfo) {
+    std::map<std::string, std::string> out;
+    const auto put = [&out](const char* key, std::string value) {
+        if (!value.empty()) out[key] = std::move(value);
+    };
+    const std::string pretty = text_of(osinfo, "pretty-name");
+    put("name", pretty.empty() ? text_of(osinfo, "name") : pretty);
+    put("distro", text_of(osinfo, "id"));
+    put("uname", text_of(osinfo, "kernel-release"));
+    const std::string version = text_of(osinfo, "version-id");
+    const auto dot = version.find('.');
+    put("major", version.substr(0, dot));
+    if (dot != std::string::npos) put("minor", version.substr(dot + 1));
+    return out;
+}
+
+std::map<std::string, std::string> guest_networks(const Json& interfaces,
+                                                  const std::vector<NicAttachment>& nics) {
+    std::map<std::string, std::string> out;
+    if (!interfaces.is_array()) return out;
+    for (const Json& interface : interfaces) {
+        const std::string mac = lower(text_of(interface, "hardware-address"));
+        const auto nic = std::ranges::find_if(
+            nics, [&mac](const NicAttachment& n) { return lower(n.spec.mac) == mac; });
+        if (mac.empty() || nic == nics.end()) continue;
+        const auto addresses = interface.find("ip-addresses");
+        if (addresses != interface.end() && addresses->is_array())
+            add_addresses(out, std::to_string(nic->spec.device), *addresses);
+    }
+    return out;
+}
+
+bool worth_telling(const agent::GuestFacts& before, const agent::GuestFacts& now) {
+    agent::GuestFacts same_memory = now;
+    same_memory.memory_free_bytes = before.memory_free_bytes;
+    if (same_memory != before) return true;
+    const std::int64_t moved = std::llabs(now.memory_free_bytes - before.memory_free_bytes);
+    return moved * 20 > now.memory_total_bytes;
+}
+
+}  // namespace basalt::hv::qemu

@@ -1,0 +1,91 @@
+#pragma once
+#include <memory>
+#include <nlohmann/json.hpp>
+#include <string>
+
+#include "base/qmp.hpp"
+
+/// The commands of QEMU that we use, each with its types; a refusal is an ApiError from here on.
+namespace basalt::hv::qemu {
+
+enum class RunState : std::uint8_t { running, paused, incoming, shut_down, panicked };
+
+/// QEMU's many words for it. `shut_down`: the guest is off and the process waits for us.
+RunState parse_run_state(const std::string& word);
+
+struct Migration {
+    enum class State : std::uint8_t { none, active, completed, failed };
+    State state = State::none;
+    std::string error;
+    double fraction = 0;  // of memory that has passed, 0 to 1
+};
+
+Migration parse_migration(const nlohmann::json& answer);
+
+struct BalloonStats {
+    std::int64_t total_bytes = 0;
+    std::int64_t free_bytes = 0;  // what the guest could hand out
+};
+
+/// Zeros when the guest has no balloon driver, which then never reported.
+BalloonStats parse_balloon_stats(const nlohmann::json& answer);
+
+/// The one table from QEMU's refusals to ours.
+ApiError translated(const qmp::Error& error);
+
+/// Loop only. Every call throws INTERNAL_ERROR when the connection is lost or QEMU is silent.
+class Monitor {
+  public:
+    using Json = nlohmann::json;
+
+    Monitor(Loop& loop, std::unique_ptr<Stream> stream);
+
+    void on_event(qmp::OnEvent handler) { client_.on_event(std::move(handler)); }
+
+    Task<void> connect(Duration limit);
+    void close();
+
+    Task<RunState> run_state();
+    Task<void> resume();
+    Task<void> pause();
+    Task<void> power_button();
+    Task<void> reset();
+    Task<void> quit();
+
+    Task<void> add_device(Json device);
+    Task<void> request_removal(std::string id);
+    Task<bool> has_device(std::string id);
+    Task<void> add_netdev(Json netdev);
+    Task<void> remove_netdev(std::string id);
+    Task<void> add_blockdev(Json blockdev);
+    Task<void> remove_blockdev(std::string node);
+    /// Gives a node that is in use other options, its child above all.
+    Task<void> reopen_blockdev(Json blockdev);
+    Task<void> resize_node(std::string node, std::int64_t size_bytes);
+    /// Ends the connection of an NBD node at once; the guest's requests fail.
+    Task<void> yank_node(std::string node);
+    Task<void> open_tray(std::string id);
+    Task<void> close_tray(std::string id);
+    Task<void> remove_medium(std::string id);
+    Task<void> insert_medium(std::string id, std::string node);
+
+    /// Hands a descriptor over under a name.
+    Task<void> give_fd(std::string name, UniqueFd fd);
+    Task<void> unlimited_migration();
+    Task<void> migrate_to_fd(std::string name);
+    Task<void> migrate_from_fd(std::string name);
+    Task<void> cancel_migration();
+    Task<Migration> migration();
+
+    /// Whether somebody in the guest has the other end of a channel open.
+    Task<bool> channel_open(std::string chardev);
+    Task<BalloonStats> balloon_stats();
+
+  private:
+    Task<Json> execute(std::string command, Json arguments = Json::object());
+    Task<void> command(std::string name, Json arguments = Json::object());
+
+    qmp::Client client_;
+};
+
+}  // namespace basalt::hv::qemu

@@ -1,0 +1,192 @@
+// What others wrote: QEMU, the guest's agent, an earlier hostd.
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <unistd.h>
+
+#include <filesystem>
+#include <fstream>
+
+#include "base/json.hpp"
+#include "base/sim_loop.hpp"
+#include "base/stream.hpp"
+#include "hypervisor/qemu/descriptor.hpp"
+#include "hypervisor/qemu/guest_facts.hpp"
+#include "hypervisor/qemu/monitor.hpp"
+#include "hypervisor/qemu/probe.hpp"
+
+namespace basalt::hv::qemu {
+namespace {
+
+using testing::Pair;
+using testing::UnorderedElementsAre;
+
+TEST(GuestFacts, os_info_becomes_xenapi_keys) {
+    const Json answer = Json::parse(R"j({"name":"Debian GNU/Linux","id":"debian",
+        "pretty-name":"Debian GNU/Linux 13 (trixie)","version-id":"13.2",
+        "kernel-release":"6.12.57+deb13-amd64"})j");
+    EXPECT_THAT(os_version(answer),
+                UnorderedElementsAre(Pair("name", "Debian GNU/Linux 13 (trixie)"),
+                                     Pair("distro", "debian"), Pair("major", "13"),
+                                     Pair("minor", "2"), Pair("uname", "6.12.57+deb13-amd64")));
+    EXPECT_TRUE(os_version(Json()).empty());
+    EXPECT_TRUE(os_version(Json::parse(R"({"id":7,"version-id":null})")).empty());
+}
+
+TEST(GuestFacts, addresses_are_numbered_by_the_nic_with_that_mac) {
+    std::vector<NicAttachment> nics(2);
+    nics[0].spec.device = 0;
+    nics[0].spec.mac = "AA:BB:CC:00:00:01";
+    nics[1].spec.device = 3;
+    nics[1].spec.mac = "aa:bb:cc:00:00:03";
+    const Json answer = Json::parse(R"([
+        {"name":"lo","hardware-address":"00:00:00:00:00:00",
+         "ip-addresses":[{"ip-address":"127.0.0.1","ip-address-type":"ipv4"}]},
+        {"name":"eth0","hardware-address":"aa:bb:cc:00:00:01","ip-addresses":[
+         {"ip-address":"10.0.0.5","ip-address-type":"ipv4","prefix":24},
+         {"ip-address":"fe80::1","ip-address-type":"ipv6"},
+         {"ip-address":"10.0.0.6","ip-address-type":"ipv4"}]},
+        {"name":"eth3","hardware-address":"aa:bb:cc:00:00:03"},
+        {"name":"odd","ip-addresses":"none"}, 7])");
+    EXPECT_THAT(guest_networks(answer, nics),
+                UnorderedElementsAre(Pair("0/ip", "10.0.0.5"), Pair("0/ipv4/0", "10.0.0.5"),
+                                     Pair("0/ipv6/0", "fe80::1"), Pair("0/ipv4/1", "10.0.0.6")));
+    EXPECT_TRUE(guest_networks(Json(), nics).empty());
+}
+
+TEST(GuestFacts, small_changes_of_memory_are_not_news) {
+    agent::GuestFacts before;
+    before.memory_total_bytes = 1000;
+    before.memory_free_bytes = 500;
+    agent::GuestFacts now = before;
+    EXPECT_FALSE(worth_telling(before, now));
+    now.memory_free_bytes = 460;
+    EXPECT_FALSE(worth_telling(before, now));
+    now.memory_free_bytes = 400;
+    EXPECT_TRUE(worth_telling(before, now));
+    now = before;
+    now.networks["0/ip"] = "10.0.0.5";
+    EXPECT_TRUE(worth_telling(before, now));
+}
+
+TEST(Monitor, migration_progress_and_ends) {
+    EXPECT_EQ(parse_migration(Json::object()).state, Migration::State::none);
+    const Migration half = parse_migration(
+        Json::parse(R"({"status":"active","ram":{"total":200,"remaining":100,"transferred":90}})"));
+    EXPECT_EQ(half.state, Migration::State::active);
+    EXPECT_DOUBLE_EQ(half.fraction, 0.5);
+    EXPECT_DOUBLE_EQ(parse_migration(Json::parse(R"({"status":"completed"})")).fraction, 1);
+    const Migration failed =
+        parse_migration(Json::parse(R"({"status":"failed","error-desc":"No space left"})"));
+    EXPECT_EQ(failed.state, Migration::State::failed);
+    EXPECT_EQ(failed.error, "No space left");
+}
+
+TEST(Monitor, balloon_numbers_that_were_never_reported_are_zero) {
+    const auto parse = [](const char* text) { return parse_balloon_stats(Json::parse(text)); };
+    EXPECT_EQ(parse(R"({"last-update":0,"stats":{"stat-total-memory":5}})").total_bytes, 0);
+    const BalloonStats stats = parse(
+        R"({"last-update":9,"stats":{"stat-total-memory":128,"stat-available-memory":64,
+            "stat-free-memory":18446744073709551615}})");
+    EXPECT_EQ(stats.total_bytes, 128);
+    EXPECT_EQ(stats.free_bytes, 64);
+}
+
+TEST(Monitor, run_states) {
+    EXPECT_EQ(parse_run_state("running"), RunState::running);
+    EXPECT_EQ(parse_run_state("prelaunch"), RunState::paused);
+    EXPECT_EQ(parse_run_state("shutdown"), RunState::shut_down);
+    EXPECT_EQ(parse_run_state("guest-panicked"), RunState::panicked);
+}
+
+Task<std::string> read_line(Stream& stream) {
+    std::string line;
+    char byte = 0;
+    while (co_await stream.read_some({&byte, 1}) == 1 && byte != '\n')
+        line += byte;
+    co_return line;
+}
+
+// The other end of a connection: refuses everything but what `answers` holds.
+Task<void> play_qemu(Stream& stream, std::map<std::string, Json> answers) {
+    co_await stream.write(R"({"QMP":{"version":{},"capabilities":[]}})"
+                          "\n");
+    for (;;) {
+        const std::string line = co_await read_line(stream);
+        if (line.empty()) co_return;
+        const Json request = Json::parse(line);
+        Json reply = {{"id", request.at("id")}};
+        const auto known = answers.find(request.at("execute").get<std::string>());
+        if (known != answers.end())
+            reply["return"] = known->second;
+        else
+            reply["error"] = {{"class", "GenericError"}, {"desc", "no"}};
+        co_await stream.write(reply.dump() + "\n");
+    }
+}
+
+TEST(Monitor, answers_become_types_and_refusals_api_errors) {
+    SimLoop loop(1);
+    auto [near, far] = memory_streams(loop);
+    const auto peer = spawn(loop, "qemu",
+                            play_qemu(*far, {{"qmp_capabilities", Json::object()},
+                                             {"query-status", {{"status", "running"}}}}));
+    Monitor monitor(loop, std::move(near));
+    const auto job = spawn(loop, "test", [](Monitor& m) -> Task<void> {
+        co_await m.connect(5s);
+        EXPECT_EQ(co_await m.run_state(), RunState::running);
+        std::string text;
+        try {
+            co_await m.reset();
+        } catch (const ApiError& error) {
+            text = error.what();
+        }
+        EXPECT_EQ(text, "INTERNAL_ERROR(system_reset: no)");
+        m.close();
+    }(monitor));
+    EXPECT_TRUE(loop.run_until([&job] { return job->finished(); }, 60s));
+    EXPECT_FALSE(job->failure());
+    loop.run_for(1s);
+    EXPECT_TRUE(peer->finished());
+}
+
+TEST(Descriptor, comes_back_as_it_was_written) {
+    Descriptor descriptor;
+    descriptor.dom = 7;
+    descriptor.complete = true;
+    descriptor.pid = 4321;
+    descriptor.process_start = 99;
+    descriptor.boot_id = "boot";
+    descriptor.machine.cd_drives = {"xvdd"};
+    descriptor.config.spec.uuid = "u";
+    descriptor.config.disks.resize(1);
+    descriptor.config.disks[0].nbd_export = "disk";
+    const std::string path = testing::TempDir() + "hv-descriptor-" + std::to_string(getpid());
+    write_file(path, Json(descriptor).dump());
+    EXPECT_EQ(read_descriptor(path), descriptor);
+    std::ofstream(path) << "{\"dom\":";
+    EXPECT_EQ(read_descriptor(path), std::nullopt);
+    std::filesystem::remove(path);
+    EXPECT_EQ(read_descriptor(path), std::nullopt);
+}
+
+TEST(Descriptor, domids_only_grow) {
+    const std::string path = testing::TempDir() + "hv-domid-" + std::to_string(getpid());
+    std::filesystem::remove(path);
+    EXPECT_EQ(next_domid(path), 1);
+    EXPECT_EQ(next_domid(path), 2);
+    std::filesystem::remove(path);
+}
+
+TEST(Descriptor, a_process_is_known_by_when_it_started) {
+    EXPECT_GT(process_start(getpid()), 0U);
+    EXPECT_EQ(process_start(0x3fffffff), 0U);
+}
+
+TEST(Probe, the_guest_is_one_boot_sector) {
+    const std::string sector = probe_sector();
+    ASSERT_EQ(sector.size(), 512U);
+    EXPECT_EQ(sector.substr(510), "\x55\xaa");
+}
+
+}  // namespace
+}  // namespace basalt::hv::qemu

@@ -1,0 +1,421 @@
+#include "hypervisor/qemu/plan.hpp"
+
+#include <sys/un.h>
+
+#include <algorithm>
+#include <array>
+#include <cstdio>
+#include <ctime>
+
+#include "base/error.hpp"
+#include "base/json.hpp"
+
+namespace basalt::hv::qemu {
+
+namespace {
+
+// Every root port costs a guest under TCG some 0.2 s of boot, and nothing under KVM.
+constexpr std::int64_t disk_places_max = 16;
+constexpr std::int64_t nic_places_max = 8;
+constexpr std::int64_t disk_places_slow = 5;
+constexpr std::int64_t nic_places_slow = 3;
+constexpr std::size_t cd_drives_max = 6;  // ports of q35's AHCI
+constexpr int ports_slot_first = 0x10;
+
+using Words = std::vector<std::string>;
+
+class CommandLine {
+  public:
+    explicit CommandLine(const std::string& program) : words_{program} {}
+
+    void flag(const std::string& name) { words_.push_back("-" + name); }
+
+    void option(const std::string& name, const std::string& value) {
+        flag(name);
+        words_.push_back(value);
+    }
+
+    void option(const std::string& name, const Json& value) { option(name, value.dump()); }
+
+    Words take() { return std::move(words_); }
+
+  private:
+    Words words_;
+};
+
+// QEMU's key=value lists end a value at a comma unless it is doubled.
+std::string escaped(const std::string& value) {
+    std::string out;
+    for (const char c : value) {
+        out += c;
+        if (c == ',') out += c;
+    }
+    return out;
+}
+
+bool is_cd(const DiskAttachment& disk) {
+    return disk.spec.kind == agent::DiskKind::cd;
+}
+
+std::vector<DiskAttachment> by_position(std::vector<DiskAttachment> disks) {
+    std::ranges::stable_sort(disks, {}, [](const DiskAttachment& d) { return d.spec.position; });
+    return disks;
+}
+
+std::vector<NicAttachment> by_device(std::vector<NicAttachment> nics) {
+    std::ranges::stable_sort(nics, {}, [](const NicAttachment& n) { return n.spec.device; });
+    return nics;
+}
+
+// Numbers what the firmware may boot: letter by letter, within a letter by position.
+class BootOrder {
+  public:
+    explicit BootOrder(const DomainConfig& config) : config_(config) {
+        if (config.spec.boot.kind == agent::BootKind::kernel) return;
+        const std::string& order = config.spec.boot.order;
+        for (const char letter : order.empty() ? std::string("cd") : order) {
+            if (letter == 'c') add_disks(false);
+            if (letter == 'd') add_disks(true);
+            if (letter == 'n') add_nics();
+        }
+    }
+
+    [[nodiscard]] int index(const std::string& id) const {
+        const auto found = std::ranges::find(ids_, id);
+        return found == ids_.end() ? 0 : static_cast<int>(found - ids_.begin()) + 1;
+    }
+
+  private:
+    void add(const std::string& id) {
+        if (index(id) == 0) ids_.push_back(id);
+    }
+
+    void add_disks(bool cds) {
+        for (const DiskAttachment& disk : by_position(config_.disks))
+            if (is_cd(disk) == cds) add(disk_id(disk.spec.device));
+    }
+
+    void add_nics() {
+        for (const NicAttachment& nic : by_device(config_.nics))
+            add(nic_id(nic.spec.device));
+    }
+
+    const DomainConfig& config_;
+    Words ids_;
+};
+
+std::string disk_port(std::int64_t place) {
+    return "port-d" + std::to_string(place);
+}
+
+std::string nic_port(std::int64_t place) {
+    return "port-n" + std::to_string(place);
+}
+
+void add_machine(CommandLine& line, const agent::VmSpec& vm, const Machine& machine,
+                 const Launch& launch) {
+    line.option("name", "guest=" + escaped(vm.uuid) + ",debug-threads=on");
+    line.option("uuid", vm.uuid);
+    std::string type = "q35,usb=off,vmport=off,dump-guest-core=off";
+    if (vm.boot.kind == agent::BootKind::firmware && vm.boot.firmware == agent::Firmware::uefi)
+        type += ",pflash0=firmware,pflash1=variables";
+    line.option("machine", type);
+    if (machine.accelerated) {
+        line.option("accel", std::string("kvm"));
+        line.option("cpu", std::string("host"));
+    } else {
+        // A small translation buffer keeps an idle guest some 200 MiB smaller.
+        line.option("accel", std::string("tcg,thread=multi,tb-size=64"));
+        line.option("cpu", std::string("max"));
+    }
+    line.option("m", "size=" + std::to_string(vm.memory_bytes / 1024) + "k");
+    const std::int64_t vcpus = std::max<std::int64_t>(vm.vcpus, 1);
+    line.option("smp", "cpus=" + std::to_string(vcpus) +
+                           ",maxcpus=" + std::to_string(std::max(vcpus, vm.vcpus_max)));
+    std::string rtc = "base=utc,clock=host";
+    if (vm.rtc_offset_seconds != 0) {
+        const std::time_t guest_time = launch.wall_seconds + vm.rtc_offset_seconds;
+        std::tm parts{};
+        gmtime_r(&guest_time, &parts);
+        std::array<char, 32> text{};
+        std::strftime(text.data(), text.size(), "%Y-%m-%dT%H:%M:%S", &parts);
+        rtc = std::string("base=") + text.data() + ",clock=host";
+    }
+    line.option("rtc", rtc + (machine.accelerated ? ",driftfix=slew" : ""));
+}
+
+void add_boot(CommandLine& line, const agent::BootSpec& boot, const DomainPaths& paths,
+              const Installation& installation) {
+    if (boot.kind == agent::BootKind::kernel) {
+        line.option("kernel", boot.kernel);
+        if (!boot.ramdisk.empty()) line.option("initrd", boot.ramdisk);
+        if (!boot.args.empty()) line.option("append", boot.args);
+        return;
+    }
+    line.option("boot", std::string("menu=off,strict=off"));
+    if (boot.firmware != agent::Firmware::uefi) return;
+    line.option("blockdev", Json{{"driver", "file"},
+                                 {"node-name", "firmware"},
+                                 {"filename", installation.firmware_code},
+                                 {"read-only", true}});
+    line.option("blockdev",
+                Json{{"driver", "file"}, {"node-name", "variables"}, {"filename", paths.nvram}});
+}
+
+std::string unix_server(const std::string& id, const std::string& path) {
+    return "socket,id=" + id + ",path=" + escaped(path) + ",server=on,wait=off";
+}
+
+void add_control(CommandLine& line, const DomainPaths& paths, const Launch& launch) {
+    // The listening socket is ours: a connection can be made before the child has come to life,
+    // and breaks if it never does.
+    line.option("chardev",
+                "socket,id=qmp,fd=" + std::to_string(launch.qmp_fd) + ",server=on,wait=off");
+    line.option("mon", std::string("chardev=qmp,mode=control"));
+    // The log keeps what the guest says while nobody listens.
+    line.option("chardev", unix_server("serial", paths.serial()) +
+                               ",logfile=" + escaped(paths.serial_log()) + ",logappend=on");
+    line.option("device", Json{{"driver", "isa-serial"}, {"id", "serial0"}, {"chardev", "serial"}});
+    line.option("vnc", "unix:" + escaped(paths.vnc()));
+    line.option("device",
+                Json{{"driver", "virtio-serial-pci"}, {"id", "channels"}, {"addr", "0x3"}});
+    line.option("chardev", unix_server("agent", paths.agent()));
+    line.option("device", Json{{"driver", "virtserialport"},
+                               {"id", "agent-port"},
+                               {"bus", "channels.0"},
+                               {"nr", 1},
+                               {"chardev", "agent"},
+                               {"name", "org.qemu.guest_agent.0"}});
+}
+
+void add_standard_devices(CommandLine& line) {
+    line.option("device", Json{{"driver", "VGA"}, {"id", "video"}, {"addr", "0x2"}});
+    line.option("object",
+                Json{{"qom-type", "rng-random"}, {"id", "entropy"}, {"filename", "/dev/urandom"}});
+    line.option(
+        "device",
+        Json{{"driver", "virtio-rng-pci"}, {"id", "rng"}, {"rng", "entropy"}, {"addr", "0x4"}});
+    line.option("device", Json{{"driver", "virtio-balloon-pci"},
+                               {"id", "balloon"},
+                               {"addr", "0x5"},
+                               {"guest-stats-polling-interval", 10}});
+    line.option("device", Json{{"driver", "pvpanic"}});
+}
+
+void add_input(CommandLine& line, const agent::BootSpec& boot) {
+    // Only guests with a graphical console need a pointer; it polls.
+    if (boot.kind == agent::BootKind::kernel) return;
+    line.option("device", Json{{"driver", "qemu-xhci"}, {"id", "usb"}, {"addr", "0x6"}});
+    line.option("device", Json{{"driver", "usb-tablet"}, {"id", "tablet"}, {"bus", "usb.0"}});
+}
+
+void add_places(CommandLine& line, const Machine& machine) {
+    Words ids;
+    for (std::int64_t place = 0; place < machine.disk_places; ++place)
+        ids.push_back(disk_port(place));
+    for (std::int64_t place = 0; place < machine.nic_places; ++place)
+        ids.push_back(nic_port(place));
+    for (std::size_t i = 0; i < ids.size(); ++i) {
+        const auto slot = ports_slot_first + static_cast<int>(i / 8);
+        std::array<char, 16> address{};
+        std::snprintf(address.data(), address.size(), "0x%x.%x", slot, static_cast<int>(i % 8));
+        // There is no I/O space for so many bridges, and modern devices need none.
+        Json port = {{"driver", "pcie-root-port"},
+                     {"id", ids[i]},
+                     {"bus", "pcie.0"},
+                     {"addr", address.data()},
+                     {"chassis", i + 1},
+                     {"slot", i + 1},
+                     {"io-reserve", 0}};
+        if (i % 8 == 0) port["multifunction"] = true;
+        line.option("device", port);
+    }
+}
+
+void add_disks(CommandLine& line, const DomainConfig& config, const Machine& machine,
+               const BootOrder& order) {
+    for (const DiskAttachment& disk : by_position(config.disks)) {
+        if (!disk.nbd_socket.empty()) {
+            line.option("blockdev", connection_blockdev(disk));
+            line.option("blockdev", disk_blockdev(disk));
+        }
+        Json device = disk_device(disk, order.index(disk_id(disk.spec.device)));
+        if (is_cd(disk)) {
+            const auto drive = std::ranges::find(machine.cd_drives, disk.spec.device);
+            if (drive == machine.cd_drives.end())
+                throw ApiError("INVALID_DEVICE", {disk.spec.device});
+            device["bus"] = "ide." + std::to_string(drive - machine.cd_drives.begin());
+        }
+        line.option("device", device);
+    }
+}
+
+void add_nics(CommandLine& line, const DomainConfig& config, const BootOrder& order) {
+    for (const NicAttachment& nic : by_device(config.nics)) {
+        line.option("netdev", nic_netdev(nic));
+        line.option("device", nic_device(nic, order.index(nic_id(nic.spec.device))));
+    }
+}
+
+void check_socket_length(const DomainPaths& paths) {
+    const std::size_t longest = paths.serial().size();
+    if (longest >= sizeof(sockaddr_un::sun_path))
+        throw ApiError("INTERNAL_ERROR", {"path too long for a socket: " + paths.serial()});
+}
+
+}  // namespace
+
+void to_json(Json& json, const Machine& value) {
+    json = {{"accelerated", value.accelerated},
+            {"disk_places", value.disk_places},
+            {"nic_places", value.nic_places},
+            {"cd_drives", value.cd_drives}};
+}
+
+void from_json(const Json& json, Machine& value) {
+    json.at("accelerated").get_to(value.accelerated);
+    json.at("disk_places").get_to(value.disk_places);
+    json.at("nic_places").get_to(value.nic_places);
+    json.at("cd_drives").get_to(value.cd_drives);
+}
+
+Machine plan_machine(const DomainConfig& config, bool accelerated) {
+    Machine machine;
+    machine.accelerated = accelerated;
+    machine.disk_places = accelerated ? disk_places_max : disk_places_slow;
+    machine.nic_places = accelerated ? nic_places_max : nic_places_slow;
+    for (const DiskAttachment& disk : by_position(config.disks)) {
+        if (is_cd(disk)) {
+            machine.cd_drives.push_back(disk.spec.device);
+            continue;
+        }
+        if (disk.spec.position < 0 || disk.spec.position >= disk_places_max)
+            throw ApiError("INVALID_DEVICE", {disk.spec.device});
+        const std::int64_t wanted = std::min(disk.spec.position + 2, disk_places_max);
+        machine.disk_places = std::max(machine.disk_places, wanted);
+    }
+    if (machine.cd_drives.size() > cd_drives_max)
+        throw ApiError("INVALID_DEVICE", {machine.cd_drives.back()});
+    for (const NicAttachment& nic : config.nics) {
+        if (nic.spec.device < 0 || nic.spec.device >= nic_places_max)
+            throw ApiError("INVALID_DEVICE", {std::to_string(nic.spec.device)});
+        const std::int64_t wanted = std::min(nic.spec.device + 2, nic_places_max);
+        machine.nic_places = std::max(machine.nic_places, wanted);
+    }
+    return machine;
+}
+
+std::vector<std::string> plan_command_line(const DomainConfig& config, const Machine& machine,
+                                           const DomainPaths& paths,
+                                           const Installation& installation, Launch launch) {
+    check_socket_length(paths);
+    const agent::VmSpec& vm = config.spec;
+    CommandLine line(installation.program);
+    line.flag("nodefaults");
+    line.flag("no-user-config");
+    line.option("display", std::string("none"));
+    line.option("sandbox", std::string("on,obsolete=deny,elevateprivileges=deny,spawn=deny,"
+                                       "resourcecontrol=deny"));
+    add_machine(line, vm, machine, launch);
+    add_boot(line, vm.boot, paths, installation);
+    add_control(line, paths, launch);
+    add_standard_devices(line);
+    add_input(line, vm.boot);
+    add_places(line, machine);
+    const BootOrder order(config);
+    add_disks(line, config, machine, order);
+    add_nics(line, config, order);
+    // Whatever ends the guest leaves the process waiting for us, so that the reason is not lost
+    // when nobody listens just then.
+    const bool again = vm.on_reboot == agent::OnHalt::restart;
+    line.option("action", std::string("reboot=") + (again ? "reset" : "shutdown") +
+                              ",shutdown=pause,panic=pause,watchdog=reset");
+    if (launch.incoming) line.option("incoming", std::string("defer"));
+    line.flag("S");
+    return line.take();
+}
+
+std::string disk_id(const std::string& device) {
+    return "vbd-" + device;
+}
+
+std::string nic_id(std::int64_t device) {
+    return "vif-" + std::to_string(device);
+}
+
+std::string netdev_id(std::int64_t device) {
+    return "net-" + std::to_string(device);
+}
+
+std::string disk_node(const std::string& device) {
+    return "disk-" + device;
+}
+
+std::string connection_node(const std::string& device, int turn) {
+    return "nbd-" + device + "-" + std::to_string(turn);
+}
+
+Json connection_blockdev(const DiskAttachment& disk, int turn) {
+    return {{"driver", "nbd"},
+            {"node-name", connection_node(disk.spec.device, turn)},
+            {"server", {{"type", "unix"}, {"path", disk.nbd_socket}}},
+            {"export", disk.nbd_export},
+            // A storage datapath that restarts is waited for; the guest sees a slow disk.
+            {"reconnect-delay", 30},
+            {"discard", "unmap"},
+            {"read-only", disk.spec.access == agent::Access::ro || is_cd(disk)}};
+}
+
+Json disk_blockdev(const DiskAttachment& disk, int turn) {
+    return {{"driver", "raw"},
+            {"node-name", disk_node(disk.spec.device)},
+            {"file", connection_node(disk.spec.device, turn)},
+            {"discard", "unmap"},
+            {"read-only", disk.spec.access == agent::Access::ro || is_cd(disk)}};
+}
+
+Json disk_device(const DiskAttachment& disk, int bootindex) {
+    Json device = {{"id", disk_id(disk.spec.device)}};
+    if (is_cd(disk)) {
+        device["driver"] = "ide-cd";
+        if (!disk.nbd_socket.empty()) device["drive"] = disk_node(disk.spec.device);
+    } else {
+        device["driver"] = "virtio-blk-pci";
+        device["drive"] = disk_node(disk.spec.device);
+        device["bus"] = disk_port(disk.spec.position);
+        // Full disks and failed ones are the guest's to handle: pausing it would go unseen.
+        device["werror"] = "report";
+        device["rerror"] = "report";
+    }
+    // What a guest can see of the VBD; virtio takes 20 characters.
+    if (!disk.spec.vbd.empty()) device["serial"] = disk.spec.vbd.substr(0, 20);
+    if (bootindex > 0) device["bootindex"] = bootindex;
+    return device;
+}
+
+Json nic_netdev(const NicAttachment& nic) {
+    return {{"type", "tap"},      {"id", netdev_id(nic.spec.device)},
+            {"ifname", nic.tap},  {"script", "no"},
+            {"downscript", "no"}, {"vhost", false}};
+}
+
+Json nic_device(const NicAttachment& nic, int bootindex) {
+    Json device = {{"driver", "virtio-net-pci"},
+                   {"id", nic_id(nic.spec.device)},
+                   {"netdev", netdev_id(nic.spec.device)},
+                   {"bus", nic_port(nic.spec.device)},
+                   {"mac", nic.spec.mac}};
+    // On user-space taps an offloaded frame never gets its checksum: ping works and TCP hangs.
+    for (const char* offload :
+         {"csum", "gso", "guest_csum", "guest_tso4", "guest_tso6", "guest_ecn", "guest_ufo",
+          "guest_uso4", "guest_uso6", "host_tso4", "host_tso6", "host_ecn", "host_ufo", "host_uso"})
+        device[offload] = false;
+    if (nic.spec.mtu > 0 && nic.spec.mtu != 1500) device["host_mtu"] = nic.spec.mtu;
+    if (bootindex > 0)
+        device["bootindex"] = bootindex;
+    else
+        device["romfile"] = "";
+    return device;
+}
+
+}  // namespace basalt::hv::qemu

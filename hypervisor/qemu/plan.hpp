@@ -1,0 +1,86 @@
+#pragma once
+#include <nlohmann/json_fwd.hpp>
+#include <string>
+#include <vector>
+
+#include "hypervisor/api/hypervisor.hpp"
+
+/// Everything QEMU is told about a machine, as pure functions of values: no file, clock or process.
+namespace basalt::hv::qemu {
+
+/// The files of one domain.
+struct DomainPaths {
+    std::string dir;
+    std::string nvram;  // the UEFI variables; kept when the domain ends
+
+    [[nodiscard]] std::string qmp() const { return dir + "/qmp"; }
+
+    [[nodiscard]] std::string serial() const { return dir + "/serial"; }
+
+    [[nodiscard]] std::string serial_log() const { return dir + "/serial.log"; }
+
+    [[nodiscard]] std::string vnc() const { return dir + "/vnc"; }
+
+    [[nodiscard]] std::string agent() const { return dir + "/agent"; }
+
+    [[nodiscard]] std::string stderr_log() const { return dir + "/stderr"; }
+
+    [[nodiscard]] std::string descriptor() const { return dir + "/domain.json"; }
+};
+
+/// What a machine has beyond its spec. A saved guest must come back to the same one, so this goes
+/// into the descriptor and in front of saved memory.
+struct Machine {
+    bool accelerated = false;
+    /// Hotplug places: disk `n` sits at place n, so that order of plugging does not matter.
+    std::int64_t disk_places = 0;
+    std::int64_t nic_places = 0;
+    /// CD drives in order of position; their number is fixed while the domain lives.
+    std::vector<std::string> cd_drives;
+    bool operator==(const Machine&) const = default;
+};
+
+void to_json(nlohmann::json& json, const Machine& value);
+void from_json(const nlohmann::json& json, Machine& value);
+
+/// Programs and files of the installed QEMU.
+struct Installation {
+    std::string program = "qemu-system-x86_64";
+    std::string firmware_code = "/usr/share/OVMF/OVMF_CODE_4M.fd";
+    std::string firmware_vars = "/usr/share/OVMF/OVMF_VARS_4M.fd";
+};
+
+struct Launch {
+    std::int64_t wall_seconds = 0;  // since 1970: the guest's clock starts from it
+    int qmp_fd = 3;                 // the listening socket the child inherits
+    bool incoming = false;          // wait for saved memory
+};
+
+/// Places for all of `config` and spare ones. Throws INVALID_DEVICE for a position or a number
+/// of CD drives that no machine has.
+Machine plan_machine(const DomainConfig& config, bool accelerated);
+
+std::vector<std::string> plan_command_line(const DomainConfig& config, const Machine& machine,
+                                           const DomainPaths& paths,
+                                           const Installation& installation, Launch launch);
+
+// The parts that hotplug uses too. Names are derived from the XenAPI device, so nothing needs to be
+// remembered.
+
+/// `vbd-xvda`, `vif-0`: the ids of devices as QEMU reports them.
+std::string disk_id(const std::string& device);
+std::string nic_id(std::int64_t device);
+std::string netdev_id(std::int64_t device);
+/// The format node a device uses, and the protocol node below it. `turn` tells apart two
+/// connections to one disk, old and new.
+std::string disk_node(const std::string& device);
+std::string connection_node(const std::string& device, int turn = 0);
+
+nlohmann::json connection_blockdev(const DiskAttachment& disk, int turn = 0);
+nlohmann::json disk_blockdev(const DiskAttachment& disk, int turn = 0);
+/// `bootindex` 0: none.
+nlohmann::json disk_device(const DiskAttachment& disk, int bootindex = 0);
+nlohmann::json nic_netdev(const NicAttachment& nic);
+nlohmann::json nic_device(const NicAttachment& nic, int bootindex = 0);
+
+}  // namespace basalt::hv::qemu

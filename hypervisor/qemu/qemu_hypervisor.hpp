@@ -1,0 +1,57 @@
+#pragma once
+#include <memory>
+#include <optional>
+#include <string>
+
+#include "base/real_loop.hpp"
+#include "hypervisor/api/hypervisor.hpp"
+#include "hypervisor/qemu/plan.hpp"
+
+namespace basalt::hv::qemu {
+
+struct Options {
+    /// Sockets and descriptors, a folder a domain; short (socket paths end at 107 characters),
+    /// emptied by a reboot of the host or at least not shared with another hostd.
+    std::string run_dir;
+    /// UEFI variables of each VM; kept.
+    std::string nvram_dir;
+    Installation installation;
+    /// Overrides the probe, for tests.
+    std::optional<bool> accelerated;
+};
+
+/// Guests as QEMU processes, each in a session of its own: they outlive this object and its
+/// process, and `adopt` of the next one finds them.
+class QemuHypervisor final : public Hypervisor {
+  public:
+    QemuHypervisor(RealLoop& loop, Options options);
+    /// Lets go of the guests; they run on.
+    ~QemuHypervisor() override;
+    QemuHypervisor(const QemuHypervisor&) = delete;
+    QemuHypervisor& operator=(const QemuHypervisor&) = delete;
+
+    Task<std::vector<agent::DomainInfo>> adopt(Events& events) override;
+    [[nodiscard]] std::vector<agent::DomainInfo> domains() const override;
+    Task<DomId> create(DomainConfig config, Progress progress) override;
+    Task<DomId> restore(DomainConfig config, UniqueFd source, Progress progress) override;
+    Task<void> set_running(DomId dom, bool running) override;
+    Task<void> request(DomId dom, GuestRequest what) override;
+    Task<void> reset(DomId dom) override;
+    Task<void> destroy(DomId dom) override;
+    Task<void> save(DomId dom, UniqueFd sink, Progress progress) override;
+    Task<void> plug_disk(DomId dom, DiskAttachment disk) override;
+    Task<void> unplug_disk(DomId dom, std::string device, bool force) override;
+    Task<void> change_medium(DomId dom, DiskAttachment disk) override;
+    Task<void> plug_nic(DomId dom, NicAttachment nic) override;
+    Task<void> unplug_nic(DomId dom, std::int64_t device, bool force) override;
+    Task<void> disk_resized(DomId dom, std::string device, std::int64_t size_bytes) override;
+    Task<UniqueFd> open_console(DomId dom, agent::ConsoleKind kind) override;
+    Task<Facts> facts() override;
+
+    struct State;
+
+  private:
+    std::shared_ptr<State> state_;
+};
+
+}  // namespace basalt::hv::qemu

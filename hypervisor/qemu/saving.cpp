@@ -1,0 +1,134 @@
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstring>
+
+#include "base/error.hpp"
+#include "base/json.hpp"
+#include "base/log.hpp"
+#include "hypervisor/qemu/domain.hpp"
+
+namespace basalt::hv::qemu {
+
+namespace {
+
+// In front of QEMU's stream: what kind of machine it belongs to. Fixed size, padded with spaces.
+constexpr std::size_t head_bytes = 4096;
+constexpr const char* head_mark = "basalt-qemu-1";
+constexpr Duration poll_first = 10ms;
+constexpr Duration poll_longest = 200ms;
+
+ApiError internal(std::string text) {
+    return ApiError("INTERNAL_ERROR", {std::move(text)});
+}
+
+std::string head_of(const Machine& machine) {
+    std::string head = Json{{"format", head_mark}, {"machine", machine}}.dump();
+    head.resize(head_bytes - 1, ' ');
+    return head + "\n";
+}
+
+void write_head(int sink, std::string_view head) {
+    while (!head.empty()) {
+        const ssize_t sent = ::write(sink, head.data(), head.size());
+        if (sent < 0) throw internal(std::string("save: ") + std::strerror(errno));
+        head.remove_prefix(static_cast<std::size_t>(sent));
+    }
+}
+
+std::string read_head(int source) {
+    std::string head(head_bytes, '\0');
+    std::size_t filled = 0;
+    while (filled < head.size()) {
+        const ssize_t got = ::read(source, head.data() + filled, head.size() - filled);
+        if (got < 0) throw internal(std::string("restore: ") + std::strerror(errno));
+        if (got == 0) throw internal("restore: the saved guest is cut short");
+        filled += static_cast<std::size_t>(got);
+    }
+    return head;
+}
+
+using Measure = std::function<double(const Migration&)>;
+
+Task<void> await_migration(DomainPtr domain, Progress progress, Measure measure) {
+    Duration pause = poll_first;
+    for (;;) {
+        const Migration now = co_await domain->monitor->migration();
+        if (now.state == Migration::State::failed) throw internal("migration: " + now.error);
+        if (progress) progress(measure(now));
+        if (now.state == Migration::State::completed) co_return;
+        co_await sleep_for(domain->loop, pause);
+        pause = std::min(pause * 2, poll_longest);
+    }
+}
+
+Task<void> resume(DomainPtr domain) {
+    co_await domain->monitor->resume();
+    domain->running = true;
+}
+
+Task<void> cancel(DomainPtr domain) {
+    co_await domain->monitor->cancel_migration();
+    // The guest cannot go on before the stream has been given up.
+    for (;;) {
+        const Migration now = co_await domain->monitor->migration();
+        if (now.state != Migration::State::active && now.error != "cancelling") co_return;
+        co_await sleep_for(domain->loop, poll_first);
+    }
+}
+
+Task<void> save_steps(DomainPtr domain, std::shared_ptr<UniqueFd> sink, Progress progress,
+                      Undo& undo) {
+    if (domain->running) {
+        undo.push("resume", [domain] { return resume(domain); });
+        co_await domain->monitor->pause();
+        domain->running = false;
+    }
+    co_await blocking(domain->loop, [fd = sink->get(), head = head_of(domain->descriptor.machine)] {
+        write_head(fd, head);
+    });
+    undo.push("cancel", [domain] { return cancel(domain); });
+    co_await domain->monitor->give_fd("saved", std::move(*sink));
+    co_await domain->monitor->unlimited_migration();
+    co_await domain->monitor->migrate_to_fd("saved");
+    co_await await_migration(domain, std::move(progress),
+                             [](const Migration& now) { return now.fraction; });
+}
+
+}  // namespace
+
+Task<void> save(DomainPtr domain, UniqueFd sink, Progress progress) {
+    const auto owned = std::make_shared<UniqueFd>(std::move(sink));
+    co_await with_undo([domain, owned, progress](Undo& undo) {
+        return save_steps(domain, owned, progress, undo);
+    });
+}
+
+Task<Machine> read_saved_machine(Loop& loop, int source) {
+    const std::string head = co_await blocking(loop, [source] { return read_head(source); });
+    const Json json = Json::parse(head, nullptr, false);
+    if (!json.is_object() || json.value("format", std::string()) != head_mark)
+        throw internal("restore: this is not a saved guest of this hypervisor");
+    co_return json.at("machine").get<Machine>();
+}
+
+Task<void> load(DomainPtr domain, UniqueFd source, Progress progress) {
+    struct stat facts{};
+    const bool is_file = ::fstat(source.get(), &facts) == 0 && S_ISREG(facts.st_mode);
+    // QEMU reads through a copy of our descriptor, so a file's position tells how far it is.
+    const auto watched =
+        std::make_shared<UniqueFd>(is_file ? ::fcntl(source.get(), F_DUPFD_CLOEXEC, 0) : -1);
+    co_await domain->monitor->give_fd("saved", std::move(source));
+    co_await domain->monitor->migrate_from_fd("saved");
+    co_await await_migration(domain, std::move(progress),
+                             [watched, size = facts.st_size](const Migration& now) {
+                                 if (now.state == Migration::State::completed) return 1.0;
+                                 if (!*watched || size == 0) return 0.0;
+                                 return static_cast<double>(::lseek(watched->get(), 0, SEEK_CUR)) /
+                                        static_cast<double>(size);
+                             });
+}
+
+}  // namespace basalt::hv::qemu

@@ -1,0 +1,272 @@
+#include "hypervisor/sim/sim_hypervisor.hpp"
+
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <array>
+
+#include "base/error.hpp"
+#include "base/json.hpp"
+#include "base/undo.hpp"
+#include "base/wait.hpp"
+#include "hypervisor/sim/sim_host.hpp"
+
+namespace basalt::hv {
+
+namespace {
+
+// A guest that does not let go of a device is waited for as long as a real one.
+constexpr Duration release_limit = 20s;
+
+using HostPtr = std::shared_ptr<SimHost::State>;
+
+template <class Items, class Key, class Of>
+auto find_by(Items& items, const Key& key, Of of) {
+    return std::ranges::find_if(items, [&key, of](const auto& item) { return of(item) == key; });
+}
+
+const std::string& device_of(const DiskAttachment& disk) {
+    return disk.spec.device;
+}
+
+std::int64_t number_of(const NicAttachment& nic) {
+    return nic.spec.device;
+}
+
+void refuse_second(const HostPtr& host, const std::string& uuid) {
+    if (const SimDomain* known = host->find(uuid))
+        throw ApiError("DOMAIN_EXISTS", {uuid, std::to_string(known->dom)});
+}
+
+void write_text(int fd, std::string_view text) {
+    while (!text.empty()) {
+        const ssize_t sent = ::write(fd, text.data(), text.size());
+        if (sent <= 0) throw ApiError("INTERNAL_ERROR", {"save: cannot write"});
+        text.remove_prefix(static_cast<std::size_t>(sent));
+    }
+}
+
+// One line of JSON.
+std::string read_line(int fd) {
+    std::string text;
+    char byte = 0;
+    while (::read(fd, &byte, 1) == 1) {
+        if (byte == '\n') return text;
+        text += byte;
+    }
+    throw ApiError("INTERNAL_ERROR", {"restore: the saved guest is cut short"});
+}
+
+Task<void> let_go(HostPtr host, DomId dom, std::string kind, std::string object, bool force) {
+    if (host->script(host->at(dom)).releases_devices || force) co_return;
+    co_await sleep_for(host->loop, release_limit);
+    throw ApiError("DEVICE_DETACH_TIMEOUT", {kind, object});
+}
+
+void report(const Progress& progress, double value) {
+    if (progress) progress(value);
+}
+
+Task<void> resume(HostPtr host, DomId dom) {
+    const auto found = host->domains.find(dom);
+    if (found != host->domains.end()) host->set_running(found->second, true);
+    co_return;
+}
+
+Task<void> save_steps(HostPtr host, DomId dom, std::shared_ptr<UniqueFd> sink, Progress progress,
+                      Undo& undo) {
+    if (host->at(dom).running) {
+        host->set_running(host->at(dom), false);
+        undo.push("resume", [host, dom] { return resume(host, dom); });
+    }
+    report(progress, 0.5);
+    co_await host->verb("save");
+    const SimDomain& domain = host->at(dom);
+    const Json saved = {{"uptime_ns", domain.ran_before.count()}, {"up", domain.up}};
+    write_text(sink->get(), saved.dump() + "\n");
+    report(progress, 1);
+}
+
+}  // namespace
+
+SimHypervisor::SimHypervisor(SimHost& host)
+    : host_(host.state_), generation_(++host.state_->generation) {
+    host_->events = nullptr;
+}
+
+SimHypervisor::~SimHypervisor() {
+    if (host_->generation == generation_) host_->events = nullptr;
+}
+
+Task<std::vector<agent::DomainInfo>> SimHypervisor::adopt(Events& events) {
+    const HostPtr host = host_;
+    co_await host->verb("adopt");
+    host->events = &events;
+    for (const auto& [dom, uuid] : std::exchange(host->unheard, {}))
+        events.ended(dom, uuid, agent::HaltReason::crashed);
+    for (const auto& [dom, domain] : host->domains)
+        if (domain.up) host->tell_facts(domain);
+    co_return domains();
+}
+
+std::vector<agent::DomainInfo> SimHypervisor::domains() const {
+    std::vector<agent::DomainInfo> out;
+    for (const auto& [dom, domain] : host_->domains)
+        out.push_back(info(domain));
+    return out;
+}
+
+Task<DomId> SimHypervisor::create(DomainConfig config, Progress progress) {
+    const HostPtr host = host_;
+    refuse_second(host, config.spec.uuid);
+    report(progress, 0);
+    co_await host->verb("create");
+    refuse_second(host, config.spec.uuid);
+    report(progress, 1);
+    co_return host->add(std::move(config), false, {});
+}
+
+Task<DomId> SimHypervisor::restore(DomainConfig config, UniqueFd source, Progress progress) {
+    const HostPtr host = host_;
+    refuse_second(host, config.spec.uuid);
+    const Json saved = Json::parse(read_line(source.get()), nullptr, false);
+    if (!saved.is_object() || !saved.contains("uptime_ns"))
+        throw ApiError("INTERNAL_ERROR", {"restore: this is not a saved guest of this hypervisor"});
+    report(progress, 0.5);
+    co_await host->verb("restore");
+    refuse_second(host, config.spec.uuid);
+    report(progress, 1);
+    co_return host->add(std::move(config), saved.at("up").get<bool>(),
+                        Duration(saved.at("uptime_ns").get<std::int64_t>()));
+}
+
+Task<void> SimHypervisor::set_running(DomId dom, bool running) {
+    const HostPtr host = host_;
+    co_await host->verb("set_running");
+    host->set_running(host->at(dom), running);
+}
+
+Task<void> SimHypervisor::request(DomId dom, GuestRequest what) {
+    const HostPtr host = host_;
+    co_await host->verb("request");
+    host->request(host->at(dom), what);
+}
+
+Task<void> SimHypervisor::reset(DomId dom) {
+    const HostPtr host = host_;
+    co_await host->verb("reset");
+    SimDomain& domain = host->at(dom);
+    const bool was_running = domain.running;
+    host->boot(domain);
+    host->set_running(domain, was_running);
+}
+
+Task<void> SimHypervisor::destroy(DomId dom) {
+    const HostPtr host = host_;
+    co_await host->verb("destroy");
+    host->remove(dom);
+}
+
+Task<void> SimHypervisor::save(DomId dom, UniqueFd sink, Progress progress) {
+    const HostPtr host = host_;
+    const auto owned = std::make_shared<UniqueFd>(std::move(sink));
+    co_await with_undo([host, dom, owned, progress](Undo& undo) {
+        return save_steps(host, dom, owned, progress, undo);
+    });
+}
+
+Task<void> SimHypervisor::plug_disk(DomId dom, DiskAttachment disk) {
+    const HostPtr host = host_;
+    co_await host->verb("plug_disk");
+    auto& disks = host->at(dom).config.disks;
+    const auto known = find_by(disks, disk.spec.device, device_of);
+    if (known != disks.end()) {
+        if (known->spec.vbd == disk.spec.vbd) co_return;
+        throw ApiError("DEVICE_ALREADY_EXISTS", {disk.spec.device});
+    }
+    if (disk.spec.kind == agent::DiskKind::cd)
+        throw ApiError("OPERATION_NOT_ALLOWED", {"a CD drive cannot be added to a running VM"});
+    disks.push_back(std::move(disk));
+}
+
+Task<void> SimHypervisor::unplug_disk(DomId dom, std::string device, bool force) {
+    const HostPtr host = host_;
+    co_await host->verb("unplug_disk");
+    const auto& disks = host->at(dom).config.disks;
+    const auto known = find_by(disks, device, device_of);
+    if (known == disks.end()) co_return;
+    if (known->spec.kind == agent::DiskKind::cd)
+        throw ApiError("OPERATION_NOT_ALLOWED", {"a CD drive cannot be taken from a running VM"});
+    co_await let_go(host, dom, "VBD", known->spec.vbd, force);
+    std::erase_if(host->at(dom).config.disks,
+                  [&device](const DiskAttachment& d) { return d.spec.device == device; });
+}
+
+Task<void> SimHypervisor::change_medium(DomId dom, DiskAttachment disk) {
+    const HostPtr host = host_;
+    co_await host->verb("change_medium");
+    auto& disks = host->at(dom).config.disks;
+    const auto known = find_by(disks, disk.spec.device, device_of);
+    if (known == disks.end()) throw ApiError("DEVICE_NOT_ATTACHED", {disk.spec.device});
+    if (known->spec.kind != agent::DiskKind::cd)
+        throw ApiError("VBD_NOT_REMOVABLE_MEDIA", {known->spec.vbd});
+    *known = std::move(disk);
+}
+
+Task<void> SimHypervisor::plug_nic(DomId dom, NicAttachment nic) {
+    const HostPtr host = host_;
+    co_await host->verb("plug_nic");
+    auto& nics = host->at(dom).config.nics;
+    const auto known = find_by(nics, nic.spec.device, number_of);
+    if (known != nics.end()) {
+        if (known->spec.vif == nic.spec.vif) co_return;
+        throw ApiError("DEVICE_ALREADY_EXISTS", {std::to_string(nic.spec.device)});
+    }
+    nics.push_back(std::move(nic));
+    if (host->at(dom).up) host->tell_facts(host->at(dom));
+}
+
+Task<void> SimHypervisor::unplug_nic(DomId dom, std::int64_t device, bool force) {
+    const HostPtr host = host_;
+    co_await host->verb("unplug_nic");
+    const auto& nics = host->at(dom).config.nics;
+    const auto known = find_by(nics, device, number_of);
+    if (known == nics.end()) co_return;
+    co_await let_go(host, dom, "VIF", known->spec.vif, force);
+    std::erase_if(host->at(dom).config.nics,
+                  [device](const NicAttachment& n) { return n.spec.device == device; });
+    if (host->at(dom).up) host->tell_facts(host->at(dom));
+}
+
+Task<void> SimHypervisor::disk_resized(DomId dom, std::string device, std::int64_t size_bytes) {
+    const HostPtr host = host_;
+    co_await host->verb("disk_resized");
+    SimDomain& domain = host->at(dom);
+    if (find_by(domain.config.disks, device, device_of) == domain.config.disks.end())
+        throw ApiError("DEVICE_NOT_ATTACHED", {device});
+    domain.disk_bytes[device] = size_bytes;
+}
+
+Task<UniqueFd> SimHypervisor::open_console(DomId dom, agent::ConsoleKind kind) {
+    const HostPtr host = host_;
+    co_await host->verb("open_console");
+    SimDomain& domain = host->at(dom);
+    std::array<int, 2> ends{};
+    if (::socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends.data()) != 0)
+        throw ApiError("INTERNAL_ERROR", {"console: no socket"});
+    UniqueFd ours(ends[0]);
+    const std::string greeting =
+        kind == agent::ConsoleKind::vnc ? std::string("RFB 003.008\n") : domain.console;
+    ::send(ours.get(), greeting.data(), greeting.size(), MSG_DONTWAIT | MSG_NOSIGNAL);
+    domain.clients.push_back(std::move(ours));
+    co_return UniqueFd(ends[1]);
+}
+
+Task<Hypervisor::Facts> SimHypervisor::facts() {
+    const HostPtr host = host_;
+    co_await host->verb("facts");
+    co_return Facts{.name = "sim", .version = "1.0", .accelerated = true};
+}
+
+}  // namespace basalt::hv
