@@ -1,0 +1,218 @@
+#include "storage-manager/contract/bench.hpp"
+
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include <cstdlib>
+#include <cstring>
+#include <stdexcept>
+#include <vector>
+
+#include "storage-manager/datapath/nbd_client.hpp"
+#include "storage-manager/datapath/qemu_transfer.hpp"
+#include "storage-manager/drivers/file/file_driver.hpp"
+#include "storage-manager/sim/sim_driver.hpp"
+#include "storage-manager/worker/kinds.hpp"
+#include "storage-manager/worker/worker_drivers.hpp"
+
+namespace basalt::sm::test {
+
+namespace fs = std::filesystem;
+
+namespace {
+
+constexpr std::size_t block_bytes = 4096;
+constexpr const char* sr_uuid = "5e000000-0000-4000-8000-000000000001";
+
+void write_block(UniqueFd socket, const std::string& name, std::uint64_t block,
+                 std::uint64_t value) {
+    nbd::Client client(std::move(socket), name);
+    const std::vector<char> bytes(block_bytes, static_cast<char>(value));
+    client.write(bytes, block * block_bytes);
+    client.flush();
+    client.disconnect();
+}
+
+std::uint64_t read_block(UniqueFd socket, const std::string& name, std::uint64_t block) {
+    nbd::Client client(std::move(socket), name);
+    std::vector<char> bytes(block_bytes);
+    client.read(bytes, block * block_bytes);
+    client.disconnect();
+    for (const char byte : bytes)
+        if (byte != bytes[0]) throw std::runtime_error("a block of several values");
+    return static_cast<unsigned char>(bytes[0]);
+}
+
+Task<void> stop_after(RealLoop& loop, Task<void> body) {
+    std::exception_ptr failure;
+    try {
+        co_await std::move(body);
+    } catch (...) {
+        failure = std::current_exception();
+    }
+    loop.stop();
+    if (failure) std::rethrow_exception(failure);
+}
+
+class SimBench final : public Bench {
+  public:
+    SimBench() { kinds_.add(sim::sim_kind(loop_, world_, "file")); }
+
+    Drivers& drivers() override { return kinds_; }
+
+    Drivers::Sr sr() override { return {sr_uuid, "file", {{"location", "/sim"}}}; }
+
+    void run(Task<void> body) override {
+        const auto job = spawn(loop_, "test", std::move(body));
+        loop_.run_until([job] { return job->finished(); }, 1h);
+        if (job->failure()) std::rethrow_exception(job->failure());
+    }
+
+    Task<void> write(Attachment disk, std::uint64_t block, std::uint64_t value) override {
+        world_->images.at(disk.chain.front().path).blocks[block] = value;
+        co_return;
+    }
+
+    Task<std::uint64_t> read(Attachment disk, std::uint64_t block) override {
+        co_return world_->read(disk.chain.front().path, block);
+    }
+
+  private:
+    SimLoop loop_{1};
+    sim::SharedWorld world_ = std::make_shared<sim::World>();
+    Kinds kinds_;
+};
+
+class FileBench final : public Bench {
+  public:
+    explicit FileBench(bool in_worker) {
+        fs::create_directory(folder_.path() / "sr");
+        if (in_worker) {
+            drivers_ = std::make_unique<WorkerDrivers>(loop_, SM_WORKER);
+        } else {
+            auto kinds = std::make_unique<Kinds>();
+            kinds->add(file_kind(loop_));
+            drivers_ = std::move(kinds);
+        }
+    }
+
+    Drivers& drivers() override { return *drivers_; }
+
+    Drivers::Sr sr() override {
+        return {sr_uuid, "file", {{"location", (folder_.path() / "sr").string()}}};
+    }
+
+    void run(Task<void> body) override { test::run(loop_, std::move(body)); }
+
+    Task<void> write(Attachment disk, std::uint64_t block, std::uint64_t value) override {
+        Signal ended(loop_);
+        bool over = false;
+        auto fd =
+            std::make_shared<UniqueFd>(co_await transfer_.serve(std::move(disk), [&ended, &over] {
+                over = true;
+                ended.notify_all();
+            }));
+        co_await blocking(
+            loop_, [fd, block, value] { write_block(std::move(*fd), "disk", block, value); });
+        while (!over)
+            co_await ended.wait();
+    }
+
+    Task<std::uint64_t> read(Attachment disk, std::uint64_t block) override {
+        disk.read_only = true;
+        Signal ended(loop_);
+        bool over = false;
+        auto fd =
+            std::make_shared<UniqueFd>(co_await transfer_.serve(std::move(disk), [&ended, &over] {
+                over = true;
+                ended.notify_all();
+            }));
+        const std::uint64_t value = co_await blocking(
+            loop_, [fd, block] { return read_block(std::move(*fd), "disk", block); });
+        while (!over)
+            co_await ended.wait();
+        co_return value;
+    }
+
+  private:
+    TemporaryFolder folder_;
+    RealLoop loop_;
+    std::unique_ptr<Drivers> drivers_;
+    QemuTransfer transfer_{loop_, folder_.path() / "work", SM_STREAM};
+};
+
+}  // namespace
+
+TemporaryFolder::TemporaryFolder() {
+    // In memory where that is possible: tests sync a lot, and what they prove does not need a disk.
+    std::string name = access("/dev/shm", W_OK) == 0 ? "/dev/shm/sm-XXXXXX" : "/tmp/sm-XXXXXX";
+    if (mkdtemp(name.data()) == nullptr) throw std::runtime_error("mkdtemp");
+    path_ = name;
+}
+
+TemporaryFolder::~TemporaryFolder() {
+    std::error_code ignored;
+    fs::remove_all(path_, ignored);
+}
+
+void run(RealLoop& loop, Task<void> body) {
+    const auto job = spawn(loop, "test", stop_after(loop, std::move(body)));
+    loop.run();
+    if (job->failure()) std::rethrow_exception(job->failure());
+}
+
+std::unique_ptr<Bench> sim_bench() {
+    return std::make_unique<SimBench>();
+}
+
+std::unique_ptr<Bench> file_bench() {
+    return std::make_unique<FileBench>(false);
+}
+
+std::unique_ptr<Bench> worker_bench() {
+    return std::make_unique<FileBench>(true);
+}
+
+UniqueFd connect_blocking(const std::string& path) {
+    UniqueFd fd(socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0));
+    sockaddr_un address{};
+    address.sun_family = AF_UNIX;
+    std::strncpy(address.sun_path, path.c_str(), sizeof address.sun_path - 1);
+    if (connect(fd.get(), reinterpret_cast<const sockaddr*>(&address), sizeof address) != 0)
+        throw std::runtime_error("cannot connect to " + path);
+    return fd;
+}
+
+Task<void> guest_write(RealLoop& loop, DiskServer server, std::uint64_t block,
+                       std::uint64_t value) {
+    return blocking(loop, [server, block, value] {
+        write_block(connect_blocking(server.socket), server.name, block, value);
+    });
+}
+
+Task<std::uint64_t> guest_read(RealLoop& loop, DiskServer server, std::uint64_t block) {
+    return blocking(loop, [server, block] {
+        return read_block(connect_blocking(server.socket), server.name, block);
+    });
+}
+
+agent::VdiSpec spec_of(const std::string& uuid, std::int64_t size_bytes) {
+    agent::VdiSpec spec;
+    spec.uuid = uuid;
+    spec.size_bytes = size_bytes;
+    spec.name = "disk " + uuid.substr(0, 2);
+    spec.type = "user";
+    return spec;
+}
+
+Task<std::string> code_of(Task<void> body) {
+    try {
+        co_await std::move(body);
+    } catch (const ApiError& error) {
+        co_return error.code();
+    }
+    co_return "";
+}
+
+}  // namespace basalt::sm::test

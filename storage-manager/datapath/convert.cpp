@@ -1,0 +1,182 @@
+#include "storage-manager/datapath/convert.hpp"
+
+#include <fcntl.h>
+
+#include <array>
+#include <cerrno>
+#include <csignal>
+#include <cstdlib>
+#include <cstring>
+
+#include "base/json.hpp"
+#include "base/real_net.hpp"
+#include "base/subprocess.hpp"
+#include "storage-manager/datapath/chain.hpp"
+
+namespace basalt::sm {
+
+namespace {
+
+constexpr Duration convert_limit = 24h;
+
+std::string qemu_format(const std::string& format) {
+    if (format == "vhd") return "vpc";
+    if (format == "qcow2" || format == "raw") return format;
+    throw ApiError("INTERNAL_ERROR", {"unknown image format " + format.substr(0, 32)});
+}
+
+Attachment one_image(const std::string& file, const std::string& format) {
+    return {{{file, format}}, true};
+}
+
+// g++ 14 fails on some lists of strings inside a coroutine, hence functions of their own.
+// -t writeback: what is written is flushed at the end, which the default would not do.
+// -O although the target is there: without it the target's "driver" is taken to be raw.
+std::vector<std::string> convert_args(const ConvertPaths& paths) {
+    return {"qemu-img", "convert",       "-p",       "-n",    "-t", "writeback", "--target-is-zero",
+            "-O",       paths.to_format, paths.from, paths.to};
+}
+
+std::vector<std::string> export_args(const Attachment& disk, const std::string& format,
+                                     const std::string& file) {
+    std::vector<std::string> args = {"qemu-img", "convert", "-O", qemu_format(format)};
+    // Without it the size is rounded to what a disk geometry of old can express.
+    if (format == "vhd") args.insert(args.end(), {"-o", "force_size=on"});
+    args.insert(args.end(), {json_filename(disk, true), file});
+    return args;
+}
+
+std::vector<std::string> import_args(const std::string& file, const std::string& format,
+                                     const Attachment& disk) {
+    return {"qemu-img",
+            "convert",
+            "-n",
+            "-t",
+            "writeback",
+            "-O",
+            disk.chain.front().format,
+            json_filename(one_image(file, qemu_format(format)), true),
+            json_filename(disk, false)};
+}
+
+std::vector<std::string> info_args(const std::string& file, const std::string& format) {
+    return {"qemu-img", "info", "--output=json", "-f", qemu_format(format), file};
+}
+
+// qemu-img prints "    (12.34/100%)\r" again and again.
+void report(const std::string& text, const rpc::Progress& progress) {
+    const auto open = text.rfind('(');
+    if (progress && open != std::string::npos)
+        progress(std::strtod(text.c_str() + open + 1, nullptr) / 100);
+}
+
+struct Running {
+    std::shared_ptr<Process> process;
+    std::unique_ptr<FdStream> out;
+    std::unique_ptr<FdStream> err;
+};
+
+Running start(RealLoop& loop, std::vector<std::string> argv) {
+    auto [out_near, out_far] = socket_pair();
+    auto [err_near, err_far] = socket_pair();
+    Command command;
+    command.argv = std::move(argv);
+    command.inherit = {{out_far.get(), 1}, {err_far.get(), 2}};
+    Running running;
+    running.process = start_process(loop, command);
+    running.out = adopt_stream(loop, std::move(out_near));
+    running.err = adopt_stream(loop, std::move(err_near));
+    return running;
+}
+
+Task<void> watch(Running& running, rpc::Progress progress) {
+    std::array<char, 4096> buffer{};
+    while (const std::size_t got = co_await running.out->read_some(buffer))
+        report(std::string(buffer.data(), got), progress);
+}
+
+Task<std::string> complaint(Running& running) {
+    std::string text;
+    std::array<char, 4096> buffer{};
+    while (const std::size_t got = co_await running.err->read_some(buffer))
+        if (text.size() < 8192) text.append(buffer.data(), got);
+    co_return text;
+}
+
+Task<void> reap(std::shared_ptr<Process> process) {
+    co_await process->wait();
+}
+
+Task<Json> image_info(RealLoop& loop, std::string file, std::string format) {
+    Command command;
+    command.argv = info_args(file, format);
+    const Output output = co_await run_command(loop, std::move(command), 60s);
+    if (output.status != 0) throw_qemu_failure(output.err);
+    Json info = Json::parse(output.out, nullptr, false);
+    if (!info.is_object()) throw ApiError("VDI_IO_ERROR", {"the image cannot be read"});
+    co_return info;
+}
+
+}  // namespace
+
+Task<void> convert(RealLoop& loop, ConvertPaths paths, rpc::Progress progress) {
+    Running running = start(loop, convert_args(paths));
+    std::exception_ptr failure;
+    std::string text;
+    int status = -1;
+    try {
+        co_await within(loop, convert_limit, watch(running, std::move(progress)),
+                        ApiError("INTERNAL_ERROR", {"qemu-img took too long"}));
+        text = co_await complaint(running);
+        status = co_await running.process->wait();
+    } catch (const std::exception&) {
+        failure = std::current_exception();
+    }
+    if (failure) {
+        running.process->kill(SIGKILL);
+        co_await asio::this_coro::reset_cancellation_state();
+        co_await shielded(reap(running.process));
+        std::rethrow_exception(failure);
+    }
+    if (status != 0) throw_qemu_failure(text);
+}
+
+Task<void> export_image(RealLoop& loop, Attachment disk, std::string format, std::string file) {
+    Command command;
+    command.argv = export_args(disk, format, file);
+    const Output output = co_await run_command(loop, std::move(command), convert_limit);
+    if (output.status != 0) throw_qemu_failure(output.err);
+}
+
+Task<void> import_image(RealLoop& loop, std::string file, std::string format, ImportTarget target) {
+    const Json info = co_await image_info(loop, file, format);
+    const Json specific =
+        info.value("format-specific", Json::object()).value("data", Json::object());
+    if (info.contains("backing-filename") || info.contains("full-backing-filename") ||
+        specific.contains("data-file"))
+        throw ApiError("VDI_IO_ERROR", {"the image refers to another file"});
+    const auto size = info.value("virtual-size", std::int64_t{0});
+    if (size > target.size_bytes)
+        throw ApiError("VDI_TOO_SMALL", {target.vdi, std::to_string(size)});
+    Command command;
+    command.argv = import_args(file, format, target.disk);
+    const Output output = co_await run_command(loop, std::move(command), convert_limit);
+    if (output.status != 0) throw_qemu_failure(output.err);
+}
+
+Task<void> sync_file(RealLoop& loop, std::string path) {
+    return blocking(loop, [path = std::move(path)] {
+        const UniqueFd fd(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
+        if (!fd || fsync(fd.get()) != 0)
+            throw ApiError("VDI_IO_ERROR", {path + ": " + std::strerror(errno)});
+    });
+}
+
+void throw_qemu_failure(const std::string& text) {
+    if (text.find("No space left") != std::string::npos)
+        throw backend_failure(Failure::no_space, text);
+    if (text.find(" lock") != std::string::npos) throw ApiError("VDI_IN_USE", {"", text});
+    throw ApiError("VDI_IO_ERROR", {text});
+}
+
+}  // namespace basalt::sm

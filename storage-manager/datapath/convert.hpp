@@ -1,0 +1,39 @@
+#pragma once
+#include <string>
+
+#include "base/real_loop.hpp"
+#include "storage-manager/api/storage.hpp"
+
+/// qemu-img, wrapped: its failures become API errors here. All cancellable; the program is then
+/// killed.
+namespace basalt::sm {
+
+struct ConvertPaths {
+    std::string from;
+    std::string to;  // exists, has the right size and is empty
+    std::string to_format;
+};
+
+/// Both as QEMU names images (`json:{...}`). Progress from 0 to 1.
+Task<void> convert(RealLoop& loop, ConvertPaths paths, rpc::Progress progress);
+
+/// Writes the disk's content as one file of `format` (qcow2, vhd).
+Task<void> export_image(RealLoop& loop, Attachment disk, std::string format, std::string file);
+
+struct ImportTarget {
+    Attachment disk;
+    std::string vdi;
+    std::int64_t size_bytes = 0;
+};
+
+/// Fills a disk from a file that a client sent. The file may name no other file: an image with a
+/// backing or data file is refused (VDI_IO_ERROR), one larger than the disk too (VDI_TOO_SMALL).
+Task<void> import_image(RealLoop& loop, std::string file, std::string format, ImportTarget target);
+
+/// Makes what was written to a file durable.
+Task<void> sync_file(RealLoop& loop, std::string path);
+
+/// VDI_IN_USE, SR_BACKEND_FAILURE_44 or VDI_IO_ERROR, by what a program of QEMU complained about.
+[[noreturn]] void throw_qemu_failure(const std::string& text);
+
+}  // namespace basalt::sm

@@ -1,0 +1,40 @@
+#pragma once
+#include <filesystem>
+#include <string>
+
+#include "base/real_loop.hpp"
+#include "storage-manager/api/storage.hpp"
+
+namespace basalt::sm {
+
+/// Whole disks by qemu-img, qemu-nbd and our own `sm-stream`, each in a process of its own.
+class QemuTransfer final : public Transfer {
+  public:
+    /// `work_folder` takes sockets and converted images while a transfer lasts; what is left there
+    /// from an earlier run is deleted. `stream_program` is the path of sm-stream.
+    QemuTransfer(RealLoop& loop, std::filesystem::path work_folder, std::string stream_program);
+
+    Task<void> copy(Attachment from, Attachment to, rpc::Progress progress) override;
+    Task<UniqueFd> serve(Attachment disk, Ended ended) override;
+    Task<UniqueFd> send(Disk disk, std::string format, Ended ended) override;
+    Task<UniqueFd> receive(Disk disk, std::string format, Ended ended) override;
+
+  private:
+    struct Server;
+    struct Stream;
+
+    Task<std::shared_ptr<Server>> start_server(Attachment disk);
+    Task<void> pump(std::string mode, int disk, int stream, std::string vdi);
+    Task<void> send_raw(std::shared_ptr<Stream> stream);
+    Task<void> send_converted(std::shared_ptr<Stream> stream);
+    Task<void> receive_raw(std::shared_ptr<Stream> stream);
+    Task<void> receive_converted(std::shared_ptr<Stream> stream);
+    Task<void> finish(std::shared_ptr<Stream> stream, Task<void> body, bool answer);
+    [[nodiscard]] std::filesystem::path fresh_path(const char* ending);
+
+    RealLoop& loop_;
+    std::filesystem::path work_folder_;
+    std::string stream_program_;
+};
+
+}  // namespace basalt::sm

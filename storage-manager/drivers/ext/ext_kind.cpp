@@ -1,0 +1,162 @@
+#include "storage-manager/drivers/ext/ext_kind.hpp"
+
+#include <sys/mount.h>
+#include <sys/stat.h>
+
+#include <cerrno>
+#include <cstring>
+#include <filesystem>
+
+#include "base/log.hpp"
+#include "base/subprocess.hpp"
+#include "base/wait.hpp"
+#include "storage-manager/drivers/file/file_driver.hpp"
+
+namespace basalt::sm {
+
+namespace fs = std::filesystem;
+
+namespace {
+
+constexpr Duration format_limit = 30min;
+
+fs::path mount_point(const std::string& sr_uuid) {
+    return fs::path("/run/sr-mount") / checked_uuid(sr_uuid);
+}
+
+std::string device_of(const DeviceConfig& config) {
+    const auto found = config.find("device");
+    if (found == config.end()) throw backend_failure(Failure::device_missing);
+    const std::string device = checked_path(found->second, Failure::device_invalid);
+    struct stat facts{};
+    if (stat(device.c_str(), &facts) != 0 || !S_ISBLK(facts.st_mode))
+        throw backend_failure(Failure::device_invalid, device + " is no block device");
+    return device;
+}
+
+bool mounted(const fs::path& point) {
+    struct stat here{};
+    struct stat above{};
+    return stat(point.c_str(), &here) == 0 && stat(point.parent_path().c_str(), &above) == 0 &&
+           here.st_dev != above.st_dev;
+}
+
+void mount_device(const std::string& device, const fs::path& point) {
+    std::error_code failed;
+    fs::create_directories(point, failed);
+    if (mounted(point)) return;
+    if (::mount(device.c_str(), point.c_str(), "ext4", MS_NODEV | MS_NOSUID | MS_NOEXEC, "") != 0)
+        throw backend_failure(Failure::sr_unavailable, device + ": " + std::strerror(errno));
+}
+
+void unmount(const fs::path& point) {
+    if (!mounted(point)) return;
+    if (::umount2(point.c_str(), 0) != 0)
+        throw backend_failure(Failure::sr_in_use, std::strerror(errno));
+    ::rmdir(point.c_str());
+}
+
+// `file` with a mount around it.
+class ExtDriver final : public Driver {
+  public:
+    ExtDriver(RealLoop& loop, std::string sr_uuid, std::string device)
+        : loop_(loop),
+          device_(std::move(device)),
+          point_(mount_point(sr_uuid)),
+          folder_(loop, std::move(sr_uuid), point_) {}
+
+    Task<agent::SrInfo> attach() override {
+        co_await blocking(loop_,
+                          [device = device_, point = point_] { mount_device(device, point); });
+        co_return co_await folder_.attach();
+    }
+
+    Task<void> detach() override {
+        co_await folder_.detach();
+        co_await blocking(loop_, [point = point_] { unmount(point); });
+    }
+
+    Task<agent::SrContents> scan() override { return folder_.scan(); }
+
+    Task<agent::VdiInfo> stat(Location vdi) override { return folder_.stat(std::move(vdi)); }
+
+    Task<agent::VdiInfo> create(agent::VdiSpec spec) override {
+        return folder_.create(std::move(spec));
+    }
+
+    Task<void> destroy(Location vdi) override { return folder_.destroy(std::move(vdi)); }
+
+    Task<Attachment> open(Location vdi, agent::Access access) override {
+        return folder_.open(std::move(vdi), access);
+    }
+
+    Task<void> close(Location vdi) override { return folder_.close(std::move(vdi)); }
+
+    Snapshots* snapshots() override { return folder_.snapshots(); }
+
+    Resizer* resizer() override { return folder_.resizer(); }
+
+  private:
+    RealLoop& loop_;
+    std::string device_;
+    fs::path point_;
+    FileDriver folder_;
+};
+
+Task<void> create_on_device(RealLoop& loop, std::string sr_uuid, DeviceConfig config) {
+    const std::string device = device_of(config);
+    Command format;
+    format.argv = {"mkfs.ext4", "-q", "-F", "-L", "basalt-sr", "-U", checked_uuid(sr_uuid), device};
+    const Output output = co_await run_command(loop, std::move(format), format_limit);
+    if (output.status != 0) throw backend_failure(Failure::sr_create_failed, output.err);
+    const fs::path point = mount_point(sr_uuid);
+    co_await blocking(loop, [device, point] { mount_device(device, point); });
+    co_await create_folder_sr(loop, sr_uuid, point);
+    co_await blocking(loop, [point] { unmount(point); });
+}
+
+Task<void> destroy_on_device(RealLoop& loop, std::string sr_uuid, DeviceConfig config) {
+    const std::string device = device_of(config);
+    const fs::path point = mount_point(sr_uuid);
+    co_await blocking(loop, [point] { unmount(point); });
+    Command wipe;
+    wipe.argv = {"wipefs", "-q", "-a", "-t", "ext4", device};
+    const Output output = co_await run_command(loop, std::move(wipe), 60s);
+    if (output.status != 0) throw backend_failure(Failure::sr_delete_failed, output.err);
+}
+
+Task<std::string> probe_device(RealLoop& loop, DeviceConfig config) {
+    Command ask;
+    ask.argv = {"blkid", "-p", "-s", "UUID", "-s", "LABEL", "-o", "export", device_of(config)};
+    const Output output = co_await run_command(loop, std::move(ask), 60s);
+    const auto at = output.out.find("UUID=");
+    if (output.out.find("LABEL=basalt-sr") == std::string::npos || at == std::string::npos)
+        co_return "<SRlist></SRlist>";
+    co_return "<SRlist><SR><UUID>" + output.out.substr(at + 5, 36) + "</UUID></SR></SRlist>";
+}
+
+}  // namespace
+
+Kind ext_kind(RealLoop& loop) {
+    Kind kind;
+    kind.facts.type = "ext";
+    kind.facts.name = "Local ext4";
+    kind.facts.description = "Disks are qcow2 images in an ext4 file system on a local device";
+    kind.facts.vendor = "Basalt";
+    kind.facts.version = "1.0";
+    kind.facts.capabilities = qcow2_capabilities();
+    kind.facts.configuration = {{"device", "local block device path"}};
+    kind.make = [&loop](std::string sr_uuid, DeviceConfig config) -> std::unique_ptr<Driver> {
+        return std::make_unique<ExtDriver>(loop, std::move(sr_uuid), device_of(config));
+    };
+    kind.create = [&loop](std::string sr_uuid, DeviceConfig config) {
+        return create_on_device(loop, std::move(sr_uuid), std::move(config));
+    };
+    kind.destroy = [&loop](std::string sr_uuid, DeviceConfig config) {
+        return destroy_on_device(loop, std::move(sr_uuid), std::move(config));
+    };
+    kind.probe = [&loop](DeviceConfig config) { return probe_device(loop, std::move(config)); };
+    return kind;
+}
+
+}  // namespace basalt::sm

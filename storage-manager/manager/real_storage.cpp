@@ -1,0 +1,75 @@
+#include "storage-manager/manager/real_storage.hpp"
+
+#include <fcntl.h>
+
+#include <cerrno>
+#include <cstring>
+#include <fstream>
+#include <iterator>
+
+#include "base/wait.hpp"
+#include "storage-manager/datapath/qemu_transfer.hpp"
+#include "storage-manager/datapath/qsd_datapath.hpp"
+#include "storage-manager/manager/manager.hpp"
+
+namespace basalt::sm {
+
+namespace fs = std::filesystem;
+
+namespace {
+
+void replace_file(const fs::path& file, const std::string& text) {
+    const fs::path fresh = file.string() + ".new";
+    {
+        const UniqueFd fd(::open(fresh.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600));
+        if (!fd || ::write(fd.get(), text.data(), text.size()) != std::ssize(text) ||
+            fsync(fd.get()) != 0)
+            throw ApiError("INTERNAL_ERROR", {fresh.string() + ": " + std::strerror(errno)});
+    }
+    fs::rename(fresh, file);
+    const UniqueFd folder(::open(file.parent_path().c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+    fsync(folder.get());
+}
+
+class FileState final : public StateStore {
+  public:
+    FileState(Loop& loop, fs::path file) : loop_(loop), file_(std::move(file)), queue_(loop) {}
+
+    Task<std::string> load() override {
+        return blocking(loop_, [file = file_] {
+            std::ifstream in(file);
+            return std::string{std::istreambuf_iterator<char>(in), {}};
+        });
+    }
+
+    Task<void> save(std::string text) override {
+        const auto lease = co_await queue_.acquire("file");
+        co_await blocking(loop_, [file = file_, text = std::move(text)] {
+            fs::create_directories(file.parent_path());
+            replace_file(file, text);
+        });
+    }
+
+  private:
+    Loop& loop_;
+    fs::path file_;
+    ObjectQueue queue_;
+};
+
+}  // namespace
+
+std::unique_ptr<StateStore> file_state(Loop& loop, fs::path file) {
+    return std::make_unique<FileState>(loop, std::move(file));
+}
+
+std::shared_ptr<Storage> real_storage(RealLoop& loop, const RealStorageConfig& config) {
+    Manager::Parts parts;
+    parts.drivers = std::make_unique<WorkerDrivers>(loop, config.worker_program, config.limits);
+    parts.datapath = std::make_unique<QsdDatapath>(loop, config.run_folder);
+    parts.transfer =
+        std::make_unique<QemuTransfer>(loop, config.work_folder, config.stream_program);
+    parts.state = file_state(loop, config.state_file);
+    return std::make_shared<Manager>(loop, std::move(parts));
+}
+
+}  // namespace basalt::sm
