@@ -1,0 +1,359 @@
+#include "network-manager/ovsdb/ovs_network.hpp"
+
+#include <algorithm>
+#include <boost/system/system_error.hpp>
+#include <filesystem>
+#include <fstream>
+#include <system_error>
+
+#include "base/json.hpp"
+#include "base/log.hpp"
+#include "base/real_net.hpp"
+#include "base/undo.hpp"
+#include "idl/errors.hpp"
+#include "network-manager/linux/links.hpp"
+
+namespace basalt::nm::ovsdb {
+
+namespace {
+
+constexpr auto queue_key = "network";
+constexpr Millis repair_delay{100};
+constexpr Millis repair_retry{2000};
+constexpr Duration unplug_limit = 2s;
+// On a tap of ours, so that one without a port (a crash came between) is found again.
+constexpr std::string_view tap_alias = "basalt-guest ";
+
+[[noreturn]] void fail(const std::string& why) {
+    throw err::internal_error("network: " + why);
+}
+
+Json monitored() {
+    return {{"Open_vSwitch", {{"columns", {"cur_cfg"}}}},
+            {"Interface", {{"columns", {"name", "ifindex"}}}}};
+}
+
+// The kernel's errors become ours here, once.
+template <class F>
+auto translated(F work) {
+    return [work = std::move(work)]() mutable {
+        try {
+            return work();
+        } catch (const std::system_error& error) {
+            fail(error.what());
+        }
+    };
+}
+
+// The plan compares texts, so every address is spelled as the kernel spells it.
+agent::NetworkWant canonical(agent::NetworkWant want) {
+    for (agent::BridgeWant& bridge : want.bridges) {
+        if (!bridge.address.empty()) {
+            const auto cidr = links::canonical_cidr(bridge.address);
+            if (!cidr) fail("'" + bridge.address + "' is not an address with a prefix");
+            bridge.address = *cidr;
+        }
+        if (!bridge.gateway.empty()) {
+            const auto address = links::canonical_address(bridge.gateway);
+            if (!address) fail("'" + bridge.gateway + "' is not an address");
+            bridge.gateway = *address;
+        }
+    }
+    return want;
+}
+
+State read_links(std::map<std::string, Bridge> bridges) {
+    State state{.bridges = std::move(bridges)};
+    std::map<int, std::string> names;
+    for (const links::Link& link : links::list())
+        names.emplace(link.index, link.name);
+    for (const links::Address& address : links::addresses())
+        if (const auto found = names.find(address.index);
+            found != names.end() && found->second != "lo")
+            state.links[found->second].addresses.insert(address.cidr);
+    for (const links::Gateway& gateway : links::gateways())
+        if (const auto found = names.find(gateway.index); found != names.end())
+            state.links[found->second].gateways.insert(gateway.via);
+    return state;
+}
+
+// Open vSwitch takes the lowest address of all ports, guests' taps included: it would change under
+// a running management interface. So a bridge has its uplink's.
+void pin_macs(State& state) {
+    for (auto& [name, bridge] : state.bridges) {
+        if (bridge.uplink.empty() || !bridge.mac.empty()) continue;
+        if (const auto link = links::find(bridge.uplink)) bridge.mac = link->mac;
+    }
+}
+
+void enact_addresses(const std::vector<Action>& actions) {
+    for (const Action& action : actions) {
+        if (const auto* add = std::get_if<AddAddress>(&action))
+            links::add_address(add->link, add->cidr);
+        if (const auto* set = std::get_if<SetGateway>(&action))
+            links::set_gateway(set->link, set->via);
+        if (const auto* gone = std::get_if<DelGateway>(&action))
+            links::remove_gateway(gone->link, gone->via);
+        if (const auto* gone = std::get_if<DelAddress>(&action))
+            links::remove_address(gone->link, gone->cidr);
+    }
+}
+
+void bring_up(const std::map<std::string, Bridge>& bridges, bool user_space) {
+    const auto up = [&](const std::string& name) {
+        const auto link = links::find(name);
+        if (!link) return log::warn("network.no_link", {{"name", name}});
+        if (user_space) links::set_offloads_off(name);
+        if (!link->up) links::set_up(name, true);
+    };
+    for (const auto& [name, bridge] : bridges) {
+        if (!bridge.uplink.empty()) up(bridge.uplink);
+        up(name);
+    }
+}
+
+void write_resolv_conf(const std::string& path, const agent::NetworkWant& want) {
+    std::string text;
+    for (const agent::BridgeWant& bridge : want.bridges)
+        for (const std::string& server : bridge.dns)
+            text += "nameserver " + server + "\n";
+    if (path.empty() || text.empty()) return;
+    const std::string fresh = path + ".new";
+    std::ofstream(fresh) << text;
+    std::filesystem::rename(fresh, path);
+}
+
+bool all_there(const std::map<std::string, Bridge>& bridges) {
+    const std::vector<links::Link> found = links::list();
+    return std::ranges::all_of(bridges, [&](const auto& bridge) {
+        return std::ranges::contains(found, bridge.first, &links::Link::name);
+    });
+}
+
+}  // namespace
+
+OvsNetwork::OvsNetwork(RealLoop& loop, OvsConfig config)
+    : loop_(loop),
+      config_(std::move(config)),
+      queue_(loop),
+      session_(
+          loop,
+          [&loop, path = config_.database]() -> Task<std::unique_ptr<Stream>> {
+              return [](RealLoop& l, std::string p) -> Task<std::unique_ptr<Stream>> {
+                  co_return co_await connect_unix(l, std::move(p));
+              }(loop, path);
+          },
+          monitored(), [this](const Json& tables) { on_change(tables); }),
+      config_changed_(loop),
+      repair_(loop) {}
+
+Task<void> OvsNetwork::run() {
+    stopping_ = false;
+    const auto repairs = spawn(loop_, "network repair", repair_loop());
+    std::exception_ptr ended;
+    try {
+        co_await session_.run();
+    } catch (const boost::system::system_error&) {
+        ended = std::current_exception();
+    }
+    // A cancel that meets a repair inside `within` ends only that call: hence the flag.
+    stopping_ = true;
+    co_await asio::this_coro::reset_cancellation_state();
+    repairs->cancel();
+    co_await shielded(repairs->wait());
+    if (ended) std::rethrow_exception(ended);
+}
+
+Task<agent::NetworkHave> OvsNetwork::have() {
+    const Snapshot snapshot = co_await read();
+    const State state = co_await state_of(snapshot);
+    co_return report(snapshot, state);
+}
+
+Task<agent::NetworkHave> OvsNetwork::apply(agent::NetworkWant want) {
+    want = canonical(std::move(want));
+    const ObjectQueue::Lease lease = co_await queue_.acquire(queue_key);
+    co_await realise(want);
+    last_want_ = std::move(want);
+    co_return co_await have();
+}
+
+Task<void> OvsNetwork::realise(agent::NetworkWant want) {
+    const Snapshot snapshot = co_await read();
+    const State before = co_await state_of(snapshot);
+    State wanted = desired(want, before);
+    wanted = co_await blocking(loop_, translated([wanted]() mutable {
+                                   pin_macs(wanted);
+                                   return wanted;
+                               }));
+    co_await with_undo([this, &wanted, &before](Undo& undo) -> Task<void> {
+        undo.push("restore network", [this, before] { return restore(before); });
+        co_await reach(wanted, before);
+    });
+    co_await blocking(
+        loop_, translated([path = config_.resolv_conf, want] { write_resolv_conf(path, want); }));
+}
+
+Task<void> OvsNetwork::reach(State wanted, State have) {
+    const std::vector<Action> actions = plan(wanted, have);
+    for (const Action& action : actions)
+        log::info("network.step", {{"step", describe(action)}});
+    const Snapshot snapshot = co_await read();
+    const bool there =
+        co_await blocking(loop_, translated([wanted] { return all_there(wanted.bridges); }));
+    co_await commit(bridge_operations(actions, snapshot, config_.datapath), !there);
+    co_await prepare_links(wanted.bridges);
+    co_await blocking(loop_, translated([actions] { enact_addresses(actions); }));
+}
+
+Task<void> OvsNetwork::restore(State before) {
+    const Snapshot snapshot = co_await read();
+    const State now = co_await state_of(snapshot);
+    const std::vector<Action> actions = plan(before, now);
+    Json operations = bridge_operations(actions, snapshot, config_.datapath);
+    // vswitchd may be the one that failed: it does the rest when it is back.
+    if (!operations.empty()) co_await session_.transact(std::move(operations), config_.limit);
+    co_await blocking(loop_, translated([actions] { enact_addresses(actions); }));
+}
+
+Task<void> OvsNetwork::add_port(PortWant port) {
+    if (port.nic.locked) fail("locked ports are not built yet");
+    const ObjectQueue::Lease lease = co_await queue_.acquire(queue_key);
+    const Snapshot snapshot = co_await read();
+    const std::optional<Place> place = find_place(snapshot, port.bridge);
+    if (!place) throw err::bridge_not_available(port.bridge);
+    const bool was_there = co_await blocking(
+        loop_, translated([name = port.name] { return links::find(name).has_value(); }));
+    co_await with_undo([this, &port, &place, was_there](Undo& undo) -> Task<void> {
+        if (!was_there) undo.push("remove port", [this, name = port.name] { return unplug(name); });
+        co_await plug(port, *place);
+    });
+}
+
+Task<void> OvsNetwork::plug(PortWant port, Place place) {
+    co_await blocking(loop_, translated([port, owner = config_.port_owner] {
+                          links::make_tap(port.name, owner);
+                          links::set_alias(port.name, std::string(tap_alias) + port.nic.vif);
+                          if (port.mtu > 0) links::set_mtu(port.name, port.mtu);
+                          // A disabled one carries nothing, whatever Open vSwitch thinks of it.
+                          links::set_up(port.name, !port.nic.disabled);
+                      }));
+    const Snapshot snapshot = co_await read();
+    co_await commit(add_port_operations(port, place, snapshot));
+    const Snapshot after = co_await read();
+    const auto row = after.interfaces.find(port.name);
+    if (row == after.interfaces.end()) fail("port " + port.name + " vanished");
+    if (!row->second.error.empty()) fail(port.name + ": " + row->second.error);
+}
+
+Task<void> OvsNetwork::remove_port(std::string name) {
+    const ObjectQueue::Lease lease = co_await queue_.acquire(queue_key);
+    co_await unplug(std::move(name));
+}
+
+Task<void> OvsNetwork::unplug(std::string name) {
+    const Snapshot snapshot = co_await read();
+    Json operations = remove_port_operations(name, snapshot);
+    if (!operations.empty()) {
+        append_bump(operations);
+        const Json results = co_await session_.transact(std::move(operations), config_.limit);
+        try {
+            co_await within(loop_, unplug_limit, wait_for_config(bumped(results)),
+                            err::internal_error("network: vswitchd is slow"));
+        } catch (const ApiError& error) {
+            // The row is gone, so vswitchd will let go of the interface when it looks again.
+            log::warn("network.unplug", {{"port", name}, {"error", error.what()}});
+        }
+    }
+    co_await blocking(loop_, translated([name] {
+                          const auto link = links::find(name);
+                          if (link && link->kind == "tun") links::remove(name);
+                      }));
+}
+
+Task<std::vector<std::string>> OvsNetwork::ports() {
+    const Snapshot snapshot = co_await read();
+    std::vector<std::string> names = guest_ports(snapshot);
+    const auto taps = co_await blocking(loop_, translated([] { return links::list(); }));
+    for (const links::Link& tap : taps)
+        if (tap.kind == "tun" && tap.alias.starts_with(tap_alias) &&
+            !std::ranges::contains(names, tap.name))
+            names.push_back(tap.name);
+    std::ranges::sort(names);
+    co_return names;
+}
+
+Task<std::vector<agent::NicFacts>> OvsNetwork::interfaces() {
+    co_return co_await blocking(loop_, translated([] { return links::physical(); }));
+}
+
+Task<Snapshot> OvsNetwork::read() {
+    const Json results = co_await session_.transact(read_operations(), config_.limit);
+    Snapshot snapshot = parse_snapshot(results);
+    if (!snapshot.root.empty()) co_return snapshot;
+    // A new database has no row for the switch itself, and vswitchd idles until there is one.
+    co_await session_.transact(create_root_operations(), config_.limit);
+    const Json again = co_await session_.transact(read_operations(), config_.limit);
+    co_return parse_snapshot(again);
+}
+
+Task<State> OvsNetwork::state_of(const Snapshot& snapshot) {
+    auto bridges = bridges_of(snapshot);
+    co_return co_await blocking(loop_, translated([bridges] { return read_links(bridges); }));
+}
+
+Task<void> OvsNetwork::commit(Json operations, bool wait_anyway) {
+    if (operations.empty() && !wait_anyway) co_return;
+    append_bump(operations);
+    const Json results = co_await session_.transact(std::move(operations), config_.limit);
+    co_await wait_for_config(bumped(results));
+}
+
+Task<void> OvsNetwork::wait_for_config(std::int64_t number) {
+    const Time deadline = loop_.now() + config_.limit;
+    while (current_config_ < number) {
+        const Duration left = deadline - loop_.now();
+        if (left <= Duration::zero() || !co_await config_changed_.wait_for(left))
+            fail("Open vSwitch did not act in time");
+    }
+}
+
+Task<void> OvsNetwork::prepare_links(std::map<std::string, Bridge> bridges) {
+    const bool user_space = config_.datapath == "netdev";
+    co_await blocking(loop_, translated([bridges, user_space] { bring_up(bridges, user_space); }));
+}
+
+void OvsNetwork::on_change(const Json& tables) {
+    if (const auto root = tables.find("Open_vSwitch"); root != tables.end())
+        for (const auto& [row, change] : root->items())
+            if (change.contains("new") && change.at("new").contains("cur_cfg"))
+                change.at("new").at("cur_cfg").get_to(current_config_);
+    config_changed_.notify_all();
+    // vswitchd tells the index of an interface that it has made: anew after its restart.
+    if (const auto interfaces = tables.find("Interface"); interfaces != tables.end())
+        for (const auto& [row, change] : interfaces->items())
+            if (!change.contains("old") || change.at("old").contains("ifindex")) repair_due_ = true;
+    if (repair_due_) repair_.notify_all();
+}
+
+Task<void> OvsNetwork::repair_loop() {
+    while (!stopping_) {
+        while (!repair_due_)
+            co_await repair_.wait();
+        co_await sleep_for(loop_, repair_delay);
+        bool failed = false;
+        try {
+            const ObjectQueue::Lease lease = co_await queue_.acquire(queue_key);
+            repair_due_ = false;
+            if (last_want_) co_await realise(*last_want_);
+        } catch (const ApiError& error) {
+            log::warn("network.repair", {{"error", error.what()}});
+            failed = true;
+        }
+        if (!failed || stopping_) continue;
+        co_await sleep_for(loop_, repair_retry);
+        repair_due_ = true;
+    }
+}
+
+}  // namespace basalt::nm::ovsdb

@@ -1,0 +1,233 @@
+#include "network-manager/plan/plan.hpp"
+
+#include <algorithm>
+#include <format>
+
+#include "idl/errors.hpp"
+
+namespace basalt::nm {
+
+namespace {
+
+constexpr std::size_t name_bytes_max = 15;  // IFNAMSIZ without its NUL
+constexpr std::int64_t tag_max = 4094;
+
+template <class... F>
+struct Overloaded : F... {
+    using F::operator()...;
+};
+
+[[noreturn]] void refuse(const std::string& why) {
+    throw err::internal_error("network: " + why);
+}
+
+void check_name(const std::string& name) {
+    const bool printable = std::ranges::all_of(
+        name, [](char c) { return c > ' ' && c < '\x7f' && c != '/' && c != ':'; });
+    if (name.empty() || name.size() > name_bytes_max || !printable || name == "." || name == "..")
+        refuse("'" + name + "' cannot name an interface");
+}
+
+void check_vlan(const agent::BridgeWant& vlan, const State& state) {
+    const auto parent = state.bridges.find(vlan.vlan_parent);
+    if (parent == state.bridges.end())
+        refuse(vlan.name + " is a VLAN on " + vlan.vlan_parent + ", which is not wanted");
+    if (!parent->second.parent.empty()) refuse(vlan.name + " is a VLAN on a VLAN");
+    if (!vlan.uplink.empty()) refuse(vlan.name + " is a VLAN with an uplink of its own");
+    if (vlan.vlan_tag < 0 || vlan.vlan_tag > tag_max)
+        throw err::vlan_tag_invalid(std::to_string(vlan.vlan_tag));
+}
+
+void check_together(const State& state) {
+    std::set<std::string> uplinks;
+    std::set<std::pair<std::string, std::int64_t>> tags;
+    for (const auto& [name, bridge] : state.bridges) {
+        if (!bridge.uplink.empty() && !uplinks.insert(bridge.uplink).second)
+            refuse(bridge.uplink + " cannot be the uplink of two bridges");
+        if (!bridge.parent.empty() && !tags.emplace(bridge.parent, bridge.tag).second)
+            refuse(std::format("two networks are VLAN {} on {}", bridge.tag, bridge.parent));
+    }
+}
+
+const Addressing& addressing(const State& state, const std::string& link) {
+    static const Addressing none;
+    const auto found = state.links.find(link);
+    return found == state.links.end() ? none : found->second;
+}
+
+Addressing joined(Addressing a, const Addressing& b) {
+    a.addresses.insert(b.addresses.begin(), b.addresses.end());
+    if (a.gateways.empty()) a.gateways = b.gateways;
+    return a;
+}
+
+// The uplink gives its addresses up only to a bridge that has some: what nobody manages stays.
+void desire_addresses(State& state, const agent::BridgeWant& want, const State& have) {
+    Addressing wanted;
+    if (want.dhcp) {
+        wanted = joined(addressing(have, want.name), addressing(have, want.uplink));
+    } else if (!want.address.empty()) {
+        wanted.addresses.insert(want.address);
+        if (!want.gateway.empty()) wanted.gateways.insert(want.gateway);
+    }
+    if (wanted == Addressing{}) return;
+    state.links.erase(want.uplink);
+    state.links[want.name] = std::move(wanted);
+}
+
+// A VLAN that moves to another parent is another port there: deleted and added.
+bool stays(const Bridge& want, const Bridge& have) {
+    return want.parent == have.parent;
+}
+
+const Bridge* find_staying(const State& state, const std::string& name, const Bridge& other) {
+    const auto found = state.bridges.find(name);
+    return found != state.bridges.end() && stays(found->second, other) ? &found->second : nullptr;
+}
+
+void plan_deletions(const State& want, const State& have, std::vector<Action>& actions) {
+    for (const auto& [name, bridge] : have.bridges)
+        if (!bridge.parent.empty() && find_staying(want, name, bridge) == nullptr)
+            actions.emplace_back(DelVlan{name});
+    for (const auto& [name, bridge] : have.bridges) {
+        if (!bridge.parent.empty()) continue;
+        const Bridge* stay = find_staying(want, name, bridge);
+        if (stay == nullptr)
+            actions.emplace_back(DelBridge{name});
+        else if (!bridge.uplink.empty() && bridge.uplink != stay->uplink)
+            actions.emplace_back(DelUplink{name, bridge.uplink});
+    }
+}
+
+void plan_bridge(const std::string& name, const Bridge& want, const Bridge* have,
+                 std::vector<Action>& actions) {
+    const Bridge before = have != nullptr ? *have : Bridge{.parent = want.parent, .tag = want.tag};
+    if (have == nullptr && want.parent.empty()) actions.emplace_back(AddBridge{name});
+    if (have == nullptr && !want.parent.empty())
+        actions.emplace_back(AddVlan{name, want.parent, want.tag});
+    if (want.tag != before.tag) actions.emplace_back(SetTag{name, want.tag});
+    if (!want.uplink.empty() && want.uplink != before.uplink)
+        actions.emplace_back(AddUplink{name, want.uplink, want.mtu});
+    if (want.mtu != before.mtu) actions.emplace_back(SetMtu{name, want.uplink, want.mtu});
+    if (want.mac != before.mac) actions.emplace_back(SetMac{name, want.mac});
+}
+
+void plan_addresses(const State& want, const State& have, std::vector<Action>& actions) {
+    for (const auto& [link, wanted] : want.links) {
+        const Addressing& before = addressing(have, link);
+        for (const std::string& cidr : wanted.addresses)
+            if (!before.addresses.contains(cidr)) actions.emplace_back(AddAddress{link, cidr});
+        for (const std::string& via : wanted.gateways)
+            if (!before.gateways.contains(via)) actions.emplace_back(SetGateway{link, via});
+    }
+    for (const auto& [link, before] : have.links) {
+        // What a deleted bridge had goes with it.
+        if (have.bridges.contains(link) && !want.bridges.contains(link)) continue;
+        const Addressing& wanted = addressing(want, link);
+        for (const std::string& via : before.gateways)
+            if (!wanted.gateways.contains(via)) actions.emplace_back(DelGateway{link, via});
+        for (const std::string& cidr : before.addresses)
+            if (!wanted.addresses.contains(cidr)) actions.emplace_back(DelAddress{link, cidr});
+    }
+}
+
+void tidy(State& state, const std::string& link) {
+    if (addressing(state, link) == Addressing{}) state.links.erase(link);
+}
+
+void delete_bridge(State& state, const std::string& name) {
+    std::erase_if(state.bridges, [&](const auto& entry) {
+        return entry.first == name || entry.second.parent == name;
+    });
+    state.links.erase(name);
+}
+
+}  // namespace
+
+State desired(const agent::NetworkWant& want, const State& have) {
+    State out;
+    out.links = have.links;
+    for (const agent::BridgeWant& bridge : want.bridges) {
+        check_name(bridge.name);
+        if (!bridge.uplink.empty()) check_name(bridge.uplink);
+        const auto before = have.bridges.find(bridge.name);
+        Bridge made{bridge.uplink, bridge.vlan_parent,
+                    bridge.vlan_parent.empty() ? 0 : bridge.vlan_tag, bridge.mtu, bridge.mac};
+        if (before != have.bridges.end()) {
+            if (made.mtu == 0) made.mtu = before->second.mtu;
+            if (made.mac.empty()) made.mac = before->second.mac;
+        }
+        if (!out.bridges.emplace(bridge.name, std::move(made)).second)
+            refuse("two bridges are called " + bridge.name);
+    }
+    for (const agent::BridgeWant& bridge : want.bridges)
+        if (!bridge.vlan_parent.empty()) check_vlan(bridge, out);
+    check_together(out);
+    for (const auto& [name, bridge] : have.bridges)
+        out.links.erase(name);
+    for (const agent::BridgeWant& bridge : want.bridges)
+        desire_addresses(out, bridge, have);
+    return out;
+}
+
+std::vector<Action> plan(const State& want, const State& have) {
+    std::vector<Action> actions;
+    plan_deletions(want, have, actions);
+    // Real bridges before the VLANs that stand on them.
+    for (const bool vlan : {false, true})
+        for (const auto& [name, bridge] : want.bridges)
+            if (bridge.parent.empty() != vlan)
+                plan_bridge(name, bridge, find_staying(have, name, bridge), actions);
+    plan_addresses(want, have, actions);
+    return actions;
+}
+
+void enact(State& state, const Action& action) {
+    std::visit(
+        Overloaded{
+            [&](const DelVlan& a) { delete_bridge(state, a.name); },
+            [&](const DelBridge& a) { delete_bridge(state, a.name); },
+            [&](const DelUplink& a) { state.bridges.at(a.bridge).uplink.clear(); },
+            [&](const AddBridge& a) { state.bridges[a.name] = {}; },
+            [&](const AddUplink& a) { state.bridges.at(a.bridge).uplink = a.uplink; },
+            [&](const AddVlan& a) { state.bridges[a.name] = {.parent = a.parent, .tag = a.tag}; },
+            [&](const SetTag& a) { state.bridges.at(a.name).tag = a.tag; },
+            [&](const SetMtu& a) { state.bridges.at(a.bridge).mtu = a.mtu; },
+            [&](const SetMac& a) { state.bridges.at(a.bridge).mac = a.mac; },
+            [&](const AddAddress& a) { state.links[a.link].addresses.insert(a.cidr); },
+            [&](const SetGateway& a) { state.links[a.link].gateways.insert(a.via); },
+            [&](const DelGateway& a) {
+                state.links[a.link].gateways.erase(a.via);
+                tidy(state, a.link);
+            },
+            [&](const DelAddress& a) {
+                state.links[a.link].addresses.erase(a.cidr);
+                tidy(state, a.link);
+            },
+        },
+        action);
+}
+
+std::string describe(const Action& action) {
+    return std::visit(
+        Overloaded{
+            [](const DelVlan& a) { return std::format("del-vlan {}", a.name); },
+            [](const DelBridge& a) { return std::format("del-bridge {}", a.name); },
+            [](const DelUplink& a) { return std::format("del-uplink {} {}", a.bridge, a.uplink); },
+            [](const AddBridge& a) { return std::format("add-bridge {}", a.name); },
+            [](const AddUplink& a) { return std::format("add-uplink {} {}", a.bridge, a.uplink); },
+            [](const AddVlan& a) {
+                return std::format("add-vlan {} {} {}", a.name, a.parent, a.tag);
+            },
+            [](const SetTag& a) { return std::format("set-tag {} {}", a.name, a.tag); },
+            [](const SetMtu& a) { return std::format("set-mtu {} {}", a.bridge, a.mtu); },
+            [](const SetMac& a) { return std::format("set-mac {} {}", a.bridge, a.mac); },
+            [](const AddAddress& a) { return std::format("add-address {} {}", a.link, a.cidr); },
+            [](const SetGateway& a) { return std::format("set-gateway {} {}", a.link, a.via); },
+            [](const DelGateway& a) { return std::format("del-gateway {} {}", a.link, a.via); },
+            [](const DelAddress& a) { return std::format("del-address {} {}", a.link, a.cidr); },
+        },
+        action);
+}
+
+}  // namespace basalt::nm
