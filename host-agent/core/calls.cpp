@@ -1,0 +1,223 @@
+#include "host-agent/core/calls.hpp"
+
+#include "base/log.hpp"
+#include "idl/errors.hpp"
+
+namespace basalt::agent {
+
+using Json = nlohmann::json;
+
+namespace {
+
+const std::string network_room = "network";
+const std::string want_key = "want";
+
+[[noreturn]] void refuse_unplanned(const char* verb) {
+    throw err::internal_error(std::string(verb) + " needs a plan");
+}
+
+}  // namespace
+
+hv::DomId Calls::domid_or_throw(const std::string& vm) const {
+    for (const DomainInfo& info : backends_.hypervisor.domains())
+        if (info.uuid == vm) return info.domid;
+    throw err::vm_bad_power_state(vm, "running", "halted");
+}
+
+Task<HostFacts> Calls::hello(HelloArgs args) {
+    log::info("xapi_connected", {{"version", args.xapi_version}});
+    return host_facts({});
+}
+
+Task<HostFacts> Calls::host_facts(HostFactsArgs) {
+    HostFacts facts = co_await backends_.services.facts();
+    hv::Hypervisor::Facts hypervisor = co_await backends_.hypervisor.facts();
+    facts.hypervisor = std::move(hypervisor.name);
+    facts.hypervisor_version = std::move(hypervisor.version);
+    facts.accelerated = hypervisor.accelerated;
+    facts.network_backend = backends_.network.backend();
+    facts.nics = co_await backends_.network.interfaces();
+    co_return facts;
+}
+
+Task<std::vector<SmFacts>> Calls::storage_drivers(StorageDriversArgs) {
+    return backends_.storage.storage_drivers();
+}
+
+Task<void> Calls::login(LoginArgs args) {
+    return backends_.services.login(std::move(args));
+}
+
+Task<void> Calls::change_password(ChangePasswordArgs args) {
+    return backends_.services.change_password(std::move(args));
+}
+
+Task<std::string> Calls::plugin_call(PluginCallArgs args) {
+    return backends_.services.plugin_call(std::move(args));
+}
+
+Task<std::vector<DomainInfo>> Calls::domains(DomainsArgs) {
+    co_return guests_->domains();
+}
+
+Task<UniqueFd> Calls::console_open(ConsoleOpenArgs args) {
+    return backends_.hypervisor.open_console(domid_or_throw(args.uuid), args.kind);
+}
+
+// -- planned elsewhere ------------------------------------------------------------------------
+
+Task<void> Calls::acknowledge(AcknowledgeArgs) {
+    refuse_unplanned("acknowledge");
+}
+
+Task<DomainInfo> Calls::vm_start(Operation, VmStartArgs) {
+    refuse_unplanned("vm_start");
+}
+
+Task<void> Calls::vm_shutdown(Operation, VmShutdownArgs) {
+    refuse_unplanned("vm_shutdown");
+}
+
+Task<DomainInfo> Calls::vm_reboot(Operation, VmRebootArgs) {
+    refuse_unplanned("vm_reboot");
+}
+
+Task<void> Calls::vm_pause(Operation, VmPauseArgs) {
+    refuse_unplanned("vm_pause");
+}
+
+Task<void> Calls::vm_unpause(Operation, VmUnpauseArgs) {
+    refuse_unplanned("vm_unpause");
+}
+
+Task<void> Calls::vm_suspend(Operation, VmSuspendArgs) {
+    refuse_unplanned("vm_suspend");
+}
+
+Task<DomainInfo> Calls::vm_resume(Operation, VmResumeArgs) {
+    refuse_unplanned("vm_resume");
+}
+
+Task<void> Calls::disk_plug(Operation, DiskPlugArgs) {
+    refuse_unplanned("disk_plug");
+}
+
+Task<void> Calls::disk_unplug(Operation, DiskUnplugArgs) {
+    refuse_unplanned("disk_unplug");
+}
+
+Task<void> Calls::disk_insert(Operation, DiskInsertArgs) {
+    refuse_unplanned("disk_insert");
+}
+
+Task<void> Calls::disk_eject(Operation, DiskEjectArgs) {
+    refuse_unplanned("disk_eject");
+}
+
+Task<void> Calls::nic_plug(Operation, NicPlugArgs) {
+    refuse_unplanned("nic_plug");
+}
+
+Task<void> Calls::nic_unplug(Operation, NicUnplugArgs) {
+    refuse_unplanned("nic_unplug");
+}
+
+// -- storage ----------------------------------------------------------------------------------
+
+Task<std::string> Calls::sr_probe(SrProbeArgs args) {
+    return backends_.storage.sr_probe(std::move(args));
+}
+
+Task<void> Calls::sr_create(Operation, SrCreateArgs args) {
+    return backends_.storage.sr_create(std::move(args));
+}
+
+Task<void> Calls::sr_destroy(Operation, SrDestroyArgs args) {
+    return backends_.storage.sr_destroy(std::move(args));
+}
+
+Task<SrInfo> Calls::sr_attach(Operation, SrAttachArgs args) {
+    return backends_.storage.sr_attach(std::move(args));
+}
+
+Task<void> Calls::sr_detach(Operation, SrDetachArgs args) {
+    return backends_.storage.sr_detach(std::move(args));
+}
+
+Task<SrContents> Calls::sr_scan(SrScanArgs args) {
+    return backends_.storage.sr_scan(std::move(args));
+}
+
+Task<VdiInfo> Calls::vdi_create(Operation, VdiCreateArgs args) {
+    return backends_.storage.vdi_create(std::move(args));
+}
+
+Task<void> Calls::vdi_destroy(Operation, VdiDestroyArgs args) {
+    return backends_.storage.vdi_destroy(std::move(args));
+}
+
+Task<VdiInfo> Calls::vdi_snapshot(Operation, VdiSnapshotArgs args) {
+    return backends_.storage.vdi_snapshot(std::move(args));
+}
+
+Task<VdiInfo> Calls::vdi_clone(Operation, VdiCloneArgs args) {
+    return backends_.storage.vdi_clone(std::move(args));
+}
+
+Task<VdiInfo> Calls::vdi_copy(Operation operation, VdiCopyArgs args) {
+    return backends_.storage.vdi_copy(std::move(args), std::move(operation.progress));
+}
+
+Task<VdiInfo> Calls::vdi_resize(Operation, VdiResizeArgs args) {
+    const std::string vm = args.live_in;
+    const std::string vdi = args.disk.vdi;
+    VdiInfo info = co_await backends_.storage.vdi_resize(std::move(args));
+    if (vm.empty()) co_return info;
+    const plan::Have have = guests_->have(vm);
+    if (!have.spec) co_return info;
+    for (const DiskSpec& disk : have.spec->disks)
+        if (disk.disk && disk.disk->vdi == vdi)
+            co_await backends_.hypervisor.disk_resized(domid_or_throw(vm), disk.device,
+                                                       info.size_bytes);
+    co_return info;
+}
+
+Task<UniqueFd> Calls::vdi_open(VdiOpenArgs args) {
+    return backends_.storage.vdi_open(std::move(args));
+}
+
+Task<UniqueFd> Calls::vdi_export(VdiExportArgs args) {
+    return backends_.storage.vdi_export(std::move(args));
+}
+
+Task<UniqueFd> Calls::vdi_import(Operation, VdiImportArgs args) {
+    return backends_.storage.vdi_import(std::move(args));
+}
+
+// -- network ----------------------------------------------------------------------------------
+
+Task<NetworkHave> Calls::network_apply(Operation, NetworkApplyArgs args) {
+    NetworkHave have = co_await backends_.network.apply(args.want);
+    // Only what has been applied is remembered: a want that cuts the host off dies with hostd.
+    std::vector<Records::Change> changes;
+    changes.push_back({network_room, want_key, Json(args.want).dump()});
+    co_await records_.commit(std::move(changes));
+    co_return have;
+}
+
+Task<NetworkHave> Calls::network_state(NetworkStateArgs) {
+    return backends_.network.have();
+}
+
+Task<void> Calls::apply_remembered_network() {
+    const auto text = records_.get(network_room, want_key);
+    if (!text) co_return;
+    const auto want = Json::parse(*text).get<NetworkWant>();
+    try {
+        co_await backends_.network.apply(want);
+    } catch (const ApiError& error) {
+        log::error("network_not_applied", {{"error", error.what()}});
+    }
+}
+
+}  // namespace basalt::agent

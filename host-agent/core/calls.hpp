@@ -1,0 +1,66 @@
+#pragma once
+#include "host-agent/core/guests.hpp"
+
+namespace basalt::agent {
+
+/// The verbs that are one act of one backend, done at once: no journal, no line. The verbs that
+/// need a plan are refused here; `Agent` makes their plans.
+class Calls final : public Host {
+  public:
+    Calls(Records& records, Backends backends) : records_(records), backends_(backends) {}
+
+    /// Set before the first call; it refers to this object itself.
+    void set_guests(const Guests& guests) { guests_ = &guests; }
+
+    Task<HostFacts> hello(HelloArgs args) override;
+    Task<HostFacts> host_facts(HostFactsArgs args) override;
+    Task<std::vector<SmFacts>> storage_drivers(StorageDriversArgs args) override;
+    Task<void> login(LoginArgs args) override;
+    Task<void> change_password(ChangePasswordArgs args) override;
+    Task<std::string> plugin_call(PluginCallArgs args) override;
+    Task<std::vector<DomainInfo>> domains(DomainsArgs args) override;
+    Task<void> acknowledge(AcknowledgeArgs args) override;
+    Task<DomainInfo> vm_start(Operation operation, VmStartArgs args) override;
+    Task<void> vm_shutdown(Operation operation, VmShutdownArgs args) override;
+    Task<DomainInfo> vm_reboot(Operation operation, VmRebootArgs args) override;
+    Task<void> vm_pause(Operation operation, VmPauseArgs args) override;
+    Task<void> vm_unpause(Operation operation, VmUnpauseArgs args) override;
+    Task<void> vm_suspend(Operation operation, VmSuspendArgs args) override;
+    Task<DomainInfo> vm_resume(Operation operation, VmResumeArgs args) override;
+    Task<void> disk_plug(Operation operation, DiskPlugArgs args) override;
+    Task<void> disk_unplug(Operation operation, DiskUnplugArgs args) override;
+    Task<void> disk_insert(Operation operation, DiskInsertArgs args) override;
+    Task<void> disk_eject(Operation operation, DiskEjectArgs args) override;
+    Task<void> nic_plug(Operation operation, NicPlugArgs args) override;
+    Task<void> nic_unplug(Operation operation, NicUnplugArgs args) override;
+    Task<UniqueFd> console_open(ConsoleOpenArgs args) override;
+    Task<std::string> sr_probe(SrProbeArgs args) override;
+    Task<void> sr_create(Operation operation, SrCreateArgs args) override;
+    Task<void> sr_destroy(Operation operation, SrDestroyArgs args) override;
+    Task<SrInfo> sr_attach(Operation operation, SrAttachArgs args) override;
+    Task<void> sr_detach(Operation operation, SrDetachArgs args) override;
+    Task<SrContents> sr_scan(SrScanArgs args) override;
+    Task<VdiInfo> vdi_create(Operation operation, VdiCreateArgs args) override;
+    Task<void> vdi_destroy(Operation operation, VdiDestroyArgs args) override;
+    Task<VdiInfo> vdi_snapshot(Operation operation, VdiSnapshotArgs args) override;
+    Task<VdiInfo> vdi_clone(Operation operation, VdiCloneArgs args) override;
+    Task<VdiInfo> vdi_copy(Operation operation, VdiCopyArgs args) override;
+    Task<VdiInfo> vdi_resize(Operation operation, VdiResizeArgs args) override;
+    Task<UniqueFd> vdi_open(VdiOpenArgs args) override;
+    Task<UniqueFd> vdi_export(VdiExportArgs args) override;
+    Task<UniqueFd> vdi_import(Operation operation, VdiImportArgs args) override;
+    Task<NetworkHave> network_apply(Operation operation, NetworkApplyArgs args) override;
+    Task<NetworkHave> network_state(NetworkStateArgs args) override;
+
+    /// Applies the network that was last applied, if any.
+    Task<void> apply_remembered_network();
+
+  private:
+    [[nodiscard]] hv::DomId domid_or_throw(const std::string& vm) const;
+
+    Records& records_;
+    Backends backends_;
+    const Guests* guests_ = nullptr;
+};
+
+}  // namespace basalt::agent

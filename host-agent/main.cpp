@@ -1,0 +1,108 @@
+// hostd: the privileged half of a host. `hostd --config FILE`.
+#include <unistd.h>
+
+#include <CLI/CLI.hpp>
+#include <exception>
+#include <functional>
+#include <set>
+
+#include "base/log.hpp"
+#include "base/real_net.hpp"
+#include "host-agent/real/real_host.hpp"
+#include "host-agent/rpc/door.hpp"
+#include "host-agent/sim/sim_host.hpp"
+
+namespace basalt::agent {
+namespace {
+
+/// A host to serve, whatever it is made of.
+struct Served {
+    std::function<Task<void>()> start;
+    std::function<Task<void>()> stop;
+    std::function<Server&()> server;
+};
+
+Served real(RealLoop& loop, const Config& config) {
+    const auto host = std::make_shared<RealHost>(loop, config);
+    return {[host] { return host->start(); }, [host] { return host->stop(); },
+            [host]() -> Server& { return host->server(); }};
+}
+
+Served simulated(RealLoop& loop, const Config& config) {
+    HostFacts facts = sim::facts_of(loop, 0);
+    facts.uuid = config.host.uuid;
+    if (!config.host.hostname.empty()) facts.hostname = config.host.hostname;
+    if (!config.host.boot_id.empty()) facts.boot_id = config.host.boot_id;
+    facts.address = config.host.address;
+    facts.local_sr_path = config.storage.local_sr;
+    facts.iso_sr_path = config.storage.iso_sr;
+    const auto host = std::make_shared<sim::SimHost>(loop, sim::Options{.facts = std::move(facts)},
+                                                     std::make_shared<sim::Shared>());
+    return {[host] { return host->start(); }, [host] { return host->kill(); },
+            [host]() -> Server& { return host->server(); }};
+}
+
+struct Daemon {
+    RealLoop& loop;
+    Config config;
+    Served host;
+    std::unique_ptr<Listener> listener;
+    int status = 0;
+};
+
+Task<void> serve(Daemon& daemon) {
+    try {
+        co_await daemon.host.start();
+        // Anybody may connect: the door asks the kernel who it is.
+        daemon.listener = listen_unix(daemon.loop, daemon.config.hostd.socket, 0666);
+        log::info("ready", {{"socket", daemon.config.hostd.socket},
+                            {"backend", daemon.config.hostd.backend}});
+        const std::set<std::int64_t> users = {0, ::geteuid(), daemon.config.hostd.xapi_uid};
+        Door door(daemon.host.server(), users);
+        co_await door.run(*daemon.listener);
+    } catch (const std::exception& error) {
+        log::error("failed", {{"error", error.what()}});
+        daemon.status = 1;
+        daemon.loop.stop();
+    }
+}
+
+Task<void> end(Daemon& daemon) {
+    if (daemon.listener) daemon.listener->close();
+    try {
+        co_await daemon.host.stop();
+    } catch (const std::exception& error) {
+        log::error("stop_failed", {{"error", error.what()}});
+    }
+    log::info("stopped");
+    daemon.loop.stop();
+}
+
+int run(const std::string& file) {
+    Config config = load_config(file);
+    for (const std::string& key : config.unknown)
+        log::warn("unknown_setting", {{"file", file}, {"key", key}});
+    RealLoop loop;
+    Served host = config.hostd.backend == "sim" ? simulated(loop, config) : real(loop, config);
+    Daemon daemon{loop, std::move(config), std::move(host), nullptr};
+    loop.on_terminate([&daemon] { spawn(daemon.loop, "end", end(daemon)); });
+    spawn(loop, "serve", serve(daemon));
+    loop.run();
+    return daemon.status;
+}
+
+}  // namespace
+}  // namespace basalt::agent
+
+int main(int argc, char** argv) {
+    CLI::App app("hostd: runs the guests, disks and networks of one host");
+    std::string file = "/etc/basalt/host.toml";
+    app.add_option("--config", file, "configuration (TOML)")->check(CLI::ExistingFile);
+    CLI11_PARSE(app, argc, argv);
+    try {
+        return basalt::agent::run(file);
+    } catch (const std::exception& error) {
+        basalt::log::error("failed", {{"error", error.what()}});
+        return 1;
+    }
+}

@@ -1,0 +1,102 @@
+#include "host-agent/real/real_host.hpp"
+
+#include <filesystem>
+#include <stdexcept>
+
+#include "host-agent/images/nbd_images.hpp"
+#include "host-agent/real/real_services.hpp"
+#include "hypervisor/qemu/qemu_hypervisor.hpp"
+#include "network-manager/ovsdb/ovs_network.hpp"
+#include "storage-manager/manager/real_storage.hpp"
+
+namespace basalt::agent {
+
+namespace {
+
+namespace fs = std::filesystem;
+
+std::unique_ptr<hv::Hypervisor> make_hypervisor(RealLoop& loop, const Config& config) {
+    if (config.hostd.backend != "qemu")
+        throw std::invalid_argument("backend " + config.hostd.backend +
+                                    ": this hostd has qemu and sim");
+    hv::qemu::Options options;
+    options.run_dir = config.hostd.run_dir + "/vm";
+    options.nvram_dir = config.host.state + "/nvram";
+    options.installation.program = config.hostd.qemu;
+    fs::create_directories(options.run_dir);
+    fs::create_directories(options.nvram_dir);
+    return std::make_unique<hv::qemu::QemuHypervisor>(loop, std::move(options));
+}
+
+std::shared_ptr<sm::Storage> make_storage(RealLoop& loop, const Config& config) {
+    sm::RealStorageConfig options;
+    options.run_folder = config.hostd.run_dir + "/sd";
+    options.state_file = config.host.state + "/storage.json";
+    options.work_folder = config.host.state + "/work";
+    options.worker_program = config.storage.worker;
+    options.stream_program = fs::path(config.storage.worker).parent_path() / "sm-stream";
+    fs::create_directories(options.run_folder);
+    fs::create_directories(options.work_folder);
+    return sm::real_storage(loop, options);
+}
+
+nm::ovsdb::OvsConfig network_config(const Config& config) {
+    nm::ovsdb::OvsConfig options;
+    options.database = config.hostd.ovsdb;
+    options.datapath = config.hostd.ovs_datapath;
+    return options;
+}
+
+std::string store_file(const Config& config) {
+    fs::create_directories(config.host.state);
+    return config.host.state + "/hostd.db";
+}
+
+}  // namespace
+
+struct RealHost::Parts {
+    Parts(RealLoop& owner, const Config& config)
+        : loop(owner),
+          records(owner, store_file(config)),
+          hypervisor(make_hypervisor(owner, config)),
+          storage(make_storage(owner, config)),
+          network(owner, network_config(config)),
+          services(owner, config),
+          images(owner),
+          agent(owner, records, Backends{*hypervisor, *storage, network, services, images}),
+          server(owner, agent) {}
+
+    RealLoop& loop;
+    Records records;
+    std::unique_ptr<hv::Hypervisor> hypervisor;
+    std::shared_ptr<sm::Storage> storage;
+    nm::ovsdb::OvsNetwork network;
+    RealServices services;
+    NbdImages images;
+    Agent agent;
+    Server server;
+    std::shared_ptr<Job> network_job;
+};
+
+RealHost::RealHost(RealLoop& loop, const Config& config)
+    : parts_(std::make_unique<Parts>(loop, config)) {}
+
+RealHost::~RealHost() = default;
+
+Task<void> RealHost::start() {
+    parts_->network_job = spawn(parts_->loop, "network", parts_->network.run());
+    co_await parts_->agent.start();
+}
+
+Task<void> RealHost::stop() {
+    co_await parts_->server.stop();
+    if (!parts_->network_job) co_return;
+    parts_->network_job->cancel();
+    co_await parts_->network_job->wait();
+}
+
+Server& RealHost::server() {
+    return parts_->server;
+}
+
+}  // namespace basalt::agent

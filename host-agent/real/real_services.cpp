@@ -1,0 +1,46 @@
+#include "host-agent/real/real_services.hpp"
+
+namespace basalt::agent {
+
+namespace {
+
+constexpr const char* agent_version = "0.1";
+
+}  // namespace
+
+RealServices::RealServices(RealLoop& loop, const Config& config)
+    : host_(config.host),
+      storage_(config.storage),
+      inventory_(loop),
+      auth_(loop, {config.hostd.pam_service, config.hostd.pam_dir}),
+      plugins_(loop, config.hostd.plugin_dir) {}
+
+Task<HostFacts> RealServices::facts() {
+    HostFacts facts = co_await inventory_.facts();
+    facts.uuid = host_.uuid;
+    if (!host_.hostname.empty()) facts.hostname = host_.hostname;
+    if (!host_.boot_id.empty()) facts.boot_id = host_.boot_id;
+    facts.agent_version = agent_version;
+    facts.address = host_.address;  // with its prefix: the records need the mask too
+    facts.management_device = host_.management;
+    facts.local_sr_path = storage_.local_sr;
+    facts.iso_sr_path = storage_.iso_sr;
+    co_return facts;
+}
+
+Task<void> RealServices::login(LoginArgs args) {
+    return auth_.login(std::move(args.user), log::Secret(std::move(args.password)),
+                       std::move(args.address));
+}
+
+Task<void> RealServices::change_password(ChangePasswordArgs args) {
+    return auth_.change_password(std::move(args.user), log::Secret(std::move(args.old)),
+                                 log::Secret(std::move(args.new_)));
+}
+
+Task<std::string> RealServices::plugin_call(PluginCallArgs args) {
+    return plugins_.call(std::move(args.plugin), std::move(args.function), std::move(args.args),
+                         std::move(args.session));
+}
+
+}  // namespace basalt::agent

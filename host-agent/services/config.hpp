@@ -1,0 +1,54 @@
+#pragma once
+#include <cstdint>
+#include <string>
+#include <string_view>
+#include <vector>
+
+/// The configuration file of a host (TOML), as far as hostd reads it. xapi reads the same file, so
+/// sections that are not ours are left alone.
+namespace basalt::agent {
+
+struct HostConfig {
+    std::string uuid;
+    std::string hostname;
+    std::string address;  // CIDR of the management interface; empty: DHCP
+    std::string management = "eth0";
+    std::string boot_id;  // instead of the kernel's, for hosts that share a kernel
+    std::string state;    // folder of all that hostd keeps
+};
+
+struct HostdConfig {
+    std::string socket;
+    std::string backend = "qemu";  // qemu, xen, sim
+    std::string pam_dir;           // instead of /etc/pam.d
+    std::string pam_service = "xapi";
+    std::string ovsdb = "/var/run/openvswitch/db.sock";
+    std::string ovs_datapath = "system";  // system, netdev
+    std::string plugin_dir = "/etc/xapi.d/plugins";
+    std::string qemu = "/usr/bin/qemu-system-x86_64";
+    std::string qsd = "/usr/bin/qemu-storage-daemon";
+    std::string run_dir = "/run/basalt";
+    std::int64_t xapi_uid = -1;  // who besides root may connect
+};
+
+struct StorageConfig {
+    std::string local_sr;  // folder; empty: none
+    std::string iso_sr;
+    std::string worker = "/usr/libexec/basalt/sm-worker";
+};
+
+struct Config {
+    HostConfig host;
+    HostdConfig hostd;
+    StorageConfig storage;
+    /// Keys of our sections that nobody reads: most likely misspelt. For a warning.
+    std::vector<std::string> unknown;
+};
+
+/// Throws std::invalid_argument with file, line and key for what is missing, of the wrong type or
+/// out of range.
+Config parse_config(std::string_view text, const std::string& file);
+/// Also throws std::system_error when the file cannot be read.
+Config load_config(const std::string& file);
+
+}  // namespace basalt::agent

@@ -1,0 +1,113 @@
+#include "host-agent/sim/sim_host.hpp"
+
+#include <format>
+
+#include "host-agent/sim/sim_services.hpp"
+
+namespace basalt::agent::sim {
+
+// What dies with hostd.
+struct SimHost::Running {
+    Running(SimHost& host)
+        : hypervisor(host.machine_),
+          storage(sm::sim::sim_storage(host.loop_, host.shared_->disks, host.disks_,
+                                       host.storage_state_)),
+          services(host.options_),
+          images(*host.shared_),
+          agent(host.loop_, host.records_,
+                Backends{hypervisor, *storage, host.network_, services, images}),
+          server(host.loop_, agent) {}
+
+    hv::SimHypervisor hypervisor;
+    std::shared_ptr<sm::Storage> storage;
+    SimServices services;
+    SimImages images;
+    Agent agent;
+    Server server;
+};
+
+SimHost::SimHost(Loop& loop, Options options, std::shared_ptr<Shared> shared)
+    : loop_(loop),
+      options_(std::move(options)),
+      shared_(std::move(shared)),
+      machine_(loop),
+      network_(loop, options_.facts.nics),
+      disks_(std::make_shared<sm::sim::SimDisks>(shared_->disks)),
+      storage_state_(std::make_shared<sm::sim::SimState>()),
+      records_(loop, ":memory:") {}
+
+SimHost::~SimHost() = default;
+
+Task<void> SimHost::start() {
+    running_ = std::make_unique<Running>(*this);
+    co_await running_->agent.start();
+}
+
+Task<void> SimHost::kill() {
+    if (!running_) co_return;
+    const std::unique_ptr<Running> dying = std::move(running_);
+    co_await dying->server.stop();
+}
+
+Task<void> SimHost::lose_power() {
+    co_await kill();
+    machine_.lose_power();
+    network_.reboot();
+    disks_ = std::make_shared<sm::sim::SimDisks>(shared_->disks);
+    options_.facts.boot_id = loop_.new_uuid().text();
+    options_.facts.boot_time = loop_.wall_ns() / 1'000'000'000;
+}
+
+std::unique_ptr<rpc::Channel> SimHost::connect() {
+    auto [near, far] = rpc::memory_channels(loop_);
+    if (running_) {
+        running_->server.serve(std::move(far));
+    } else {
+        near->close();
+    }
+    return std::move(near);
+}
+
+Agent& SimHost::agent() {
+    return running_->agent;
+}
+
+Server& SimHost::server() {
+    return running_->server;
+}
+
+HostFacts facts_of(Loop& loop, int number) {
+    HostFacts facts;
+    facts.uuid = loop.new_uuid().text();
+    facts.hostname = "host" + std::to_string(number);
+    facts.boot_id = loop.new_uuid().text();
+    facts.boot_time = loop.wall_ns() / 1'000'000'000;
+    facts.agent_version = "sim";
+    facts.kernel_version = "6.12.0-sim";
+    facts.cpu_model = "Simulated CPU";
+    facts.cpu_vendor = "GenuineIntel";
+    facts.cpu_mhz = 2400;
+    facts.cpu_family = 6;
+    facts.cpu_model_number = 85;
+    facts.cpu_stepping = 4;
+    facts.cpu_count = 8;
+    facts.cpu_sockets = 1;
+    facts.memory_total_bytes = std::int64_t{16} << 30;
+    facts.memory_free_bytes = std::int64_t{15} << 30;
+    facts.iscsi_iqn = "iqn.2026-01.local.basalt:" + facts.hostname;
+    facts.address = "10.0." + std::to_string(number / 250) + "." + std::to_string(number % 250 + 1);
+    facts.management_device = "eth0";
+    NicFacts nic;
+    nic.name = "eth0";
+    nic.mac = std::format("02:00:00:00:{:02x}:{:02x}", number / 256, number % 256);
+    nic.mtu = 1500;
+    nic.carrier = true;
+    nic.speed_mbps = 10000;
+    nic.duplex_full = true;
+    nic.driver = "sim";
+    nic.pci = "0000:00:03.0";
+    facts.nics = {nic};
+    return facts;
+}
+
+}  // namespace basalt::agent::sim

@@ -1,0 +1,75 @@
+#pragma once
+#include <map>
+#include <memory>
+#include <string>
+
+#include "host-agent/rpc/server.hpp"
+#include "hypervisor/sim/sim_hypervisor.hpp"
+#include "network-manager/sim/sim_network.hpp"
+#include "storage-manager/sim/sim_storage.hpp"
+
+/// Hosts in memory: the real agent over simulated backends, many in one process from one seed.
+namespace basalt::agent::sim {
+
+/// What the hosts of a pool share: disks, and the suspend images in them (by SR and VDI).
+struct Shared {
+    sm::sim::SharedWorld disks = std::make_shared<sm::sim::World>();
+    std::map<std::string, std::string> images;
+};
+
+struct Options {
+    HostFacts facts;  // uuid, hostname, nics ...; what is left empty gets a plausible value
+    std::string password = "password";  // of root
+};
+
+/// One host. `stop` it before it goes.
+class SimHost {
+  public:
+    SimHost(Loop& loop, Options options, std::shared_ptr<Shared> shared);
+    ~SimHost();
+    SimHost(const SimHost&) = delete;
+    SimHost& operator=(const SimHost&) = delete;
+
+    /// Starts hostd on the machine as it is; returns when it takes requests.
+    Task<void> start();
+    /// As SIGKILL of hostd: guests run on, connections are lost.
+    Task<void> kill();
+    /// The power goes: no guest, no port, no open disk is left, hostd neither. What was durable
+    /// stays. A new boot id.
+    Task<void> lose_power();
+    /// The far end of a new connection to hostd, for an rpc::Peer. Closed when hostd does not run.
+    std::unique_ptr<rpc::Channel> connect();
+
+    [[nodiscard]] bool up() const { return running_ != nullptr; }
+
+    [[nodiscard]] const HostFacts& facts() const { return options_.facts; }
+
+    // The machine under hostd, for tests: guests, bridges, faults.
+    [[nodiscard]] hv::SimHost& machine() { return machine_; }
+
+    [[nodiscard]] nm::sim::SimNetwork& network() { return network_; }
+
+    [[nodiscard]] sm::sim::SimDisks& disks() { return *disks_; }
+
+    /// Only while `up`.
+    [[nodiscard]] Agent& agent();
+    [[nodiscard]] Server& server();
+
+  private:
+    struct Running;
+
+    Loop& loop_;
+    Options options_;
+    std::shared_ptr<Shared> shared_;
+    hv::SimHost machine_;
+    nm::sim::SimNetwork network_;
+    std::shared_ptr<sm::sim::SimDisks> disks_;
+    std::shared_ptr<sm::sim::SimState> storage_state_;
+    Records records_;
+    std::unique_ptr<Running> running_;
+};
+
+/// A host's facts from its number: uuid, hostname host0, one NIC eth0, 16 GiB, 8 CPUs.
+HostFacts facts_of(Loop& loop, int number);
+
+}  // namespace basalt::agent::sim

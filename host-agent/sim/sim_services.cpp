@@ -1,0 +1,78 @@
+#include "host-agent/sim/sim_services.hpp"
+
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstring>
+
+#include "idl/errors.hpp"
+
+namespace basalt::agent::sim {
+
+namespace {
+
+UniqueFd memory_file() {
+    UniqueFd fd(::memfd_create("suspend-image", MFD_CLOEXEC));
+    if (!fd) throw err::internal_error(std::string("memfd: ") + std::strerror(errno));
+    return fd;
+}
+
+UniqueFd same_file(const UniqueFd& fd) {
+    return UniqueFd(::dup(fd.get()));
+}
+
+std::string key_of(const hv::DiskAttachment& disk) {
+    return disk.spec.disk->sr + "/" + disk.spec.disk->vdi;
+}
+
+std::string contents_of(const UniqueFd& fd) {
+    std::string out(static_cast<std::size_t>(::lseek(fd.get(), 0, SEEK_END)), '\0');
+    if (::pread(fd.get(), out.data(), out.size(), 0) != static_cast<ssize_t>(out.size()))
+        throw err::internal_error("the suspend image cannot be read");
+    return out;
+}
+
+}  // namespace
+
+Task<HostFacts> SimServices::facts() {
+    co_return options_.facts;
+}
+
+Task<void> SimServices::login(LoginArgs args) {
+    if (args.user != "root" || args.password != options_.password)
+        throw err::session_authentication_failed(args.user, "wrong password");
+    co_return;
+}
+
+Task<void> SimServices::change_password(ChangePasswordArgs args) {
+    if (args.user != "root" || args.old != options_.password)
+        throw err::session_authentication_failed(args.user, "wrong password");
+    options_.password = args.new_;
+    co_return;
+}
+
+Task<std::string> SimServices::plugin_call(PluginCallArgs args) {
+    throw err::xenapi_missing_plugin(args.plugin);
+    co_return "";
+}
+
+Task<void> SimImages::store(hv::DiskAttachment disk, Use fill) {
+    const std::string key = key_of(disk);
+    shared_.images.erase(key);
+    const UniqueFd file = memory_file();
+    co_await fill(same_file(file));
+    shared_.images[key] = contents_of(file);
+}
+
+Task<void> SimImages::load(hv::DiskAttachment disk, Use drain) {
+    const auto found = shared_.images.find(key_of(disk));
+    if (found == shared_.images.end()) throw err::internal_error("the disk holds no suspend image");
+    const UniqueFd file = memory_file();
+    const std::string& bytes = found->second;
+    if (::pwrite(file.get(), bytes.data(), bytes.size(), 0) != static_cast<ssize_t>(bytes.size()))
+        throw err::internal_error("the suspend image cannot be copied");
+    co_await drain(same_file(file));
+}
+
+}  // namespace basalt::agent::sim
