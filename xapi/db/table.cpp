@@ -1,0 +1,131 @@
+#include "xapi/db/table.hpp"
+
+#include <algorithm>
+
+namespace basalt::db {
+
+const xenapi::FieldInfo* text_field(const ClassInfo& cls, std::string_view name) {
+    const xenapi::FieldInfo* field = cls.field(name);
+    return field != nullptr && field->type->kind == xenapi::TypeKind::string ? field : nullptr;
+}
+
+const std::string& text_in(const xenapi::FieldInfo& field, const void* record) {
+    return *static_cast<const std::string*>(field.in(record));
+}
+
+Table::Table(const ClassInfo& cls)
+    : cls_(cls), uuid_(text_field(cls, "uuid")), name_label_(text_field(cls, "name_label")) {}
+
+Table::~Table() = default;
+
+const RowPtr* Table::find(const Uuid& ref) const {
+    const auto place = slots_.find(ref);
+    return place == slots_.end() ? nullptr : &place->second.row;
+}
+
+const RowPtr* Table::by_uuid(std::string_view uuid) const {
+    const auto place = uuids_.find(uuid);
+    return place == uuids_.end() ? nullptr : &place->second->row;
+}
+
+std::vector<RowPtr> Table::by_name_label(std::string_view label) const {
+    std::vector<RowPtr> rows;
+    const auto place = labels_.find(label);
+    if (place == labels_.end()) return rows;
+    for (const Slot* slot : place->second)
+        rows.push_back(slot->row);
+    // A renamed row went to the end of its new name's list.
+    std::ranges::sort(rows, {}, [](const RowPtr& row) { return row->serial; });
+    return rows;
+}
+
+void Table::each(FunctionRef<void(const RowPtr&)> f) const {
+    for (const Slot* slot = first_; slot != nullptr; slot = slot->next)
+        f(slot->row);
+}
+
+void Table::each_changed(Generation after, FunctionRef<void(const RowPtr&)> f) const {
+    const Slot* slot = nullptr;
+    for (const Slot* walk = newest_; walk != nullptr && walk->row->modified > after;
+         walk = walk->older) {
+        slot = walk;
+    }
+    for (; slot != nullptr; slot = slot->newer)
+        f(slot->row);
+}
+
+void Table::put(RowPtr row) {
+    generation_ = std::max(generation_, row->modified);
+    const auto [place, fresh] = slots_.try_emplace(row->ref);
+    Slot& slot = place->second;
+    if (fresh) {
+        slot.row = std::move(row);
+        link_created(slot);
+        index(slot);
+    } else {
+        unlink_changed(slot);
+        const bool same_keys =
+            (uuid_ == nullptr ||
+             text_in(*uuid_, slot.row->record.get()) == text_in(*uuid_, row->record.get())) &&
+            (name_label_ == nullptr || text_in(*name_label_, slot.row->record.get()) ==
+                                           text_in(*name_label_, row->record.get()));
+        if (!same_keys) unindex(slot);
+        slot.row = std::move(row);
+        if (!same_keys) index(slot);
+    }
+    link_newest(slot);
+}
+
+void Table::erase(const Uuid& ref, Generation generation) {
+    generation_ = std::max(generation_, generation);
+    const auto place = slots_.find(ref);
+    if (place == slots_.end()) return;
+    Slot& slot = place->second;
+    unindex(slot);
+    unlink_changed(slot);
+    (slot.previous != nullptr ? slot.previous->next : first_) = slot.next;
+    (slot.next != nullptr ? slot.next->previous : last_) = slot.previous;
+    slots_.erase(place);
+}
+
+void Table::index(Slot& slot) {
+    const void* record = slot.row->record.get();
+    if (uuid_ != nullptr) {
+        const std::string& uuid = text_in(*uuid_, record);
+        if (!uuid.empty()) uuids_[uuid] = &slot;
+    }
+    if (name_label_ != nullptr) labels_[text_in(*name_label_, record)].push_back(&slot);
+}
+
+void Table::unindex(const Slot& slot) {
+    const void* record = slot.row->record.get();
+    if (uuid_ != nullptr) {
+        const auto place = uuids_.find(text_in(*uuid_, record));
+        if (place != uuids_.end() && place->second == &slot) uuids_.erase(place);
+    }
+    if (name_label_ == nullptr) return;
+    const auto place = labels_.find(text_in(*name_label_, record));
+    if (place == labels_.end()) return;
+    std::erase(place->second, &slot);
+    if (place->second.empty()) labels_.erase(place);
+}
+
+void Table::link_created(Slot& slot) {
+    slot.previous = last_;
+    (last_ != nullptr ? last_->next : first_) = &slot;
+    last_ = &slot;
+}
+
+void Table::link_newest(Slot& slot) {
+    slot.older = newest_;
+    slot.newer = nullptr;
+    (newest_ != nullptr ? newest_->newer : oldest_) = &slot;
+    newest_ = &slot;
+}
+
+void Table::unlink_changed(Slot& slot) {
+    (slot.older != nullptr ? slot.older->newer : oldest_) = slot.newer;
+    (slot.newer != nullptr ? slot.newer->older : newest_) = slot.older;
+}
+
+}  // namespace basalt::db

@@ -1,0 +1,82 @@
+#pragma once
+#include <functional>
+#include <string>
+#include <string_view>
+#include <unordered_map>
+#include <vector>
+
+#include "xapi/db/types.hpp"
+
+namespace basalt::db {
+
+/// The rows of one class: found by reference, uuid and name; walked in order of creation or of
+/// change. Both orders are lists threaded through the slots.
+class Table {
+  public:
+    explicit Table(const ClassInfo& cls);
+    ~Table();
+    Table(const Table&) = delete;
+    Table& operator=(const Table&) = delete;
+
+    [[nodiscard]] const ClassInfo& cls() const { return cls_; }
+
+    [[nodiscard]] std::size_t size() const { return slots_.size(); }
+
+    /// The newest change, deletions included.
+    [[nodiscard]] Generation generation() const { return generation_; }
+
+    /// Null: absent.
+    [[nodiscard]] const RowPtr* find(const Uuid& ref) const;
+    [[nodiscard]] const RowPtr* by_uuid(std::string_view uuid) const;
+    [[nodiscard]] std::vector<RowPtr> by_name_label(std::string_view label) const;
+    void each(FunctionRef<void(const RowPtr&)> f) const;
+    void each_changed(Generation after, FunctionRef<void(const RowPtr&)> f) const;
+
+    /// Inserts or replaces, by reference. `row->modified` is the newest generation of the table.
+    void put(RowPtr row);
+    void erase(const Uuid& ref, Generation generation);
+
+  private:
+    struct Slot {
+        RowPtr row;
+        Slot* previous = nullptr;  ///< created before
+        Slot* next = nullptr;
+        Slot* older = nullptr;  ///< changed before
+        Slot* newer = nullptr;
+    };
+
+    struct TextHash {
+        using is_transparent = void;
+
+        std::size_t operator()(std::string_view text) const noexcept {
+            return std::hash<std::string_view>{}(text);
+        }
+    };
+
+    template <class V>
+    using ByText = std::unordered_map<std::string, V, TextHash, std::equal_to<>>;
+
+    void index(Slot& slot);
+    void unindex(const Slot& slot);
+    void link_created(Slot& slot);
+    void link_newest(Slot& slot);
+    void unlink_changed(Slot& slot);
+
+    const ClassInfo& cls_;
+    const xenapi::FieldInfo* uuid_;
+    const xenapi::FieldInfo* name_label_;
+    std::unordered_map<Uuid, Slot> slots_;  // nodes stay where they are
+    ByText<Slot*> uuids_;
+    ByText<std::vector<Slot*>> labels_;
+    Slot* first_ = nullptr;
+    Slot* last_ = nullptr;
+    Slot* oldest_ = nullptr;
+    Slot* newest_ = nullptr;
+    Generation generation_ = 0;
+};
+
+/// The string field of that name in a record, or null when the class has none.
+[[nodiscard]] const xenapi::FieldInfo* text_field(const ClassInfo& cls, std::string_view name);
+[[nodiscard]] const std::string& text_in(const xenapi::FieldInfo& field, const void* record);
+
+}  // namespace basalt::db
