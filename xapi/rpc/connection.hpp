@@ -1,0 +1,115 @@
+#pragma once
+#include <functional>
+#include <memory>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "base/loop.hpp"
+#include "base/stream.hpp"
+#include "xapi/rpc/http.hpp"
+
+namespace basalt::server {
+
+/// What one connection may take. Times are how long a step may need before the connection is cut.
+struct HttpLimits {
+    std::size_t head_bytes_max = std::size_t{16} * 1024;
+    std::size_t body_bytes_max = std::size_t{300} * 1024;  ///< bodies read whole: RPC
+    std::size_t trusted_body_bytes_max = std::size_t{16} * 1024 * 1024;
+    std::size_t drain_bytes_max = std::size_t{64} * 1024;  ///< unread body that keep-alive skips
+    Duration idle_time = 10min;                            ///< between two requests
+    Duration head_time = 30s;
+    Duration body_time = 60s;    ///< for a body read whole
+    Duration write_time = 2min;  ///< for one piece
+    Duration linger_time = 2s;  ///< how long a closing side still reads, so that its answer arrives
+};
+
+class Connection;
+
+/// One request and its answer, as a handler sees them. Answer once: `respond`, or `begin` and
+/// `write`, or take the connection over.
+class Exchange {
+  public:
+    Exchange(Connection& connection, HttpRequest request)
+        : connection_(connection), request_(std::move(request)) {}
+
+    Exchange(const Exchange&) = delete;
+    Exchange& operator=(const Exchange&) = delete;
+
+    [[nodiscard]] const HttpRequest& request() const { return request_; }
+
+    /// The whole body. Throws HttpError: no Content-Length, or more than the peer's limit.
+    Task<std::string> body();
+    /// Some of the body, 0 at its end (or when the peer went away). No limit in size or time.
+    /// Without a Content-Length the body lasts until the peer ends the stream.
+    Task<std::size_t> read_body(std::span<char> buffer);
+
+    /// Bytes of the body not read yet, for those with a Content-Length.
+    [[nodiscard]] std::uint64_t body_left() const { return body_left_; }
+
+    Task<void> respond(Response response);
+    /// The head of an answer whose body follows by `write`. Without a content-length header the
+    /// connection must be closed (`close`) to end the body.
+    Task<void> begin(ResponseHead head, bool close);
+    /// Waits until the peer took it: this is the back-pressure. The bytes must outlive the call.
+    Task<void> write(std::string_view bytes);
+    /// Raw bytes from here on, those read ahead first; no timeouts. Ends with the handler.
+    Stream& take_over();
+
+    [[nodiscard]] bool answered() const { return answered_; }
+
+  private:
+    friend class Connection;
+    Task<void> invite_body();
+    Task<void> skip_body();
+
+    Connection& connection_;
+    HttpRequest request_;
+    std::uint64_t body_left_ = 0;
+    bool endless_body_ = false;
+    bool answered_ = false;
+    bool close_ = false;
+    bool invited_ = false;
+};
+
+using Handler = std::function<Task<void>(Exchange&)>;
+
+/// Finds the handler of a request: the longest registered prefix of its path, per method.
+class Router {
+  public:
+    struct Route {
+        std::string method;
+        std::string prefix;
+        Handler handler;
+    };
+
+    /// A later entry of the same method and prefix replaces the earlier one.
+    void add(std::string method, std::string prefix, Handler handler);
+    /// Null: nobody.
+    [[nodiscard]] const Route* find(std::string_view method, std::string_view path) const;
+
+  private:
+    std::vector<Route> routes_;
+};
+
+/// The page for a request that no route takes: GET 404, other known methods 403, the rest 501.
+[[nodiscard]] Response no_route(const HttpRequest& request);
+
+/// What a server counts; one for all connections of a listener set.
+struct HttpCounts {
+    std::uint64_t connections = 0;  ///< open now
+    std::uint64_t accepted = 0;
+    std::uint64_t refused = 0;  ///< over a limit
+    std::uint64_t handshakes_failed = 0;
+    std::uint64_t requests = 0;
+    std::uint64_t busy = 0;  ///< requests under way
+    bool draining = false;   ///< close each connection after its present answer
+};
+
+/// Serves requests until the peer or a limit ends the connection. `router`, `limits` and `counts`
+/// outlive it. Throws only cancellation.
+Task<void> serve_connection(Loop& loop, std::unique_ptr<Stream> stream, Peer peer,
+                            const Router& router, const HttpLimits& limits, HttpCounts& counts);
+
+}  // namespace basalt::server

@@ -1,0 +1,234 @@
+#include "xapi/rpc/dispatch.hpp"
+
+#include <algorithm>
+#include <boost/system/system_error.hpp>
+
+#include "base/log.hpp"
+#include "idl/errors.hpp"
+#include "idl/records/task.hpp"
+#include "xapi/core/tasks.hpp"
+
+namespace basalt::server {
+
+namespace {
+
+using xenapi::MessageInfo;
+using xenapi::MessageKind;
+using Args = std::vector<wire::Value>;
+
+constexpr std::string_view is_alive = "system.isAlive:";
+constexpr std::string_view other_config_header = "x-http-other-config-";
+
+Answer all_method_names() {
+    std::vector<std::string> names;
+    names.reserve(xenapi::message_count_expected);
+    for (const xenapi::ClassInfo& cls : xenapi::classes())
+        for (const MessageInfo& message : cls.messages)
+            names.emplace_back(message.wire_name);
+    Answer answer;
+    answer.reply = xenapi::Reply::of(std::move(names));
+    answer.bare = true;
+    return answer;
+}
+
+/// Throws MESSAGE_PARAMETER_COUNT_MISMATCH. Surplus ones are allowed where any has a default.
+void check_count(const MessageInfo& message, std::size_t given) {
+    const bool any_default = message.required < message.params.size();
+    const std::int64_t received = static_cast<std::int64_t>(given) - (message.no_session ? 0 : 1);
+    const std::int64_t required = message.required;
+    const bool good = any_default ? received >= required : received == required;
+    if (!good) throw err::message_parameter_count_mismatch(message.wire_name, required, received);
+}
+
+std::string lower(std::string_view text) {
+    std::string out(text);
+    std::ranges::transform(out, out.begin(), [](char c) {
+        return c >= 'A' && c <= 'Z' ? static_cast<char>(c + 32) : c;
+    });
+    return out;
+}
+
+/// Some keys of some maps have roles of their own.
+void check_role(const MessageInfo& message, const Caller& caller, const Args& args) {
+    const std::string permission = lower(message.wire_name);
+    const std::string* key = args.size() > 1 ? args[1].get<std::string>() : nullptr;
+    if (key != nullptr) {
+        for (const xenapi::KeyRole& rule : message.key_roles)
+            if (rule.matches(*key))
+                return require_role(caller, rule.roles, permission + "/key:" + *key);
+    }
+    require_role(caller, message.roles, permission);
+}
+
+/// What cannot be decoded fails at once even where the work runs as a task; a bad reference does
+/// not: the task fails with it.
+void check_decodable(const MessageInfo& message, const Args& args) {
+    for (std::size_t i = 0; i < message.params.size() && i < args.size(); ++i) {
+        const xenapi::TypeOps* type = message.params[i].type;
+        // Records are read with the rules of constructors, by whoever takes them.
+        if (type == nullptr || type->kind == xenapi::TypeKind::record) continue;
+        try {
+            type->read(args[i], type->make().get());
+        } catch (const ApiError& error) {
+            if (error.code() == "INTERNAL_ERROR") throw;
+        }
+    }
+}
+
+std::vector<std::string> description_of(const ApiError& error) {
+    std::vector<std::string> description{error.code()};
+    description.insert(description.end(), error.params().begin(), error.params().end());
+    return description;
+}
+
+}  // namespace
+
+Dispatcher::Dispatcher(core::Core& core, const xenapi::Apis& apis, Sessions& sessions,
+                       Metrics& metrics)
+    : core_(core), apis_(apis), sessions_(sessions), metrics_(metrics), writer_(core.loop) {}
+
+Task<void> Dispatcher::answer(Exchange& exchange, MethodCall call) {
+    const Time started = core_.loop.now();
+    std::optional<Answer> answer;
+    std::exception_ptr failure;
+    try {
+        answer = co_await run(call, exchange.request());
+    } catch (...) {
+        failure = std::current_exception();
+    }
+    if (!failure) {
+        note_outcome(call, started, "");
+        co_return co_await writer_.write(exchange, call, *answer);
+    }
+    // The server is stopping: the connection ends without an answer, which is the truth.
+    if (is_cancellation(failure)) std::rethrow_exception(failure);
+    const ApiError error = as_api_error(failure);
+    note_outcome(call, started, error.code());
+    if (error.code() == "INTERNAL_ERROR")
+        log::warn("call_failed", {{"method", call.method}, {"error", error.what()}});
+    co_await exchange.respond(
+        ok_response(exchange.request(), std::string(content_type(call.protocol)),
+                    failure_text(call, description_of(error)), cors_headers()));
+}
+
+void Dispatcher::note_outcome(const MethodCall& call, Time started, const std::string& code) {
+    const MessageInfo* message = resolve(call.method).message;
+    // Names that clients make up must not become labels.
+    const std::string_view name = message == nullptr ? "other" : message->wire_name;
+    metrics_.count("xapi_calls_total", {{"method", name}, {"error", code}});
+    metrics_.observe("xapi_call_seconds", core_.loop.now() - started);
+}
+
+Dispatcher::Target Dispatcher::resolve(const std::string& method) {
+    std::string_view name = method;
+    Target target;
+    for (const std::string_view prefix : {"Async.", "InternalAsync."}) {
+        if (!name.starts_with(prefix)) continue;
+        name.remove_prefix(prefix.size());
+        target.async = true;
+        break;
+    }
+    target.message = xenapi::find_message(name);
+    return target;
+}
+
+Task<Answer> Dispatcher::run(const MethodCall& call, const HttpRequest& request) {
+    if (call.invalid_text) throw err::invalid_value("UTF-8 expected", call.method);
+    if (call.method == "system.listMethods") co_return all_method_names();
+    if (call.method.starts_with(is_alive)) {
+        Answer answer;
+        const bool given = !call.params.empty();
+        answer.reply = xenapi::Reply::of(given ? text_argument(call.params[0]) : std::string());
+        co_return answer;
+    }
+    const Target target = resolve(call.method);
+    if (target.message == nullptr) refuse_unknown(call, request);
+    Answer answer = co_await run_message(target, call, request);
+    co_await core_.db.durable(answer.rests_on);
+    co_return answer;
+}
+
+void Dispatcher::refuse_unknown(const MethodCall& call, const HttpRequest& request) {
+    if (!call.params.empty()) (void)sessions_.caller(text_argument(call.params[0]), request);
+    throw err::message_method_unknown(call.method);
+}
+
+Task<Answer> Dispatcher::run_message(Target target, const MethodCall& call,
+                                     const HttpRequest& request) {
+    const MessageInfo& message = *target.message;
+    check_count(message, call.params.size());
+    Args args = call.params;
+    Caller caller;
+    if (message.no_session) {
+        caller = sessions_.stranger(request);
+    } else {
+        caller = sessions_.caller(text_argument(args.front()), request);
+        args.erase(args.begin());
+    }
+    if (message.removed()) throw err::message_removed();
+    if (message.pool_internal && !caller.pool)
+        throw err::internal_error("Internal API \"" + std::string(message.wire_name) +
+                                  "\" call attempted with non-pool (external) session");
+    if (target.async && !message.async)
+        throw ApiError(
+            "Fault",
+            {"No async mode for this operation (rpc: " + std::string(message.wire_name) + ")"});
+    if (!message.no_session) check_role(message, caller, args);
+    if (target.async) co_return run_async(message, std::move(caller), std::move(args), request);
+    co_return co_await run_now(message, std::move(caller), std::move(args));
+}
+
+bool Dispatcher::goes_to_domain(const MessageInfo& message) const {
+    return message.thunk >= 0 && (apis_.implements(message) || !is_implicit(message));
+}
+
+Task<Answer> Dispatcher::run_now(const MessageInfo& message, Caller caller, Args args) {
+    if (!goes_to_domain(message)) co_return run_implicit(core_.db, message, args);
+    Call call(core_, message, std::move(caller));
+    Answer answer;
+    std::exception_ptr failure;
+    try {
+        const auto thunk = xenapi::thunks()[static_cast<std::size_t>(message.thunk)];
+        answer.reply = co_await thunk(apis_, call, args);
+    } catch (...) {
+        failure = std::current_exception();
+    }
+    core_.tasks->end_synchronous(call);
+    if (failure) std::rethrow_exception(failure);
+    answer.rests_on = core_.db.published();
+    co_return answer;
+}
+
+Answer Dispatcher::run_async(const MessageInfo& message, Caller caller, Args args,
+                             const HttpRequest& request) {
+    check_decodable(message, args);
+    xenapi::Ref<xenapi::Task> parent;
+    if (const std::string* text = request.header("subtask-of"))
+        parent = xenapi::Ref<xenapi::Task>(xenapi::parse_ref(*text).value_or(Uuid{}));
+    if (core_.db.find(parent) == nullptr) parent = {};
+    auto call = std::make_shared<Call>(core_, message, std::move(caller));
+    const auto held = std::make_shared<const Args>(std::move(args));
+    core::Tasks::Body body = [this, &message, held](Call& running) -> Task<xenapi::Reply> {
+        if (goes_to_domain(message))
+            return xenapi::thunks()[static_cast<std::size_t>(message.thunk)](apis_, running, *held);
+        return [](db::Database& db, const MessageInfo& which,
+                  std::shared_ptr<const Args> values) -> Task<xenapi::Reply> {
+            co_return run_implicit(db, which, *values).reply;
+        }(core_.db, message, held);
+    };
+    const auto task = core_.tasks->start(std::move(call), std::move(body), parent);
+    xenapi::Map<std::string, std::string> notes;
+    for (const auto& [name, value] : request.headers) {
+        const std::string key = lower(name);
+        if (key.starts_with(other_config_header))
+            notes.insert_or_assign(key.substr(other_config_header.size()), value);
+    }
+    if (!notes.empty())
+        core_.db.transact([&](db::Txn& txn) { txn.edit(task).other_config = std::move(notes); });
+    Answer answer;
+    answer.reply = xenapi::Reply::of(task);
+    answer.rests_on = core_.db.published();
+    return answer;
+}
+
+}  // namespace basalt::server

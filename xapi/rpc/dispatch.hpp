@@ -1,0 +1,51 @@
+#pragma once
+#include <memory>
+#include <string>
+
+#include "idl/apis.hpp"
+#include "xapi/core/core.hpp"
+#include "xapi/rpc/answer_writer.hpp"
+#include "xapi/rpc/endpoints.hpp"
+#include "xapi/rpc/metrics.hpp"
+#include "xapi/rpc/sessions.hpp"
+
+namespace basalt::server {
+
+/// From a decoded call to its answer: name, number of parameters, session, role, then the domain or
+/// the tables; Async calls become tasks. Answers leave when what they rest on is durable. Loop
+/// only.
+class Dispatcher final : public Answerer {
+  public:
+    /// All outlive it.
+    Dispatcher(core::Core& core, const xenapi::Apis& apis, Sessions& sessions, Metrics& metrics);
+
+    Task<void> answer(Exchange& exchange, MethodCall call) override;
+
+    /// Runs a call for an entry of another kind (the command line, tests). `request` says who
+    /// calls; both must outlive the call. Throws what ends the call; the answer is durable.
+    Task<Answer> run(const MethodCall& call, const HttpRequest& request);
+
+  private:
+    struct Target {
+        const xenapi::MessageInfo* message = nullptr;
+        bool async = false;
+    };
+
+    [[nodiscard]] static Target resolve(const std::string& method);
+    Task<Answer> run_message(Target target, const MethodCall& call, const HttpRequest& request);
+    Task<Answer> run_now(const xenapi::MessageInfo& message, Caller caller,
+                         std::vector<wire::Value> args);
+    [[nodiscard]] Answer run_async(const xenapi::MessageInfo& message, Caller caller,
+                                   std::vector<wire::Value> args, const HttpRequest& request);
+    [[nodiscard]] bool goes_to_domain(const xenapi::MessageInfo& message) const;
+    void refuse_unknown(const MethodCall& call, const HttpRequest& request);
+    void note_outcome(const MethodCall& call, Time started, const std::string& code);
+
+    core::Core& core_;
+    const xenapi::Apis& apis_;
+    Sessions& sessions_;
+    Metrics& metrics_;
+    AnswerWriter writer_;
+};
+
+}  // namespace basalt::server

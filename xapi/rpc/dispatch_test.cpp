@@ -1,0 +1,270 @@
+#include "xapi/rpc/dispatch.hpp"
+
+#include <gtest/gtest.h>
+
+#include "idl/records/role.hpp"
+#include "idl/records/session.hpp"
+#include "idl/records/subject.hpp"
+#include "idl/records/task.hpp"
+#include "idl/records/vm.hpp"
+#include "xapi/rpc/expression.hpp"
+#include "xapi/rpc/wire_house.hpp"
+
+namespace basalt::server {
+namespace {
+
+using testing::WireHouse;
+using xenapi::Ref;
+
+const Peer tcp{.address = "192.0.2.7"};
+
+std::string json_request(const std::string& method, const std::string& params,
+                         const std::string& headers = {}) {
+    const std::string body =
+        R"({"jsonrpc":"2.0","method":")" + method + R"(","params":[)" + params + R"(],"id":0})";
+    return "POST /jsonrpc HTTP/1.1\r\n" + headers +
+           "Content-Length: " + std::to_string(body.size()) + "\r\n\r\n" + body;
+}
+
+std::string quoted(const std::string& text) {
+    return "\"" + text + "\"";
+}
+
+struct Office : WireHouse {
+    /// The session of somebody with that role.
+    Ref<xenapi::Session> session_of(const std::string& role) {
+        return database.transact([&](db::Txn& txn) {
+            xenapi::Role row;
+            row.name_label = role;
+            xenapi::Subject subject;
+            subject.roles = {txn.insert(row)};
+            xenapi::Session session;
+            session.subject = txn.insert(subject);
+            session.last_active = xenapi::DateTime{core.now_seconds()};
+            return txn.insert(session);
+        });
+    }
+
+    Ref<xenapi::Session> root() {
+        xenapi::Session session;
+        session.is_local_superuser = true;
+        session.last_active = xenapi::DateTime{core.now_seconds()};
+        return database.transact([&](db::Txn& txn) { return txn.insert(session); });
+    }
+
+    Ref<xenapi::Vm> vm(std::string label) {
+        xenapi::Vm row;
+        row.name_label = std::move(label);
+        return database.transact([&](db::Txn& txn) { return txn.insert(row); });
+    }
+
+    std::string call(const std::string& method, const std::string& params,
+                     const std::string& headers = {}) {
+        const std::string answer = ask(json_request(method, params, headers), tcp);
+        return answer.substr(answer.find("\r\n\r\n") + 4);
+    }
+};
+
+TEST(Dispatch, roles_decide_and_keys_have_their_own) {
+    Office office;
+    const std::string vm = quoted(office.vm("a").text());
+    const std::string reader = quoted(office.session_of("read-only").text());
+    const std::string operator_ = quoted(office.session_of("vm-operator").text());
+    EXPECT_NE(office.call("VM.get_name_label", reader + "," + vm).find("\"result\":\"a\""),
+              std::string::npos);
+    EXPECT_EQ(office.call("VM.set_name_label", reader + "," + vm + ",\"b\""),
+              R"({"jsonrpc":"2.0","error":{"code":1,"message":"RBAC_PERMISSION_DENIED","data":)"
+              R"(["vm.set_name_label","No permission in user session"]},"id":0})");
+    EXPECT_NE(office.call("VM.add_tags", operator_ + "," + vm + ",\"t\"").find("\"result\":\"\""),
+              std::string::npos);
+    const std::string folder =
+        office.call("VM.add_to_other_config", operator_ + "," + vm + ",\"folder\",\"/x\"");
+    EXPECT_NE(folder.find("\"result\":\"\""), std::string::npos) << folder;
+    const std::string other =
+        office.call("VM.add_to_other_config", operator_ + "," + vm + ",\"other\",\"x\"");
+    EXPECT_NE(other.find("vm.add_to_other_config\""), std::string::npos) << other;
+}
+
+TEST(Dispatch, names_in_both_spellings_and_modes) {
+    Office office;
+    const std::string root = quoted(office.root().text());
+    const std::string vm = quoted(office.vm("a").text());
+    EXPECT_NE(office.call("VM_get_all", root).find("[\"OpaqueRef:"), std::string::npos);
+    EXPECT_NE(office.call("Async.VM.get_all", root)
+                  .find("No async mode for this operation (rpc: VM.get_all)"),
+              std::string::npos);
+    EXPECT_NE(office.call("Async.VM.clone", root).find("\"data\":[\"VM.clone\",\"2\",\"0\"]"),
+              std::string::npos);
+    EXPECT_NE(office.call("VM.clone", "").find("\"data\":[\"VM.clone\",\"2\",\"-1\"]"),
+              std::string::npos);
+    EXPECT_NE(office.call("nothing.at_all", "\"OpaqueRef:x\"").find("SESSION_INVALID"),
+              std::string::npos);
+    EXPECT_NE(office.call("nothing.at_all", root).find("MESSAGE_METHOD_UNKNOWN"),
+              std::string::npos);
+    EXPECT_NE(office.call("system.isAlive:x", "\"me\"").find("\"result\":\"me\""),
+              std::string::npos);
+    EXPECT_NE(office.call("VMPP.get_all", root).find("MESSAGE_REMOVED"), std::string::npos);
+}
+
+TEST(Dispatch, task_headers_reach_the_task) {
+    Office office;
+    const std::string root = quoted(office.root().text());
+    const std::string vm = quoted(office.vm("a").text());
+    const std::string made = office.call("Async.VM.clone", root + "," + vm + ",\"b\"",
+                                         "x-http-other-config-Origin: here\r\n");
+    std::size_t seen = 0;
+    office.database.each<xenapi::Task>([&](Ref<xenapi::Task>, const xenapi::Task& task) {
+        ++seen;
+        EXPECT_EQ(task.name_label, "Async.VM.clone");
+        EXPECT_EQ(task.other_config.at("origin"), "here");
+        EXPECT_EQ(task.status, xenapi::TaskStatusType::pending);
+    });
+    EXPECT_EQ(seen, 1U) << made;
+    office.loop.run_for(1min);
+    office.database.each<xenapi::Task>([&](Ref<xenapi::Task>, const xenapi::Task& task) {
+        EXPECT_EQ(task.status, xenapi::TaskStatusType::success);
+    });
+}
+
+TEST(Dispatch, large_answers_are_whole_in_both_protocols) {
+    Office office;
+    const std::string root = office.root().text();
+    office.database.transact([&](db::Txn& txn) {
+        for (int i = 0; i < 200; ++i) {
+            xenapi::Vm row;
+            row.name_label = "vm \"" + std::to_string(i) + "\" & <b>";
+            txn.insert(row);
+        }
+    });
+    const std::string xml =
+        "<methodCall><methodName>VM.get_all_records</methodName><params><param><value>" + root +
+        "</value></param></params></methodCall>";
+    for (int round = 0; round < 2; ++round) {
+        const std::string json = office.ask(json_request("VM.get_all_records", quoted(root)), tcp);
+        const std::string body = json.substr(json.find("\r\n\r\n") + 4);
+        EXPECT_GT(body.size(), 200'000U);
+        EXPECT_NE(json.find("content-length: " + std::to_string(body.size()) + "\r\n"),
+                  std::string::npos);
+        EXPECT_EQ(wire::parse_json(body).find("result")->get<wire::Object>()->size(), 200U);
+        const std::string answer = office.ask(
+            "POST / HTTP/1.1\r\nContent-Length: " + std::to_string(xml.size()) + "\r\n\r\n" + xml,
+            tcp);
+        const std::size_t length = answer.size() - answer.find("\r\n\r\n") - 4;
+        EXPECT_NE(answer.find("content-length: " + std::to_string(length) + "\r\n"),
+                  std::string::npos);
+        EXPECT_TRUE(answer.ends_with("</methodResponse>"));
+    }
+}
+
+TEST(Dispatch, sessions_end_by_idleness_only) {
+    Office office;
+    const Ref<xenapi::Session> used = office.root();
+    const Ref<xenapi::Session> idle = office.root();
+    office.loop.run_for(std::chrono::hours(20));
+    const bool advanced = office.loop.now().time_since_epoch() >= std::chrono::hours(20);
+    if (!advanced) {
+        // A quiescent simulated loop does not wait: give it something to wait for.
+        spawn(office.loop, "wait", sleep_for(office.loop, std::chrono::hours(20)));
+        office.loop.run_for(std::chrono::hours(21));
+    }
+    office.call("VM.get_all", quoted(used.text()));
+    spawn(office.loop, "wait", sleep_for(office.loop, std::chrono::hours(10)));
+    office.loop.run_for(std::chrono::hours(11));
+    office.sessions.expire();
+    EXPECT_NE(office.database.find(used), nullptr);
+    EXPECT_EQ(office.database.find(idle), nullptr);
+}
+
+TEST(Dispatch, text_that_is_not_utf8_is_refused) {
+    Office office;
+    const std::string root = office.root().text();
+    EXPECT_NE(
+        office.call("VM.get_by_name_label", quoted(root) + ",\"a\xff\"").find("INVALID_VALUE"),
+        std::string::npos);
+}
+
+TEST(HttpAuth, credentials_in_their_order) {
+    Office office;
+    bool ran = false;
+    office.auth.add(office.router, http_action("put_import"),
+                    [&ran](Exchange& exchange, Call& call) -> Task<void> {
+                        ran = call.caller().root;
+                        return exchange.respond(ok_response(exchange.request(), "t/p", "ok"));
+                    });
+    const auto put = [&](const std::string& query, const std::string& headers) {
+        ran = false;
+        return office
+            .ask("PUT /import/" + query + " HTTP/1.1\r\n" + headers + "Content-Length: 0\r\n\r\n",
+                 tcp)
+            .substr(9, 3);
+    };
+    const std::string good = office.root().text();
+    EXPECT_EQ(put("", ""), "401");
+    EXPECT_EQ(put("?session_id=" + good, ""), "200");
+    EXPECT_TRUE(ran);
+    EXPECT_EQ(put("?session_id=" + good, "Cookie: session_id=OpaqueRef:bad\r\n"), "401");
+    EXPECT_EQ(put("", "Cookie: session_id=" + good + "\r\n"), "200");
+    EXPECT_EQ(put("", "Authorization: Basic cm9vdDp4\r\n"), "200");
+    EXPECT_EQ(put("", "Authorization: Basic cm9vdDpiYWQ=\r\n"), "401");
+    EXPECT_EQ(put("?session_id=" + office.session_of("read-only").text(), ""), "403");
+    EXPECT_FALSE(ran);
+}
+
+TEST(HttpAuth, a_given_task_is_ended) {
+    Office office;
+    const auto task = [&] {
+        return office.database.transact(
+            [&](db::Txn& txn) { return office.tasks.insert(txn, {.name = "upload"}); });
+    };
+    const auto status = [&](Ref<xenapi::Task> ref) { return office.database.get(ref).status; };
+    office.auth.add(office.router, http_action("put_import"), [](Exchange& exchange, Call&) {
+        return exchange.respond(ok_response(exchange.request(), "t/p", "ok"));
+    });
+    const std::string session = office.root().text();
+    const auto put = [&](const std::string& path, Ref<xenapi::Task> ref, const std::string& who) {
+        office.ask("PUT " + path + "?session_id=" + who + "&task_id=" + ref.text() +
+                       " HTTP/1.1\r\nContent-Length: 0\r\n\r\n",
+                   tcp);
+    };
+    const auto done = task();
+    put("/import", done, session);
+    EXPECT_EQ(status(done), xenapi::TaskStatusType::success);
+    const auto refused = task();
+    put("/import", refused, "OpaqueRef:bad");
+    EXPECT_EQ(status(refused), xenapi::TaskStatusType::failure);
+    EXPECT_EQ(office.database.get(refused).error_info.front(), "SESSION_INVALID");
+    const auto unserved = task();
+    put("/bundle", unserved, session);
+    EXPECT_EQ(office.database.get(unserved).error_info.front(), "NOT_IMPLEMENTED");
+}
+
+TEST(Metrics, are_for_readers_and_for_the_own_socket) {
+    Office office;
+    office.call("VM.get_all", quoted(office.root().text()));
+    const std::string request = "GET /metrics HTTP/1.1\r\n\r\n";
+    EXPECT_EQ(office.ask(request, tcp).substr(9, 3), "401");
+    const std::string text = office.ask(request, {.unix_socket = true});
+    EXPECT_NE(text.find("xapi_calls_total{method=\"VM.get_all\",error=\"\"} 1\n"),
+              std::string::npos)
+        << text;
+}
+
+TEST(Expression, grammar) {
+    xenapi::Vm row;
+    row.name_label = "a\"b";
+    row.is_a_template = true;
+    const xenapi::ClassInfo& cls = xenapi::class_of<xenapi::Vm>();
+    const auto holds = [&](const char* text) { return Expression(text).holds(cls, {}, &row); };
+    EXPECT_TRUE(holds("true"));
+    EXPECT_FALSE(holds("not true"));
+    EXPECT_TRUE(holds(R"(field "name__label" = "a\"b")"));
+    EXPECT_TRUE(holds(R"(field "is_a_template"="true" and not (false or field "tags"="x"))"));
+    EXPECT_TRUE(holds(R"(false and false or true)"));
+    EXPECT_FALSE(holds(R"(true or true and false)"));  // from the left
+    EXPECT_TRUE(holds("field \"tags\" = \"()\""));
+    for (const char* bad : {"", "not (", "true true", "field = \"x\"", "\"x\"", "(true", "truex"})
+        EXPECT_THROW(Expression{bad}, ApiError) << bad;
+}
+
+}  // namespace
+}  // namespace basalt::server

@@ -1,0 +1,29 @@
+#pragma once
+#include <string>
+
+#include "xapi/rpc/call_text.hpp"
+#include "xapi/rpc/connection.hpp"
+
+namespace basalt::server {
+
+/// Serves decoded calls; the dispatcher, or a member's relay.
+class Answerer {
+  public:
+    virtual ~Answerer() = default;
+    /// Writes exactly one answer to `exchange`. Throws only what ends the connection.
+    virtual Task<void> answer(Exchange& exchange, MethodCall call) = 0;
+};
+
+/// POST and OPTIONS on every path that carries calls. XML-RPC on `/` and so on any path that nobody
+/// else takes; `/json` is XML-RPC too, in spite of its name; JSON-RPC on `/jsonrpc`.
+void add_rpc_routes(Router& router, Loop& loop, Answerer& answerer);
+
+/// GET of the files under `directory` (the web UI) for paths that nobody else takes, with
+/// `index.html` for what is no file. Without a directory: 403 over the network, 404 on the unix
+/// socket.
+void add_static_route(Router& router, Loop& loop, std::string directory);
+
+/// The headers that let pages of other origins read answers.
+[[nodiscard]] Parameters cors_headers();
+
+}  // namespace basalt::server

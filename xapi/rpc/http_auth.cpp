@@ -1,0 +1,152 @@
+#include "xapi/rpc/http_auth.hpp"
+
+#include <boost/system/system_error.hpp>
+
+#include "base/log.hpp"
+#include "base/wait.hpp"
+#include "idl/api/session_api.hpp"
+#include "idl/errors.hpp"
+#include "xapi/core/tasks.hpp"
+
+namespace basalt::server {
+
+namespace {
+
+constexpr Duration loop_probe_interval = 100ms;
+constexpr Duration loop_late_worth_a_line = 250ms;
+
+xenapi::Ref<xenapi::Task> task_of(const HttpRequest& request) {
+    const std::string* text = parameter(request, "task_id");
+    if (text == nullptr) return {};
+    return xenapi::Ref<xenapi::Task>(xenapi::parse_ref(*text).value_or(Uuid{}));
+}
+
+/// The page that tells an error outside the RPC protocols.
+Response page_of(const ApiError& error, const std::string& realm) {
+    if (error.code() == "RBAC_PERMISSION_DENIED") return forbidden();
+    if (error.code() == "SESSION_INVALID" || error.code() == "SESSION_AUTHENTICATION_FAILED")
+        return unauthorised(realm);
+    return internal_error(error.what());
+}
+
+Task<void> not_served(Exchange& /*exchange*/, Call& call) {
+    throw err::not_implemented(call.message().wire_name);
+    co_return;
+}
+
+}  // namespace
+
+const std::string* parameter(const HttpRequest& request, std::string_view name) {
+    const std::string* value = find(request.cookies, name);
+    return value != nullptr ? value : find(request.query, name);
+}
+
+void HttpAuth::add(Router& router, const HttpAction& action, Body body) {
+    auto guarded = std::make_shared<Guarded>();
+    guarded->message.wire_name = action.name;
+    guarded->message.name = action.name;
+    guarded->realm = action.name;
+    guarded->roles = roles_from(action.role);
+    guarded->body = std::move(body);
+    router.add(std::string(action.method), std::string(action.path),
+               [this, guarded](Exchange& exchange) { return serve(exchange, guarded); });
+}
+
+void HttpAuth::add_unserved(Router& router) {
+    for (const HttpAction& action : http_actions())
+        add(router, action, not_served);
+}
+
+Task<Caller> HttpAuth::authenticate(const HttpRequest& request, const Guarded& guarded,
+                                    bool& logged_in) {
+    if (const std::string* session = parameter(request, "session_id"))
+        co_return sessions_.caller(*session, request);
+    std::optional<Credentials> credentials;
+    if (const std::string* header = request.header("Authorization"))
+        credentials = parse_basic(*header);
+    Caller caller = sessions_.stranger(request);
+    if (!credentials) {
+        if (caller.trusted) co_return caller;
+        throw err::session_authentication_failed("", "no credentials");
+    }
+    Call login(core_, guarded.message, caller);
+    const auto session = co_await apis_.session->login_with_password(
+        login, {credentials->user, credentials->password, "", "http"});
+    logged_in = true;
+    co_return sessions_.caller(session.text(), request);
+}
+
+Task<void> HttpAuth::serve(Exchange& exchange, std::shared_ptr<const Guarded> guarded) {
+    const xenapi::Ref<xenapi::Task> task = task_of(exchange.request());
+    Caller caller;
+    bool logged_in = false;
+    std::exception_ptr failure;
+    try {
+        caller = co_await authenticate(exchange.request(), *guarded, logged_in);
+        require_role(caller, guarded->roles, "http/" + guarded->realm);
+        co_await run(exchange, *guarded, caller, task);
+    } catch (const std::exception&) {
+        failure = std::current_exception();
+    }
+    if (logged_in) co_await log_out(*guarded, caller);
+    if (!failure) {
+        core_.tasks->succeed_text(task, "");
+        co_return;
+    }
+    const bool cut = is_cancellation(failure);
+    const ApiError error = cut ? err::task_cancelled(task) : as_api_error(failure);
+    log::info("http_request_failed",
+              {{"path", exchange.request().path}, {"task", task.text()}, {"error", error.what()}});
+    core_.tasks->fail(task, error);
+    if (cut) std::rethrow_exception(failure);
+    if (!exchange.answered()) co_await exchange.respond(page_of(error, guarded->realm));
+}
+
+Task<void> HttpAuth::run(Exchange& exchange, const Guarded& guarded, Caller caller,
+                         xenapi::Ref<xenapi::Task> task) {
+    Call call(core_, guarded.message, std::move(caller));
+    if (!task.null()) call.adopt_task(task);
+    std::exception_ptr failure;
+    try {
+        co_await guarded.body(exchange, call);
+    } catch (const std::exception&) {
+        failure = std::current_exception();
+    }
+    // A row that the call made for itself goes with it; the client's own stays.
+    if (task.null()) core_.tasks->end_synchronous(call);
+    if (failure) std::rethrow_exception(failure);
+}
+
+Task<void> HttpAuth::log_out(const Guarded& guarded, Caller caller) {
+    Call call(core_, guarded.message, std::move(caller));
+    co_await apis_.session->logout(call);
+}
+
+void add_metrics_route(Router& router, HttpAuth& auth, const Metrics& metrics) {
+    const auto write = [](Exchange& exchange, const Metrics& from) -> Task<void> {
+        co_await exchange.respond(
+            ok_response(exchange.request(), "text/plain; version=0.0.4", from.text()));
+    };
+    auth.add(router, http_action("get_metrics"),
+             [&metrics, write](Exchange& exchange, Call&) { return write(exchange, metrics); });
+    const Handler guarded = router.find("GET", "/metrics")->handler;
+    router.add("GET", "/metrics", [&metrics, write, guarded](Exchange& exchange) {
+        if (exchange.request().peer.unix_socket) return write(exchange, metrics);
+        return guarded(exchange);
+    });
+}
+
+Task<void> watch_loop(Loop& loop, Metrics& metrics) {
+    for (;;) {
+        const Time due = loop.now() + loop_probe_interval;
+        co_await sleep_for(loop, loop_probe_interval);
+        const Duration late = loop.now() - due;
+        metrics.observe("xapi_loop_late_seconds", late);
+        if (late > loop_late_worth_a_line)
+            log::warn(
+                "loop_late",
+                {{"ms", std::chrono::duration_cast<std::chrono::milliseconds>(late).count()}});
+    }
+}
+
+}  // namespace basalt::server

@@ -1,0 +1,133 @@
+#include "xapi/rpc/server.hpp"
+
+#include <algorithm>
+#include <boost/system/system_error.hpp>
+
+#include "base/log.hpp"
+#include "base/real_net.hpp"
+
+namespace basalt::server {
+
+namespace {
+
+constexpr Duration accept_retry_time = 100ms;  // when descriptors have run out
+
+}  // namespace
+
+Server::Server(Loop& loop, const Router& router, TlsContext* tls, ServerLimits limits)
+    : loop_(loop), router_(router), limits_(std::move(limits)), ended_(loop) {
+    if (tls != nullptr) tls_ = std::make_unique<TlsAcceptor>(loop, *tls, limits_.tls);
+}
+
+Server::~Server() = default;
+
+void Server::listen(std::unique_ptr<Listener> listener, Scheme scheme) {
+    const std::shared_ptr<Listener> shared = std::move(listener);
+    listeners_.push_back(shared);
+    accepting_.push_back(spawn(loop_, "accept", accept_loop(shared, scheme)));
+}
+
+void Server::listen(RealLoop& loop, ListeningSocket socket) {
+    listen(adopt_listener(loop, std::move(socket.fd)), socket.scheme);
+}
+
+Task<void> Server::accept_loop(std::shared_ptr<Listener> listener, Scheme scheme) {
+    while (!counts_.draining) {
+        std::unique_ptr<FdStream> stream;
+        std::string failure;
+        try {
+            stream = co_await listener->accept();
+        } catch (const boost::system::system_error& error) {
+            failure = error.what();
+        }
+        if (counts_.draining) co_return;
+        if (stream) {
+            Peer peer = peer_of(*stream, scheme);
+            serve(std::move(stream), scheme, std::move(peer));
+        } else {
+            log::error("accept_failed", {{"error", failure}});
+            co_await sleep_for(loop_, accept_retry_time);
+        }
+    }
+}
+
+Peer Server::peer_of(const FdStream& stream, Scheme scheme) const {
+    Peer peer;
+    if (scheme == Scheme::unix_socket) {
+        peer.unix_socket = true;
+        peer.trusted = std::ranges::contains(limits_.trusted_uids, peer_uid(stream.fd()));
+    } else {
+        peer.address = peer_address(stream.fd());
+    }
+    return peer;
+}
+
+void Server::serve(std::unique_ptr<Stream> stream, Scheme scheme, Peer peer) {
+    const auto known = by_peer_.find(peer.address);
+    const std::size_t of_peer = known == by_peer_.end() ? 0 : known->second;
+    const bool bounded = !peer.trusted && of_peer >= limits_.connections_max_per_peer;
+    if (connections_.size() >= limits_.connections_max || bounded) {
+        ++counts_.refused;
+        log::warn("connection_refused",
+                  {{"peer", peer.address}, {"open", connections_.size()}, {"of_peer", of_peer}});
+        stream->close();
+        return;
+    }
+    ++counts_.accepted;
+    ++by_peer_[peer.address];
+    const std::uint64_t id = ++last_id_;
+    // The entry first: on a simulated loop the coroutine may end before spawn returns.
+    connections_[id] = nullptr;
+    auto job = spawn(loop_, "connection", run(std::move(stream), scheme, std::move(peer), id));
+    if (const auto at = connections_.find(id); at != connections_.end()) at->second = job;
+}
+
+Task<void> Server::run(std::unique_ptr<Stream> stream, Scheme scheme, Peer peer, std::uint64_t id) {
+    struct Entry {
+        Server& server;
+        std::string address;
+        std::uint64_t id;
+
+        ~Entry() {
+            const auto at = server.by_peer_.find(address);
+            if (--at->second == 0) server.by_peer_.erase(at);
+            server.connections_.erase(id);
+            server.ended_.notify_all();
+        }
+    };
+
+    const Entry entry{*this, peer.address, id};
+    if (scheme == Scheme::https) {
+        if (!tls_) co_return;
+        stream = co_await tls_->accept(std::move(stream), peer.address);
+        if (!stream) {
+            ++counts_.handshakes_failed;
+            co_return;
+        }
+        peer.tls = true;
+    }
+    co_await serve_connection(loop_, std::move(stream), std::move(peer), router_, limits_.http,
+                              counts_);
+}
+
+Task<void> Server::stop(Duration grace) {
+    counts_.draining = true;
+    for (const auto& listener : listeners_)
+        listener->close();
+    for (const auto& job : accepting_)
+        job->cancel();
+    const Time deadline = loop_.now() + grace;
+    while (counts_.busy > 0 && loop_.now() < deadline)
+        co_await sleep_for(loop_, 10ms);
+    std::vector<std::shared_ptr<Job>> left;
+    for (const auto& [id, job] : connections_)
+        if (job) left.push_back(job);
+    for (const auto& job : left)
+        job->cancel();
+    for (const auto& job : left)
+        co_await job->wait();
+    for (const auto& job : accepting_)
+        co_await job->wait();
+}
+
+}  // namespace basalt::server

@@ -1,0 +1,101 @@
+#include "xapi/rpc/sessions.hpp"
+
+#include <algorithm>
+#include <vector>
+
+#include "base/log.hpp"
+#include "base/wait.hpp"
+#include "idl/errors.hpp"
+#include "idl/records/role.hpp"
+#include "idl/records/session.hpp"
+#include "idl/records/subject.hpp"
+#include "xapi/core/core.hpp"
+
+namespace basalt::server {
+
+namespace {
+
+// last_active is a row's change like any other: a busy client must not cause one with every call.
+constexpr std::int64_t used_granularity_s = 30;
+constexpr Duration expire_interval = std::chrono::minutes(5);
+
+}  // namespace
+
+Caller Sessions::stranger(const HttpRequest& request) const {
+    Caller caller;
+    caller.trusted = request.peer.trusted;
+    caller.address = request.peer.address;
+    if (const std::string* agent = request.header("User-Agent")) caller.user_agent = *agent;
+    if (caller.trusted) {
+        caller.root = true;
+        caller.roles = all_roles;
+        caller.user = "root";
+    }
+    return caller;
+}
+
+Caller Sessions::caller(const std::string& session, const HttpRequest& request) {
+    const std::optional<Uuid> uuid = xenapi::parse_ref(session);
+    const xenapi::Ref<xenapi::Session> ref(uuid.value_or(Uuid{}));
+    const xenapi::Session* row = ref.null() ? nullptr : core_.db.find(ref);
+    if (row == nullptr) throw err::session_invalid(session);
+    Caller caller = stranger(request);
+    caller.session = ref;
+    caller.pool = row->pool;
+    caller.root = row->is_local_superuser || row->pool;
+    caller.roles = roles_of(*row);
+    caller.user = row->auth_user_name;
+    mark_used(ref, *row);
+    return caller;
+}
+
+xenapi::RoleMask Sessions::roles_of(const xenapi::Session& session) const {
+    if (session.is_local_superuser || session.pool) return all_roles;
+    const xenapi::Subject* subject = core_.db.find(session.subject);
+    if (subject == nullptr) return 0;
+    unsigned mask = 0;
+    const auto names = xenapi::role_names();
+    for (const auto role : subject->roles) {
+        const xenapi::Role* row = core_.db.find(role);
+        if (row == nullptr) continue;
+        const auto at = std::ranges::find(names, row->name_label);
+        if (at != names.end()) mask |= 1U << (at - names.begin());
+    }
+    return static_cast<xenapi::RoleMask>(mask);
+}
+
+void Sessions::mark_used(xenapi::Ref<xenapi::Session> ref, const xenapi::Session& session) {
+    const std::int64_t now = core_.now_seconds();
+    if (now - session.last_active.seconds < used_granularity_s) return;
+    core_.db.transact([&](db::Txn& txn) { txn.edit(ref).last_active = xenapi::DateTime{now}; });
+}
+
+Task<void> Sessions::expire_forever() {
+    for (;;) {
+        co_await sleep_for(core_.loop, expire_interval);
+        expire();
+    }
+}
+
+void Sessions::expire() {
+    const std::int64_t oldest =
+        core_.now_seconds() - std::chrono::duration_cast<std::chrono::seconds>(idle_max).count();
+    std::vector<xenapi::Ref<xenapi::Session>> idle;
+    core_.db.each<xenapi::Session>(
+        [&](xenapi::Ref<xenapi::Session> ref, const xenapi::Session& row) {
+            if (row.last_active.seconds < oldest) idle.push_back(ref);
+        });
+    if (idle.empty()) return;
+    log::info("sessions_expired", {{"count", idle.size()}});
+    core_.db.transact([&](db::Txn& txn) {
+        for (const auto ref : idle)
+            txn.erase(ref);
+    });
+}
+
+void require_role(const Caller& caller, xenapi::RoleMask roles, const std::string& permission) {
+    if (caller.root || caller.pool || (caller.roles & roles) != 0) return;
+    throw err::rbac_permission_denied(permission, "No permission in user session");
+}
+
+}  // namespace basalt::server

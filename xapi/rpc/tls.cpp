@@ -1,0 +1,352 @@
+#include "xapi/rpc/tls.hpp"
+
+#include <openssl/err.h>
+#include <openssl/ssl.h>
+
+#include <algorithm>
+#include <array>
+#include <boost/asio/error.hpp>
+#include <boost/system/system_error.hpp>
+#include <stdexcept>
+
+#include "xapi/rpc/deadline.hpp"
+
+namespace basalt::server {
+
+namespace {
+
+constexpr std::size_t raw_read_size = std::size_t{17} * 1024;  // one TLS record
+constexpr std::size_t turn_bytes = std::size_t{64} * 1024;     // encrypted in one turn of the loop
+
+struct SslFree {
+    void operator()(SSL* ssl) const { SSL_free(ssl); }
+};
+
+using Ssl = std::unique_ptr<SSL, SslFree>;
+
+[[noreturn]] void throw_ssl(const std::string& what) {
+    std::array<char, 256> text{};
+    ERR_error_string_n(ERR_get_error(), text.data(), text.size());
+    ERR_clear_error();
+    throw std::runtime_error(what + ": " + text.data());
+}
+
+/// An SSL object over two memory BIOs: it never touches a descriptor.
+Ssl make_ssl(SSL_CTX* context) {
+    Ssl ssl(SSL_new(context));
+    if (!ssl) throw_ssl("SSL_new");
+    BIO* const in = BIO_new(BIO_s_mem());
+    BIO* const out = BIO_new(BIO_s_mem());
+    BIO_set_mem_eof_return(in, -1);
+    BIO_set_mem_eof_return(out, -1);
+    SSL_set_bio(ssl.get(), in, out);
+    return ssl;
+}
+
+std::string take_pending(SSL* ssl) {
+    BIO* const out = SSL_get_wbio(ssl);
+    std::string bytes(BIO_ctrl_pending(out), '\0');
+    if (bytes.empty()) return bytes;
+    const int count = BIO_read(out, bytes.data(), static_cast<int>(bytes.size()));
+    bytes.resize(count > 0 ? static_cast<std::size_t>(count) : 0);
+    return bytes;
+}
+
+/// What reader, writer and closer of one connection share; outlives the Stream while it flushes.
+struct Session {
+    Session(Loop& loop, std::unique_ptr<Stream> stream, Ssl tls)
+        : raw(std::move(stream)), ssl(std::move(tls)), flushed(loop) {}
+
+    /// Sends what OpenSSL wants to send. One flush at a time; it takes along what others add.
+    static Task<void> flush(std::shared_ptr<Session> self) {
+        while (self->flushing)
+            co_await self->flushed.wait();
+
+        struct Turn {
+            Session& session;
+
+            explicit Turn(Session& s) : session(s) { session.flushing = true; }
+
+            ~Turn() {
+                session.flushing = false;
+                session.flushed.notify_all();
+            }
+        };
+
+        if (BIO_ctrl_pending(SSL_get_wbio(self->ssl.get())) == 0) co_return;
+        const Turn turn(*self);
+        for (;;) {
+            const std::string bytes = take_pending(self->ssl.get());
+            if (bytes.empty()) co_return;
+            co_await self->raw->write(bytes);
+        }
+    }
+
+    std::unique_ptr<Stream> raw;
+    Ssl ssl;
+    Signal flushed;
+    bool flushing = false;
+    bool ended = false;
+};
+
+Task<void> say_goodbye(std::shared_ptr<Session> session) {
+    try {
+        co_await Session::flush(session);
+    } catch (const boost::system::system_error&) {
+        // The peer is gone already.
+    }
+    session->raw->shutdown_write();
+}
+
+class TlsStream final : public Stream {
+  public:
+    TlsStream(Loop& loop, std::shared_ptr<Session> session)
+        : loop_(loop), session_(std::move(session)) {}
+
+    ~TlsStream() override { TlsStream::close(); }
+
+    Task<std::size_t> read_some(std::span<char> buffer) override {
+        const auto session = session_;
+        std::array<char, raw_read_size> raw;
+        for (;;) {
+            ERR_clear_error();
+            std::size_t count = 0;
+            const int result =
+                SSL_read_ex(session->ssl.get(), buffer.data(), buffer.size(), &count);
+            if (BIO_ctrl_pending(SSL_get_wbio(session->ssl.get())) > 0 && !session->flushing)
+                co_await Session::flush(session);
+            if (result == 1) co_return count;
+            const int error = SSL_get_error(session->ssl.get(), result);
+            if (error == SSL_ERROR_ZERO_RETURN) co_return 0;
+            if (error != SSL_ERROR_WANT_READ && error != SSL_ERROR_WANT_WRITE)
+                throw boost::system::system_error(asio::error::connection_reset);
+            const std::size_t got = co_await session->raw->read_some(raw);
+            if (got == 0) co_return 0;  // an end without goodbye is an end
+            BIO_write(SSL_get_rbio(session->ssl.get()), raw.data(), static_cast<int>(got));
+        }
+    }
+
+    Task<void> write(std::string_view bytes) override {
+        const auto session = session_;
+        while (!bytes.empty()) {
+            if (session->ended) throw boost::system::system_error(asio::error::broken_pipe);
+            const std::string_view piece = bytes.substr(0, turn_bytes);
+            ERR_clear_error();
+            std::size_t count = 0;
+            if (SSL_write_ex(session->ssl.get(), piece.data(), piece.size(), &count) != 1)
+                throw boost::system::system_error(asio::error::broken_pipe);
+            bytes.remove_prefix(count);
+            co_await Session::flush(session);
+        }
+    }
+
+    void shutdown_write() override {
+        if (std::exchange(session_->ended, true)) return;
+        SSL_shutdown(session_->ssl.get());
+        spawn(loop_, "tls goodbye", say_goodbye(session_));
+    }
+
+    void close() override {
+        session_->ended = true;
+        session_->raw->close();
+    }
+
+  private:
+    Loop& loop_;
+    std::shared_ptr<Session> session_;
+};
+
+int choose_protocol(SSL* /*ssl*/, const unsigned char** out, unsigned char* out_size,
+                    const unsigned char* offered, unsigned offered_size, void* /*unused*/) {
+    static constexpr std::array<unsigned char, 9> ours = {8,   'h', 't', 't', 'p',
+                                                          '/', '1', '.', '1'};
+    unsigned char* chosen = nullptr;
+    if (SSL_select_next_proto(&chosen, out_size, ours.data(), ours.size(), offered, offered_size) !=
+        OPENSSL_NPN_NEGOTIATED)
+        return SSL_TLSEXT_ERR_NOACK;
+    *out = chosen;
+    return SSL_TLSEXT_ERR_OK;
+}
+
+}  // namespace
+
+struct TlsContext::State {
+    explicit State(SSL_CTX* made) : context(made) {}
+
+    State(const State&) = delete;
+    State& operator=(const State&) = delete;
+
+    ~State() { SSL_CTX_free(context); }
+
+    SSL_CTX* context;
+};
+
+namespace {
+
+std::shared_ptr<TlsContext::State> load(const std::string& pem_path) {
+    SSL_CTX* const context = SSL_CTX_new(TLS_server_method());
+    if (context == nullptr) throw_ssl("SSL_CTX_new");
+    auto state = std::make_shared<TlsContext::State>(context);
+    SSL_CTX_set_min_proto_version(context, TLS1_2_VERSION);
+    SSL_CTX_set_options(
+        context, SSL_OP_NO_RENEGOTIATION | SSL_OP_CIPHER_SERVER_PREFERENCE | SSL_OP_NO_COMPRESSION);
+    SSL_CTX_set_mode(context, SSL_MODE_RELEASE_BUFFERS | SSL_MODE_ENABLE_PARTIAL_WRITE |
+                                  SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER);
+    // RSA key exchange and CBC are left out: every client known to us speaks the rest.
+    SSL_CTX_set_cipher_list(context, "ECDHE+AESGCM:ECDHE+CHACHA20");
+    static constexpr std::string_view session_name = "basalt";
+    SSL_CTX_set_session_id_context(context,
+                                   reinterpret_cast<const unsigned char*>(session_name.data()),
+                                   static_cast<unsigned>(session_name.size()));
+    SSL_CTX_set_alpn_select_cb(context, choose_protocol, nullptr);
+    if (SSL_CTX_use_certificate_chain_file(context, pem_path.c_str()) != 1) throw_ssl(pem_path);
+    if (SSL_CTX_use_PrivateKey_file(context, pem_path.c_str(), SSL_FILETYPE_PEM) != 1)
+        throw_ssl(pem_path);
+    if (SSL_CTX_check_private_key(context) != 1) throw_ssl(pem_path);
+    return state;
+}
+
+}  // namespace
+
+TlsContext::TlsContext(std::string pem_path)
+    : pem_path_(std::move(pem_path)), state_(load(pem_path_)) {}
+
+TlsContext::~TlsContext() = default;
+
+void TlsContext::reload() {
+    state_ = load(pem_path_);
+}
+
+std::string TlsContext::fingerprint_sha256() const {
+    std::array<unsigned char, EVP_MAX_MD_SIZE> digest{};
+    unsigned size = 0;
+    X509_digest(SSL_CTX_get0_certificate(state_->context), EVP_sha256(), digest.data(), &size);
+    static constexpr std::string_view hex = "0123456789ABCDEF";
+    std::string text;
+    for (unsigned i = 0; i < size; ++i) {
+        if (i > 0) text += ':';
+        text += hex[digest[i] >> 4];
+        text += hex[digest[i] & 15];
+    }
+    return text;
+}
+
+TlsAcceptor::TlsAcceptor(Loop& loop, TlsContext& context, TlsLimits limits)
+    : loop_(loop), context_(context), limits_(limits), computed_(loop) {}
+
+Task<std::unique_ptr<Stream>> TlsAcceptor::accept(std::unique_ptr<Stream> raw,
+                                                  std::string peer_address) {
+    if (under_way_ >= limits_.handshakes_max) co_return nullptr;
+    std::size_t& of_peer = by_peer_[peer_address];
+    if (of_peer >= limits_.handshakes_max_per_peer) co_return nullptr;
+
+    struct Place {
+        TlsAcceptor& acceptor;
+        std::string peer;
+
+        ~Place() {
+            --acceptor.under_way_;
+            const auto at = acceptor.by_peer_.find(peer);
+            if (--at->second == 0) acceptor.by_peer_.erase(at);
+        }
+    };
+
+    ++under_way_;
+    ++of_peer;
+    const Place place{*this, std::move(peer_address)};
+    const std::shared_ptr<TlsContext::State> context = context_.current();
+    Ssl ssl = make_ssl(context->context);
+    SSL_set_accept_state(ssl.get());
+    try {
+        Deadline deadline(loop_, *raw);
+        deadline.set(limits_.handshake_time);
+        co_await handshake(*raw, ssl.get());
+    } catch (const std::runtime_error&) {  // system_error is one, too
+        raw->close();
+        co_return nullptr;
+    }
+    co_return std::make_unique<TlsStream>(
+        loop_, std::make_shared<Session>(loop_, std::move(raw), std::move(ssl)));
+}
+
+namespace {
+
+/// One turn's outcome: whether the handshake is done. Throws when it failed.
+bool handshake_done(SSL* ssl, int result) {
+    if (result == 1) return true;
+    const int error = SSL_get_error(ssl, result);
+    if (error == SSL_ERROR_WANT_READ || error == SSL_ERROR_WANT_WRITE) return false;
+    throw_ssl("handshake");
+}
+
+Task<void> feed(Stream& raw, SSL* ssl) {
+    std::array<char, raw_read_size> buffer;
+    const std::size_t count = co_await raw.read_some(buffer);
+    if (count == 0) throw std::runtime_error("handshake: the peer went away");
+    BIO_write(SSL_get_rbio(ssl), buffer.data(), static_cast<int>(count));
+}
+
+}  // namespace
+
+Task<void> TlsAcceptor::handshake(Stream& raw, void* opaque) {
+    SSL* const ssl = static_cast<SSL*>(opaque);
+    for (;;) {
+        co_await feed(raw, ssl);
+        const int result = co_await compute(ssl);
+        // Alerts go out even when the handshake failed.
+        const std::string bytes = take_pending(ssl);
+        if (!bytes.empty()) co_await raw.write(bytes);
+        if (result < 0) throw std::runtime_error("handshake failed");
+        if (result > 0) co_return;
+    }
+}
+
+/// A turn of the handshake on a pool thread: 1 done, 0 wants more, -1 failed. Nobody else touches
+/// this SSL object meanwhile.
+Task<int> TlsAcceptor::compute(void* opaque) {
+    SSL* const ssl = static_cast<SSL*>(opaque);
+    while (computing_ >= limits_.computing_max)
+        co_await computed_.wait();
+
+    struct Place {
+        TlsAcceptor& acceptor;
+
+        ~Place() {
+            --acceptor.computing_;
+            acceptor.computed_.notify_one();
+        }
+    };
+
+    ++computing_;
+    const Place place{*this};
+    co_return co_await blocking(loop_, [ssl] {
+        ERR_clear_error();
+        try {
+            return handshake_done(ssl, SSL_do_handshake(ssl)) ? 1 : 0;
+        } catch (const std::runtime_error&) {
+            return -1;
+        }
+    });
+}
+
+Task<std::unique_ptr<Stream>> tls_connect_unverified(Loop& loop, std::unique_ptr<Stream> raw) {
+    const std::unique_ptr<SSL_CTX, decltype(&SSL_CTX_free)> context(
+        SSL_CTX_new(TLS_client_method()), &SSL_CTX_free);
+    if (!context) throw_ssl("SSL_CTX_new");
+    SSL_CTX_set_min_proto_version(context.get(), TLS1_2_VERSION);
+    SSL_CTX_set_mode(context.get(),
+                     SSL_MODE_ENABLE_PARTIAL_WRITE | SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER);
+    Ssl ssl = make_ssl(context.get());
+    SSL_set_connect_state(ssl.get());
+    for (;;) {
+        const bool done = handshake_done(ssl.get(), SSL_do_handshake(ssl.get()));
+        const std::string bytes = take_pending(ssl.get());
+        if (!bytes.empty()) co_await raw->write(bytes);
+        if (done) break;
+        co_await feed(*raw, ssl.get());
+    }
+    co_return std::make_unique<TlsStream>(
+        loop, std::make_shared<Session>(loop, std::move(raw), std::move(ssl)));
+}
+
+}  // namespace basalt::server
