@@ -1,0 +1,35 @@
+#include "xapi/rules/placement.hpp"
+
+#include "idl/errors.hpp"
+
+namespace basalt::rules {
+
+std::optional<ApiError> why_not(const HostView& host, const Demand& demand) {
+    if (!host.live) return err::host_not_live();
+    if (!host.enabled || host.leaving) return err::host_disabled(host.ref);
+    if (!host.missing_srs.empty()) return err::vm_requires_sr(demand.vm, host.missing_srs.front());
+    if (!host.missing_networks.empty())
+        return err::vm_requires_network(demand.vm, host.missing_networks.front());
+    if (demand.memory_bytes > host.memory_free_bytes)
+        return err::host_not_enough_free_memory(demand.memory_bytes, host.memory_free_bytes);
+    return std::nullopt;
+}
+
+const HostView& choose_host_or_throw(const std::vector<HostView>& hosts, const Demand& demand) {
+    const HostView* best = nullptr;
+    for (const HostView& host : hosts) {
+        if (auto error = why_not(host, demand)) {
+            if (hosts.size() == 1) throw *std::move(error);
+            continue;
+        }
+        if (host.ref == demand.affinity) return host;
+        const bool better =
+            best == nullptr || host.memory_free_bytes > best->memory_free_bytes ||
+            (host.memory_free_bytes == best->memory_free_bytes && host.ref < best->ref);
+        if (better) best = &host;
+    }
+    if (best == nullptr) throw err::no_hosts_available();
+    return *best;
+}
+
+}  // namespace basalt::rules
