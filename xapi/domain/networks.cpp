@@ -1,0 +1,349 @@
+#include "xapi/domain/networks.hpp"
+
+#include <arpa/inet.h>
+
+#include <algorithm>
+#include <bit>
+#include <set>
+
+#include "base/undo.hpp"
+#include "idl/errors.hpp"
+#include "idl/records/host.hpp"
+#include "idl/records/network.hpp"
+#include "idl/records/pif.hpp"
+#include "idl/records/pif_metrics.hpp"
+#include "idl/records/vif.hpp"
+#include "idl/records/vlan.hpp"
+#include "xapi/core/hosts.hpp"
+#include "xapi/core/operation.hpp"
+#include "xapi/domain/words.hpp"
+
+namespace basalt::domain {
+
+namespace {
+
+constexpr std::int64_t no_vlan = -1;
+constexpr std::int64_t vlan_tag_max = 4094;
+
+// "10.0.0.2" and "255.255.255.0" -> "10.0.0.2/24"
+std::string cidr_of(const Pif& pif) {
+    if (pif.IP.empty()) return {};
+    in_addr mask{};
+    if (inet_pton(AF_INET, pif.netmask.c_str(), &mask) != 1) return pif.IP + "/32";
+    return pif.IP + "/" + std::to_string(std::popcount(mask.s_addr));
+}
+
+std::string bridge_name(const db::Txn& txn) {
+    std::set<std::string> used;
+    txn.each<Network>([&](Ref<Network>, const Network& network) { used.insert(network.bridge); });
+    for (int number = 0;; ++number)
+        if (std::string name = "xapi" + std::to_string(number); !used.contains(name)) return name;
+}
+
+agent::BridgeWant bridge_of(const db::Txn& txn, const Network& network, const Pif& pif) {
+    agent::BridgeWant bridge{.name = network.bridge, .mtu = pif.MTU};
+    if (pif.VLAN == no_vlan) {
+        bridge.uplink = pif.device;
+        bridge.mac = pif.MAC;
+    } else {
+        const Vlan* vlan = txn.find(pif.VLAN_master_of);
+        const Pif* tagged = vlan != nullptr ? txn.find(vlan->tagged_PIF) : nullptr;
+        const Network* parent = tagged != nullptr ? txn.find(tagged->network) : nullptr;
+        if (parent != nullptr) bridge.vlan_parent = parent->bridge;
+        bridge.vlan_tag = pif.VLAN;
+    }
+    bridge.dhcp = pif.ip_configuration_mode == IpConfigurationMode::dhcp;
+    if (pif.ip_configuration_mode == IpConfigurationMode::static_) {
+        bridge.address = cidr_of(pif);
+        bridge.gateway = pif.gateway;
+    }
+    return bridge;
+}
+
+void require_unused(const db::Txn& txn, const Network& network) {
+    if (!network.VIFs.empty()) throw err::network_contains_vif(network.VIFs.front());
+    (void)txn;
+}
+
+}  // namespace
+
+agent::NetworkWant network_want(const db::Txn& txn, Ref<Host> host) {
+    agent::NetworkWant want;
+    std::vector<agent::BridgeWant> tagged;
+    txn.each<Pif>([&](Ref<Pif>, const Pif& pif) {
+        const Network* network = txn.find(pif.network);
+        if (pif.host != host || !pif.currently_attached || !pif.managed || network == nullptr)
+            return;
+        (pif.VLAN == no_vlan ? want.bridges : tagged).push_back(bridge_of(txn, *network, pif));
+    });
+    txn.each<Network>([&](Ref<Network>, const Network& network) {
+        if (!network.PIFs.empty() || !network.managed) return;
+        agent::BridgeWant bridge{.name = network.bridge, .mtu = network.MTU};
+        if (network.other_config.get(std::string("is_host_internal_management_network")) == "true")
+            bridge.address = network.other_config.get(std::string("ip_begin")) + "/16";
+        want.bridges.push_back(std::move(bridge));
+    });
+    std::ranges::move(tagged,
+                      std::back_inserter(want.bridges));  // after the bridges that they stand on
+    return want;
+}
+
+Task<void> Networks::apply(Call& call, Ref<Host> host) {
+    const agent::NetworkWant want =
+        call.db().transact([&](db::Txn& txn) { return network_want(txn, host); });
+    co_await call.committed();
+    co_await core_.hosts->agent(host).network_apply(call.operation(), {want});
+}
+
+Task<void> Networks::apply_everywhere(Call& call) {
+    std::vector<Ref<Host>> hosts;
+    call.db().each<Host>([&](Ref<Host> host, const Host&) {
+        if (core_.hosts->connected(host)) hosts.push_back(host);
+    });
+    for (const Ref<Host> host : hosts)
+        co_await apply(call, host);
+}
+
+Task<Ref<Network>> NetworkDomain::create(Call& call, NetworkCreate params) {
+    Ref<Network> made;
+    Networks& networks = networks_;
+    co_await with_undo([&](Undo& undo) -> Task<void> {
+        made = call.db().transact([&](db::Txn& txn) {
+            Network row = std::move(params.args);
+            if (row.bridge.empty()) row.bridge = bridge_name(txn);
+            if (row.MTU <= 0) row.MTU = 1500;
+            txn.each<Network>([&](Ref<Network>, const Network& other) {
+                if (other.bridge == row.bridge) throw err::bridge_name_exists(row.bridge);
+            });
+            return txn.insert(std::move(row));
+        });
+        undo.push("erase network", [&call, ref = made]() -> Task<void> {
+            call.db().transact([&](db::Txn& txn) { txn.erase(ref); });
+            co_return;
+        });
+        co_await networks.apply_everywhere(call);
+    });
+    co_return made;
+}
+
+Task<void> NetworkDomain::destroy(Call& call, NetworkDestroy params) {
+    call.db().transact([&](db::Txn& txn) {
+        const Network& row = txn.get(params.self);
+        if (!row.PIFs.empty()) throw err::network_contains_pif(row.PIFs.front());
+        require_unused(txn, row);
+        if (row.bridge == "xenapi") throw err::cannot_destroy_system_network(params.self);
+        txn.erase(params.self);
+    });
+    co_await networks_.apply_everywhere(call);
+}
+
+Task<void> NetworkDomain::set_default_locking_mode(Call& call,
+                                                   NetworkSetDefaultLockingMode params) {
+    call.db().transact([&](db::Txn& txn) {
+        for (const auto vif : txn.get(params.network).VIFs)
+            if (txn.get(vif).currently_attached &&
+                txn.get(vif).locking_mode == VifLockingMode::network_default)
+                throw err::vif_in_use(params.network, vif);
+        txn.edit(params.network).default_locking_mode = params.value;
+    });
+    co_return;
+}
+
+Task<void> NetworkDomain::add_purpose(Call& call, NetworkAddPurpose params) {
+    call.db().transact([&](db::Txn& txn) {
+        auto& purposes = txn.edit(params.self).purpose;
+        if (std::ranges::find(purposes, params.value) == purposes.end())
+            purposes.push_back(params.value);
+    });
+    co_return;
+}
+
+Task<void> NetworkDomain::remove_purpose(Call& call, NetworkRemovePurpose params) {
+    call.db().transact(
+        [&](db::Txn& txn) { std::erase(txn.edit(params.self).purpose, params.value); });
+    co_return;
+}
+
+Ref<Pif> insert_physical_pif(db::Txn& txn, Ref<Host> host, const agent::NicFacts& nic) {
+    const std::string number =
+        nic.name.substr(std::min(nic.name.size(), nic.name.find_first_of("0123456789")));
+    const std::string bridge = "xenbr" + (number.empty() ? nic.name : number);
+    Ref<Network> network;
+    txn.each<Network>([&](Ref<Network> ref, const Network& row) {
+        if (row.bridge == bridge) network = ref;
+    });
+    if (!network) {
+        Network row;
+        row.name_label = "Pool-wide network associated with " + nic.name;
+        row.bridge = bridge;
+        row.MTU = nic.mtu;
+        network = txn.insert(std::move(row));
+    }
+    Pif pif;
+    pif.device = nic.name;
+    pif.host = host;
+    pif.network = network;
+    pif.MAC = nic.mac;
+    pif.MTU = nic.mtu;
+    pif.VLAN = no_vlan;
+    pif.physical = true;
+    pif.currently_attached = true;
+    pif.metrics = txn.insert(PifMetrics{});
+    return txn.insert(std::move(pif));
+}
+
+void land_nic(core::Core& core, db::Txn& txn, Ref<Pif> pif, const agent::NicFacts& nic) {
+    if (txn.find(txn.get(pif).metrics) == nullptr) txn.edit(pif).metrics = txn.insert(PifMetrics{});
+    PifMetrics& metrics = txn.edit(txn.get(pif).metrics);
+    metrics.carrier = nic.carrier;
+    metrics.speed = nic.speed_mbps;
+    metrics.duplex = nic.duplex_full;
+    metrics.pci_bus_path = nic.pci;
+    metrics.device_name = nic.driver;
+    metrics.last_updated = DateTime{core.now_seconds()};
+}
+
+Task<void> PifDomain::scan(Call& call, PifScan params) {
+    if (call.db().find(params.host) == nullptr) throw err::handle_invalid("host", params.host);
+    const agent::HostFacts facts = co_await core_.hosts->agent(params.host).host_facts({});
+    call.db().transact([&](db::Txn& txn) {
+        std::map<std::string, Ref<Pif>> known;
+        for (const auto pif : txn.get(params.host).PIFs)
+            if (txn.get(pif).physical) known.emplace(txn.get(pif).device, pif);
+        for (const agent::NicFacts& nic : facts.nics) {
+            const auto found = known.find(nic.name);
+            const bool fresh = found == known.end();
+            const Ref<Pif> pif = fresh ? insert_physical_pif(txn, params.host, nic) : found->second;
+            if (fresh) txn.edit(pif).currently_attached = false;
+            land_nic(core_, txn, pif, nic);
+        }
+    });
+}
+
+Task<void> PifDomain::plug(Call& call, PifPlug params) {
+    const Ref<Host> host = call.db().transact([&](db::Txn& txn) {
+        const Pif& row = txn.get(params.self);
+        if (!row.managed) throw err::pif_unmanaged(params.self);
+        if (row.bond_slave_of) throw err::cannot_plug_bond_slave(params.self);
+        return row.host;
+    });
+    if (call.db().get(params.self).currently_attached) co_return;
+    Networks& networks = networks_;
+    co_await with_undo([&](Undo& undo) -> Task<void> {
+        call.db().transact([&](db::Txn& txn) { txn.edit(params.self).currently_attached = true; });
+        undo.push("unplug", [&call, pif = params.self]() -> Task<void> {
+            call.db().transact([&](db::Txn& txn) { txn.edit(pif).currently_attached = false; });
+            co_return;
+        });
+        co_await networks.apply(call, host);
+    });
+}
+
+Task<void> PifDomain::unplug(Call& call, PifUnplug params) {
+    const Ref<Host> host = call.db().transact([&](db::Txn& txn) {
+        const Pif& row = txn.get(params.self);
+        if (!row.managed) throw err::pif_unmanaged(params.self);
+        if (row.management) throw err::pif_is_management_interface(params.self);
+        if (row.disallow_unplug) throw err::pif_does_not_allow_unplug(params.self);
+        return row.host;
+    });
+    if (!call.db().get(params.self).currently_attached) co_return;
+    Networks& networks = networks_;
+    co_await with_undo([&](Undo& undo) -> Task<void> {
+        call.db().transact([&](db::Txn& txn) { txn.edit(params.self).currently_attached = false; });
+        undo.push("plug", [&call, pif = params.self]() -> Task<void> {
+            call.db().transact([&](db::Txn& txn) { txn.edit(pif).currently_attached = true; });
+            co_return;
+        });
+        co_await networks.apply(call, host);
+    });
+}
+
+Task<void> PifDomain::set_disallow_unplug(Call& call, PifSetDisallowUnplug params) {
+    call.db().transact([&](db::Txn& txn) { txn.edit(params.self).disallow_unplug = params.value; });
+    co_return;
+}
+
+namespace {
+
+struct VlanRows {
+    Ref<Vlan> vlan;
+    Ref<Pif> pif;
+};
+
+void require_vlan_possible(const db::Txn& txn, const VlanCreate& params) {
+    const Pif& tagged = txn.get(params.tagged_PIF);
+    const Network& network = txn.get(params.network);
+    if (params.tag < 0 || params.tag > vlan_tag_max) throw err::vlan_tag_invalid(params.tag);
+    if (tagged.VLAN != no_vlan) throw err::pif_is_vlan(params.tagged_PIF);
+    if (tagged.bond_slave_of) throw err::cannot_add_vlan_to_bond_slave(params.tagged_PIF);
+    for (const auto vlan : tagged.VLAN_slave_of)
+        if (txn.get(vlan).tag == params.tag) throw err::pif_vlan_exists(tagged.device);
+    for (const auto pif : network.PIFs)
+        if (txn.get(pif).host == tagged.host)
+            throw err::network_already_connected(params.network, pif);
+}
+
+VlanRows insert_vlan(db::Txn& txn, const VlanCreate& params) {
+    const Pif tagged = txn.get(params.tagged_PIF);
+    Pif pif;
+    pif.device = tagged.device;
+    pif.host = tagged.host;
+    pif.network = params.network;
+    pif.MAC = tagged.MAC;
+    pif.MTU = txn.get(params.network).MTU;
+    pif.VLAN = params.tag;
+    pif.physical = false;
+    pif.currently_attached = true;
+    pif.metrics = tagged.metrics;
+    VlanRows rows;
+    rows.pif = txn.insert(std::move(pif));
+    Vlan vlan;
+    vlan.tag = params.tag;
+    vlan.tagged_PIF = params.tagged_PIF;
+    vlan.untagged_PIF = rows.pif;
+    rows.vlan = txn.insert(std::move(vlan));
+    txn.edit(rows.pif).VLAN_master_of = rows.vlan;
+    return rows;
+}
+
+void erase_vlan(db::Txn& txn, const VlanRows& rows) {
+    txn.erase(rows.vlan);
+    txn.erase(rows.pif);
+}
+
+}  // namespace
+
+Task<Ref<Vlan>> VlanDomain::create(Call& call, VlanCreate params) {
+    VlanRows rows;
+    Networks& networks = networks_;
+    const Ref<Host> host = call.db().get(params.tagged_PIF).host;
+    co_await with_undo([&](Undo& undo) -> Task<void> {
+        rows = call.db().transact([&](db::Txn& txn) {
+            require_vlan_possible(txn, params);
+            return insert_vlan(txn, params);
+        });
+        undo.push("erase VLAN", [&call, rows]() -> Task<void> {
+            call.db().transact([&](db::Txn& txn) { erase_vlan(txn, rows); });
+            co_return;
+        });
+        co_await networks.apply(call, host);
+    });
+    co_return rows.vlan;
+}
+
+Task<void> VlanDomain::destroy(Call& call, VlanDestroy params) {
+    const Ref<Host> host = call.db().transact([&](db::Txn& txn) {
+        const Vlan& vlan = txn.get(params.self);
+        const Pif& pif = txn.get(vlan.untagged_PIF);
+        if (pif.management) throw err::pif_is_management_interface(vlan.untagged_PIF);
+        for (const auto vif : txn.get(pif.network).VIFs)
+            if (txn.get(vif).currently_attached) throw err::vif_in_use(pif.network, vif);
+        const Ref<Host> of = pif.host;
+        erase_vlan(txn, {params.self, vlan.untagged_PIF});
+        return of;
+    });
+    co_await networks_.apply(call, host);
+}
+
+}  // namespace basalt::domain

@@ -1,0 +1,79 @@
+#pragma once
+#include "agent_verbs.hpp"
+#include "idl/api/network_api.hpp"
+#include "idl/api/pif_api.hpp"
+#include "idl/api/vlan_api.hpp"
+#include "xapi/core/core.hpp"
+
+namespace basalt::domain {
+
+/// What the records say a host's networks should be. Pure reader of one transaction.
+agent::NetworkWant network_want(const db::Txn& txn, xenapi::Ref<xenapi::Host> host);
+
+/// Makes hosts' networks what the records want.
+class Networks {
+  public:
+    explicit Networks(core::Core& core) : core_(core) {}
+
+    Task<void> apply(Call& call, xenapi::Ref<xenapi::Host> host);
+    /// To every connected host; a network without PIFs is on all of them.
+    Task<void> apply_everywhere(Call& call);
+
+  private:
+    core::Core& core_;
+};
+
+/// Class network.
+class NetworkDomain final : public xenapi::NetworkApi {
+  public:
+    NetworkDomain(core::Core& core, Networks& networks) : core_(core), networks_(networks) {}
+
+    Task<xenapi::Ref<xenapi::Network>> create(Call& call, xenapi::NetworkCreate params) override;
+    Task<void> destroy(Call& call, xenapi::NetworkDestroy params) override;
+    Task<void> set_default_locking_mode(Call& call,
+                                        xenapi::NetworkSetDefaultLockingMode params) override;
+    Task<void> add_purpose(Call& call, xenapi::NetworkAddPurpose params) override;
+    Task<void> remove_purpose(Call& call, xenapi::NetworkRemovePurpose params) override;
+
+  private:
+    core::Core& core_;
+    Networks& networks_;
+};
+
+/// Class PIF.
+class PifDomain final : public xenapi::PifApi {
+  public:
+    PifDomain(core::Core& core, Networks& networks) : core_(core), networks_(networks) {}
+
+    Task<void> scan(Call& call, xenapi::PifScan params) override;
+    Task<void> plug(Call& call, xenapi::PifPlug params) override;
+    Task<void> unplug(Call& call, xenapi::PifUnplug params) override;
+    Task<void> set_disallow_unplug(Call& call, xenapi::PifSetDisallowUnplug params) override;
+
+  private:
+    core::Core& core_;
+    Networks& networks_;
+};
+
+/// Class VLAN.
+class VlanDomain final : public xenapi::VlanApi {
+  public:
+    VlanDomain(core::Core& core, Networks& networks) : core_(core), networks_(networks) {}
+
+    Task<xenapi::Ref<xenapi::Vlan>> create(Call& call, xenapi::VlanCreate params) override;
+    Task<void> destroy(Call& call, xenapi::VlanDestroy params) override;
+
+  private:
+    core::Core& core_;
+    Networks& networks_;
+};
+
+/// A row for an interface of the host, with the pool-wide network of its device; used by PIF.scan
+/// and start of day.
+xenapi::Ref<xenapi::Pif> insert_physical_pif(db::Txn& txn, xenapi::Ref<xenapi::Host> host,
+                                             const agent::NicFacts& nic);
+/// Link state and such into PIF_metrics.
+void land_nic(core::Core& core, db::Txn& txn, xenapi::Ref<xenapi::Pif> pif,
+              const agent::NicFacts& nic);
+
+}  // namespace basalt::domain

@@ -1,0 +1,126 @@
+#include "xapi/domain/placement.hpp"
+
+#include <algorithm>
+#include <set>
+
+#include "idl/records/host_metrics.hpp"
+#include "idl/records/network.hpp"
+#include "idl/records/pbd.hpp"
+#include "idl/records/pif.hpp"
+#include "idl/records/sr.hpp"
+#include "idl/records/vbd.hpp"
+#include "idl/records/vdi.hpp"
+#include "idl/records/vif.hpp"
+#include "xapi/core/hosts.hpp"
+#include "xapi/domain/vm_rules.hpp"
+#include "xapi/domain/words.hpp"
+
+namespace basalt::domain {
+
+namespace {
+
+bool has_plugged(const db::Txn& txn, const Sr& sr, Ref<Host> host) {
+    return std::ranges::any_of(sr.PBDs, [&](Ref<Pbd> pbd) {
+        const Pbd* row = txn.find(pbd);
+        return row != nullptr && row->host == host && row->currently_attached;
+    });
+}
+
+// A network without any PIF is internal: every host can have it.
+bool reaches(const db::Txn& txn, const Network& network, Ref<Host> host) {
+    return network.PIFs.empty() || std::ranges::any_of(network.PIFs, [&](Ref<Pif> pif) {
+               const Pif* row = txn.find(pif);
+               return row != nullptr && row->host == host;
+           });
+}
+
+std::vector<std::string> missing_srs(const db::Txn& txn, const Vm& vm, Ref<Host> host) {
+    std::vector<std::string> missing;
+    for (const auto vbd : vm.VBDs) {
+        const Vbd* row = txn.find(vbd);
+        const Vdi* disk = row != nullptr ? txn.find(row->VDI) : nullptr;
+        const Sr* sr = disk != nullptr ? txn.find(disk->SR) : nullptr;
+        if (sr != nullptr && !has_plugged(txn, *sr, host)) missing.push_back(disk->SR.text());
+    }
+    return missing;
+}
+
+std::vector<std::string> missing_networks(const db::Txn& txn, const Vm& vm, Ref<Host> host) {
+    std::vector<std::string> missing;
+    for (const auto vif : vm.VIFs) {
+        const Vif* row = txn.find(vif);
+        const Network* network = row != nullptr ? txn.find(row->network) : nullptr;
+        if (network != nullptr && !reaches(txn, *network, host))
+            missing.push_back(row->network.text());
+    }
+    return missing;
+}
+
+std::int64_t memory_used_by(const Vm& vm) {
+    return (vm.is_control_domain ? vm.memory_static_max : vm.memory_dynamic_max) +
+           vm.memory_overhead;
+}
+
+}  // namespace
+
+std::int64_t memory_free_bytes(const db::Txn& txn, Ref<Host> host) {
+    const HostMetrics* metrics = txn.find(txn.get(host).metrics);
+    std::int64_t free = metrics != nullptr ? metrics->memory_total : 0;
+    txn.each<Vm>([&](Ref<Vm>, const Vm& vm) {
+        const bool on = vm.resident_on == host || vm.scheduled_to_be_resident_on == host;
+        if (on) free -= memory_used_by(vm);
+    });
+    return std::max<std::int64_t>(free, 0);
+}
+
+rules::Demand demand_of(Ref<Vm> ref, const Vm& vm) {
+    return {.vm = ref.text(),
+            .memory_bytes = vm.memory_dynamic_max + memory_overhead_bytes(vm),
+            .affinity = vm.affinity ? vm.affinity.text() : std::string()};
+}
+
+rules::HostView view(const core::Core& core, const db::Txn& txn, Ref<Host> host, const Vm& vm) {
+    const Host& row = txn.get(host);
+    rules::HostView out{
+        .ref = host.text(), .enabled = row.enabled, .live = core.hosts->connected(host)};
+    for (const auto& [task, op] : row.current_operations) {
+        using enum HostAllowedOperations;
+        out.leaving |= op == evacuate || op == reboot || op == shutdown;
+    }
+    out.memory_free_bytes = memory_free_bytes(txn, host);
+    out.pcpus = static_cast<std::int64_t>(row.host_CPUs.size());
+    out.missing_srs = missing_srs(txn, vm, host);
+    out.missing_networks = missing_networks(txn, vm, host);
+    return out;
+}
+
+Ref<Host> choose_host(const core::Core& core, const db::Txn& txn, Ref<Vm> vm,
+                      std::optional<Ref<Host>> wanted) {
+    const Vm& row = txn.get(vm);
+    const rules::Demand demand = demand_of(vm, row);
+    if (wanted) {
+        if (auto error = rules::why_not(view(core, txn, *wanted, row), demand))
+            throw *std::move(error);
+        return *wanted;
+    }
+    std::vector<rules::HostView> views;
+    std::vector<Ref<Host>> refs;
+    txn.each<Host>([&](Ref<Host> host, const Host&) {
+        views.push_back(view(core, txn, host, row));
+        refs.push_back(host);
+    });
+    const rules::HostView& chosen = rules::choose_host_or_throw(views, demand);
+    return refs[static_cast<std::size_t>(&chosen - views.data())];
+}
+
+std::vector<Ref<Host>> possible_hosts(const core::Core& core, const db::Txn& txn, Ref<Vm> vm) {
+    const Vm& row = txn.get(vm);
+    std::vector<Ref<Host>> possible;
+    txn.each<Host>([&](Ref<Host> host, const Host&) {
+        if (!rules::why_not(view(core, txn, host, row), demand_of(vm, row)))
+            possible.push_back(host);
+    });
+    return possible;
+}
+
+}  // namespace basalt::domain

@@ -1,0 +1,24 @@
+#pragma once
+#include <optional>
+
+#include "idl/records/host.hpp"
+#include "idl/records/vm.hpp"
+#include "xapi/core/core.hpp"
+#include "xapi/rules/placement.hpp"
+
+/// The rows behind rules/placement.
+namespace basalt::domain {
+
+/// Memory of the host that no VM has or was promised, in bytes.
+std::int64_t memory_free_bytes(const db::Txn& txn, xenapi::Ref<xenapi::Host> host);
+rules::Demand demand_of(xenapi::Ref<xenapi::Vm> ref, const xenapi::Vm& vm);
+rules::HostView view(const core::Core& core, const db::Txn& txn, xenapi::Ref<xenapi::Host> host,
+                     const xenapi::Vm& vm);
+/// `wanted` when given (throws its reason), else the best host.
+xenapi::Ref<xenapi::Host> choose_host(const core::Core& core, const db::Txn& txn,
+                                      xenapi::Ref<xenapi::Vm> vm,
+                                      std::optional<xenapi::Ref<xenapi::Host>> wanted);
+std::vector<xenapi::Ref<xenapi::Host>> possible_hosts(const core::Core& core, const db::Txn& txn,
+                                                      xenapi::Ref<xenapi::Vm> vm);
+
+}  // namespace basalt::domain

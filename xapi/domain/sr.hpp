@@ -1,0 +1,54 @@
+#pragma once
+#include "agent_verbs.hpp"
+#include "idl/api/pbd_api.hpp"
+#include "idl/api/sr_api.hpp"
+#include "xapi/core/core.hpp"
+
+namespace basalt::domain {
+
+class Storage;
+
+/// Class PBD: an SR as a host reaches it.
+class PbdDomain final : public xenapi::PbdApi {
+  public:
+    PbdDomain(core::Core& core, Storage& storage) : core_(core), storage_(storage) {}
+
+    Task<xenapi::Ref<xenapi::Pbd>> create(Call& call, xenapi::PbdCreate params) override;
+    Task<void> destroy(Call& call, xenapi::PbdDestroy params) override;
+    Task<void> plug(Call& call, xenapi::PbdPlug params) override;
+    Task<void> unplug(Call& call, xenapi::PbdUnplug params) override;
+    Task<void> set_device_config(Call& call, xenapi::PbdSetDeviceConfig params) override;
+
+    /// Attaches the SR on its host and lands what is in it; also for start of day.
+    Task<void> attach(xenapi::Ref<xenapi::Pbd> pbd, agent::Host& agent, agent::Operation operation);
+
+  private:
+    core::Core& core_;
+    Storage& storage_;
+};
+
+/// Class SR: storage repositories.
+class SrDomain final : public xenapi::SrApi {
+  public:
+    SrDomain(core::Core& core, Storage& storage, PbdDomain& pbds)
+        : core_(core), storage_(storage), pbds_(pbds) {}
+
+    Task<xenapi::Ref<xenapi::Sr>> create(Call& call, xenapi::SrCreate params) override;
+    Task<xenapi::Ref<xenapi::Sr>> introduce(Call& call, xenapi::SrIntroduce params) override;
+    Task<void> destroy(Call& call, xenapi::SrDestroy params) override;
+    Task<void> forget(Call& call, xenapi::SrForget params) override;
+    Task<void> scan(Call& call, xenapi::SrScan params) override;
+    Task<void> update(Call& call, xenapi::SrUpdate params) override;
+    Task<std::string> probe(Call& call, xenapi::SrProbe params) override;
+    Task<std::vector<std::string>> get_supported_types(Call& call) override;
+    Task<void> set_name_label(Call& call, xenapi::SrSetNameLabel params) override;
+    Task<void> set_name_description(Call& call, xenapi::SrSetNameDescription params) override;
+    Task<void> set_shared(Call& call, xenapi::SrSetShared params) override;
+
+  private:
+    core::Core& core_;
+    Storage& storage_;
+    PbdDomain& pbds_;
+};
+
+}  // namespace basalt::domain

@@ -1,0 +1,171 @@
+#include "xapi/domain/start_of_day.hpp"
+
+#include <algorithm>
+#include <map>
+
+#include "base/log.hpp"
+#include "idl/errors.hpp"
+#include "idl/records/console.hpp"
+#include "idl/records/host.hpp"
+#include "idl/records/host_metrics.hpp"
+#include "idl/records/network.hpp"
+#include "idl/records/pbd.hpp"
+#include "idl/records/pif.hpp"
+#include "idl/records/pool.hpp"
+#include "idl/records/sr.hpp"
+#include "idl/records/vbd.hpp"
+#include "idl/records/vm.hpp"
+#include "xapi/domain/messages.hpp"
+#include "xapi/domain/vm_landing.hpp"
+#include "xapi/domain/words.hpp"
+
+namespace basalt::domain {
+
+namespace {
+
+const std::string boot_id_key = "boot_id";
+
+bool is_steady(const Vm& vm) {
+    return vm.current_operations.empty();
+}
+
+void land_liveness(core::Core& core, db::Txn& txn, Ref<Host> host, bool live) {
+    const Ref<HostMetrics> metrics = txn.get(host).metrics;
+    if (txn.find(metrics) == nullptr) return;
+    txn.edit(metrics).live = live;
+    txn.edit(metrics).last_updated = DateTime{core.now_seconds()};
+}
+
+void note_end(core::Core& core, db::Txn& txn, Ref<Vm> vm, const agent::DomainInfo& domain) {
+    const Vm& row = txn.get(vm);
+    const bool crashed = domain.reason == agent::HaltReason::crashed;
+    post_message(core, txn, crashed ? "VM_CRASHED" : "VM_SHUTDOWN", crashed ? 2 : 5, Cls::vm,
+                 row.uuid, "VM '" + row.name_label + "'");
+}
+
+}  // namespace
+
+agent::Operation HostKeeper::operation() {
+    return {core_.new_uuid(), static_cast<std::int64_t>(core_.db.epoch()), {}};
+}
+
+Task<Ref<Host>> HostKeeper::host_appeared(agent::HostFacts facts, agent::Host& agent) {
+    const std::vector<agent::SmFacts> drivers = co_await agent.storage_drivers({});
+    bool booted_anew = false;
+    const Ref<Host> host = core_.db.transact([&](db::Txn& txn) {
+        Ref<Host> known;
+        txn.each<Host>([&](Ref<Host> ref, const Host& row) {
+            if (row.uuid == facts.uuid) known = ref;
+        });
+        if (!known) known = first_boot_records(core_, txn, facts, drivers);
+        booted_anew = txn.get(known).other_config.get(boot_id_key) != facts.boot_id;
+        if (booted_anew) {
+            // A new boot is proof that nothing of the old one runs.
+            txn.each<Vm>([&](Ref<Vm> vm, const Vm& row) {
+                const bool was_here =
+                    row.resident_on == known || row.scheduled_to_be_resident_on == known;
+                if (was_here && !row.is_control_domain) land_halted(core_, txn, vm);
+            });
+            for (const auto pbd : std::vector(txn.get(known).PBDs))
+                txn.edit(pbd).currently_attached = false;
+            txn.edit(known).enabled = false;
+        }
+        refresh_host(core_, txn, known, facts, drivers);
+        land_liveness(core_, txn, known, true);
+        return known;
+    });
+    core_.db.each<Pool>([&](Ref<Pool> pool, const Pool& row) {
+        core_.pool = pool;
+        core_.this_host = row.master;
+    });
+    co_await core_.db.durable(core_.db.published());
+    const agent::NetworkWant want =
+        core_.db.transact([&](db::Txn& txn) { return network_want(txn, host); });
+    co_await agent.network_apply(operation(), {want});
+    co_await plug_storage(host, agent);
+    resync_domains(host, co_await agent.domains({}));
+    // A host that its administrator disabled stays so until it boots again. The boot counts as seen
+    // only now, so that a start of day that was broken off is done again.
+    if (booted_anew) {
+        core_.db.transact([&](db::Txn& txn) {
+            txn.edit(host).enabled = true;
+            txn.edit(host).other_config.insert_or_assign(boot_id_key, facts.boot_id);
+        });
+    }
+    co_await core_.db.durable(core_.db.published());
+    core_.booted = core_.booted || host == core_.this_host;
+    log::info("host_ready", {{"host", facts.uuid}});
+    co_return host;
+}
+
+Task<void> HostKeeper::plug_storage(Ref<Host> host, agent::Host& agent) {
+    for (const auto pbd : std::vector(core_.db.get(host).PBDs)) {
+        std::string failure;
+        try {
+            co_await pbds_.attach(pbd, agent, operation());
+        } catch (const ApiError& error) {
+            failure = error.what();
+        }
+        if (failure.empty()) continue;
+        log::error("pbd_plug_failed", {{"pbd", pbd.text()}, {"error", failure}});
+        core_.db.transact([&](db::Txn& txn) {
+            txn.edit(pbd).currently_attached = false;
+            post_message(core_, txn, "PBD_PLUG_FAILED_ON_SERVER_START", 3, Cls::host,
+                         txn.get(host).uuid, failure);
+        });
+    }
+}
+
+void HostKeeper::resync_domains(Ref<Host> host, const std::vector<agent::DomainInfo>& domains) {
+    core_.db.transact_fact([&](db::Txn& txn) {
+        std::map<std::string, const agent::DomainInfo*> running;
+        for (const agent::DomainInfo& domain : domains)
+            running.emplace(domain.uuid, &domain);
+        txn.each<Vm>([&](Ref<Vm> vm, const Vm& row) {
+            const auto found = running.find(row.uuid);
+            if (found != running.end()) return land_running(core_, txn, vm, host, *found->second);
+            const bool should_be_here =
+                row.resident_on == host || row.scheduled_to_be_resident_on == host;
+            if (should_be_here && !row.is_control_domain && is_steady(row))
+                land_halted(core_, txn, vm);
+        });
+    });
+}
+
+void HostKeeper::host_lost(Ref<Host> host) {
+    log::warn("host_lost", {{"host", host.text()}});
+    core_.db.transact_fact([&](db::Txn& txn) { land_liveness(core_, txn, host, false); });
+}
+
+void HostKeeper::on_domain(Ref<Host> host, agent::DomainInfo domain) {
+    const auto vm = core_.db.by_uuid<Vm>(domain.uuid);
+    if (!vm || !is_steady(core_.db.get(*vm)))
+        return;  // an operation under way lands its own outcome
+    log::info("domain_changed", {{"vm", domain.uuid}, {"power", agent::text(domain.power)}});
+    core_.db.transact_fact([&](db::Txn& txn) {
+        if (domain.power == agent::DomainPower::halted) {
+            if (txn.get(*vm).resident_on != host) return;
+            note_end(core_, txn, *vm, domain);
+            land_halted(core_, txn, *vm);
+        } else if (domain.power != agent::DomainPower::suspended) {
+            land_running(core_, txn, *vm, host, domain);
+        }
+    });
+}
+
+void HostKeeper::on_guest(Ref<Host> host, agent::GuestFacts facts) {
+    const auto vm = core_.db.by_uuid<Vm>(facts.uuid);
+    if (!vm || core_.db.get(*vm).resident_on != host) return;
+    core_.db.transact_fact([&](db::Txn& txn) { land_guest_facts(core_, txn, *vm, facts); });
+}
+
+void HostKeeper::on_nics(Ref<Host> host, std::vector<agent::NicFacts> nics) {
+    core_.db.transact_fact([&](db::Txn& txn) {
+        for (const auto pif : std::vector(txn.get(host).PIFs))
+            for (const agent::NicFacts& nic : nics)
+                if (txn.get(pif).physical && txn.get(pif).device == nic.name)
+                    land_nic(core_, txn, pif, nic);
+    });
+}
+
+}  // namespace basalt::domain

@@ -1,0 +1,44 @@
+#pragma once
+#include "xapi/core/hosts.hpp"
+#include "xapi/domain/networks.hpp"
+#include "xapi/domain/sr.hpp"
+
+namespace basalt::domain {
+
+/// The records of a host that nobody saw yet: host and CPUs, dom0, PIFs, SRs, SM records; for the
+/// first one those of the pool too: pool, internal network, templates, roles. One transaction: a
+/// crash leaves all or none.
+xenapi::Ref<xenapi::Host> first_boot_records(core::Core& core, db::Txn& txn,
+                                             const agent::HostFacts& facts,
+                                             const std::vector<agent::SmFacts>& drivers);
+
+/// What may have changed since the host was last seen: versions, memory, interfaces, drivers.
+void refresh_host(core::Core& core, db::Txn& txn, xenapi::Ref<xenapi::Host> host,
+                  const agent::HostFacts& facts, const std::vector<agent::SmFacts>& drivers);
+
+/// Templates that every pool has; existing ones stay as they are.
+void insert_default_templates(core::Core& core, db::Txn& txn);
+
+/// The coordinator's view of its hosts: start of day when one appears, then what it tells.
+class HostKeeper final : public core::HostWatcher {
+  public:
+    HostKeeper(core::Core& core, PbdDomain& pbds) : core_(core), pbds_(pbds) {}
+
+    Task<xenapi::Ref<xenapi::Host>> host_appeared(agent::HostFacts facts,
+                                                  agent::Host& agent) override;
+    void host_lost(xenapi::Ref<xenapi::Host> host) override;
+    void on_domain(xenapi::Ref<xenapi::Host> host, agent::DomainInfo domain) override;
+    void on_guest(xenapi::Ref<xenapi::Host> host, agent::GuestFacts facts) override;
+    void on_nics(xenapi::Ref<xenapi::Host> host, std::vector<agent::NicFacts> nics) override;
+
+  private:
+    Task<void> plug_storage(xenapi::Ref<xenapi::Host> host, agent::Host& agent);
+    void resync_domains(xenapi::Ref<xenapi::Host> host,
+                        const std::vector<agent::DomainInfo>& domains);
+    agent::Operation operation();
+
+    core::Core& core_;
+    PbdDomain& pbds_;
+};
+
+}  // namespace basalt::domain

@@ -1,0 +1,263 @@
+#include "xapi/domain/storage.hpp"
+
+#include <algorithm>
+#include <map>
+
+#include "base/log.hpp"
+#include "idl/errors.hpp"
+#include "idl/records/host.hpp"
+#include "idl/records/pbd.hpp"
+#include "idl/records/pool.hpp"
+#include "idl/records/vbd.hpp"
+#include "idl/records/vm.hpp"
+#include "xapi/core/homes.hpp"
+#include "xapi/domain/views.hpp"
+#include "xapi/domain/words.hpp"
+
+namespace basalt::domain {
+
+namespace {
+
+std::map<std::string, std::string> std_map(const Map<std::string, std::string>& map) {
+    return {map.begin(), map.end()};
+}
+
+agent::VdiSpec spec_of(const Vdi& row) {
+    return {.uuid = row.uuid,
+            .size_bytes = row.virtual_size,
+            .name = row.name_label,
+            .description = row.name_description,
+            .type = std::string(wire_text(row.type)),
+            .sm_config = std_map(row.sm_config)};
+}
+
+// What only the driver knows of a disk.
+void apply(Vdi& row, const agent::VdiInfo& info) {
+    row.location = info.location;
+    row.virtual_size = info.size_bytes;
+    row.physical_utilisation = info.used_bytes;
+    for (const auto& [key, value] : info.sm_config)
+        row.sm_config.insert_or_assign(key, value);
+    if (!info.parent.empty()) row.sm_config.insert_or_assign("vhd-parent", info.parent);
+}
+
+}  // namespace
+
+agent::Host& Storage::home_agent(Ref<Sr> sr) {
+    return core::home_agent(core_, sr);
+}
+
+agent::DiskRef Storage::disk_ref(Ref<Vdi> disk) const {
+    return core::disk_ref(core_.db, disk);
+}
+
+std::string Storage::live_in(Ref<Vdi> disk) const {
+    for (const auto vbd : core_.db.get(disk).VBDs) {
+        const Vbd* row = core_.db.find(vbd);
+        const Vm* vm = row != nullptr && row->currently_attached ? core_.db.find(row->VM) : nullptr;
+        const bool open = vm != nullptr && (vm->power_state == VmPowerState::running ||
+                                            vm->power_state == VmPowerState::paused);
+        if (open) return vm->uuid;
+    }
+    return {};
+}
+
+Task<Ref<Vdi>> Storage::create_disk(Call& call, Vdi row) {
+    const Ref<Sr> sr = row.SR;
+    core::Operation operation(call);
+    call.db().transact([&](db::Txn& txn) {
+        require(txn, sr, StorageOperations::vdi_create);
+        operation.mark(txn, sr, StorageOperations::vdi_create);
+    });
+    if (row.virtual_size <= 0) throw err::invalid_value("virtual_size", row.virtual_size);
+    row.uuid = core_.new_uuid();
+    co_await call.committed();
+    const agent::VdiInfo info = co_await home_agent(sr).vdi_create(
+        call.operation(), {call.db().get(sr).uuid, spec_of(row)});
+    apply(row, info);
+    row.managed = true;
+    row.missing = false;
+    const Ref<Vdi> made = call.db().transact([&](db::Txn& txn) {
+        operation.unmark(txn);
+        return txn.insert(std::move(row));
+    });
+    co_await refresh_sizes(sr);
+    co_return made;
+}
+
+Task<void> Storage::destroy_disk(Call& call, Ref<Vdi> disk) {
+    core::Operation operation(call);
+    const Ref<Sr> sr = call.db().transact([&](db::Txn& txn) {
+        require(txn, disk, VdiOperations::destroy);
+        operation.mark(txn, disk, VdiOperations::destroy);
+        return txn.get(disk).SR;
+    });
+    co_await call.committed();
+    co_await home_agent(sr).vdi_destroy(call.operation(), {disk_ref(disk)});
+    call.db().transact([&](db::Txn& txn) {
+        operation.unmark(txn);
+        // Drives that named it are empty now; a disk drive without its disk goes with it.
+        for (const auto vbd : std::vector(txn.get(disk).VBDs)) {
+            if (txn.get(vbd).type == VbdType::cd) {
+                txn.edit(vbd).VDI = {};
+                txn.edit(vbd).empty = true;
+            } else {
+                txn.erase(vbd);
+            }
+        }
+        txn.erase(disk);
+    });
+    co_await refresh_sizes(sr);
+}
+
+Task<Ref<Vdi>> Storage::clone_disk(Call& call, Ref<Vdi> disk) {
+    return duplicate(call, disk, call.db().get(disk).SR, Copy::clone);
+}
+
+Task<Ref<Vdi>> Storage::copy_disk(Call& call, Ref<Vdi> disk, Ref<Sr> sr) {
+    return duplicate(call, disk, sr, Copy::copy);
+}
+
+Task<Ref<Vdi>> Storage::snapshot_disk(Call& call, Ref<Vdi> disk) {
+    return duplicate(call, disk, call.db().get(disk).SR, Copy::snapshot);
+}
+
+Task<agent::VdiInfo> Storage::duplicate_files(Call& call, Ref<Vdi> disk, Ref<Sr> sr, Copy how,
+                                              agent::VdiSpec spec) {
+    switch (how) {
+        case Copy::clone:
+            co_return co_await home_agent(sr).vdi_clone(call.operation(),
+                                                        {disk_ref(disk), std::move(spec)});
+        case Copy::snapshot:
+            co_return co_await home_agent(sr).vdi_snapshot(
+                call.operation(), {disk_ref(disk), std::move(spec), live_in(disk)});
+        case Copy::copy:
+            break;
+    }
+    co_return co_await home_agent(call.db().get(disk).SR)
+        .vdi_copy(call.operation(), {disk_ref(disk), call.db().get(sr).uuid, std::move(spec)});
+}
+
+Task<Ref<Vdi>> Storage::duplicate(Call& call, Ref<Vdi> disk, Ref<Sr> sr, Copy how) {
+    core::Operation operation(call);
+    Vdi row = call.db().transact([&](db::Txn& txn) {
+        constexpr VdiOperations operations[] = {VdiOperations::clone, VdiOperations::copy,
+                                                VdiOperations::snapshot};
+        const VdiOperations op = operations[static_cast<int>(how)];
+        require(txn, disk, op);
+        if (how == Copy::copy) require(txn, sr, StorageOperations::vdi_create);
+        operation.mark(txn, disk, op);
+        return txn.get(disk);
+    });
+    row.uuid = core_.new_uuid();
+    row.SR = sr;
+    row.allowed_operations.clear();
+    row.current_operations.clear();
+    row.is_a_snapshot = how == Copy::snapshot;
+    row.snapshot_of = how == Copy::snapshot ? disk : Ref<Vdi>{};
+    row.snapshot_time = how == Copy::snapshot ? DateTime{core_.now_seconds()} : DateTime{};
+    row.cbt_enabled = false;
+    row.sm_config.erase("vhd-parent");
+    if (how != Copy::snapshot) row.read_only = false;
+    co_await call.committed();
+    const agent::VdiInfo info = co_await duplicate_files(call, disk, sr, how, spec_of(row));
+    apply(row, info);
+    const Ref<Vdi> made = call.db().transact([&](db::Txn& txn) {
+        operation.unmark(txn);
+        return txn.insert(std::move(row));
+    });
+    co_await refresh_sizes(sr);
+    co_return made;
+}
+
+Task<void> Storage::resize_disk(Call& call, Ref<Vdi> disk, std::int64_t size, bool online) {
+    core::Operation operation(call);
+    const VdiOperations op = online ? VdiOperations::resize_online : VdiOperations::resize;
+    const Ref<Sr> sr = call.db().transact([&](db::Txn& txn) {
+        require(txn, disk, op);
+        if (size < txn.get(disk).virtual_size)
+            throw err::invalid_value("size", std::to_string(size) + ": a disk cannot shrink");
+        operation.mark(txn, disk, op);
+        return txn.get(disk).SR;
+    });
+    co_await call.committed();
+    const agent::VdiInfo info =
+        co_await home_agent(sr).vdi_resize(call.operation(), {disk_ref(disk), size, live_in(disk)});
+    call.db().transact([&](db::Txn& txn) {
+        apply(txn.edit(disk), info);
+        operation.unmark(txn);
+    });
+    co_await refresh_sizes(sr);
+}
+
+void Storage::land_sizes(db::Txn& txn, Ref<Sr> sr, const agent::SrInfo& info) {
+    Sr& row = txn.edit(sr);
+    row.physical_size = info.size_bytes;
+    row.physical_utilisation = info.used_bytes;
+    row.virtual_allocation = info.virtual_bytes;
+}
+
+void Storage::land_contents(db::Txn& txn, Ref<Sr> sr, const agent::SrContents& contents) {
+    land_sizes(txn, sr, contents.sr);
+    std::map<std::string, Ref<Vdi>> known;
+    for (const auto disk : txn.get(sr).VDIs)
+        known.emplace(txn.get(disk).uuid, disk);
+    for (const agent::VdiInfo& info : contents.vdis) {
+        if (info.hidden) continue;
+        if (const auto found = known.find(info.uuid); found != known.end()) {
+            Vdi& row = txn.edit(found->second);
+            apply(row, info);
+            row.missing = false;
+            known.erase(found);
+            continue;
+        }
+        Vdi row;
+        row.uuid = info.uuid;
+        row.SR = sr;
+        row.name_label = info.name;
+        row.name_description = info.description;
+        row.managed = true;
+        row.read_only = info.read_only;
+        row.type = VdiType::user;
+        apply(row, info);
+        txn.insert(std::move(row));
+    }
+    // What the driver no longer sees: a disk that a VM names stays, as missing, so that nothing
+    // dangles.
+    for (const auto& [uuid, disk] : known) {
+        if (!txn.get(disk).current_operations.empty()) continue;
+        if (txn.get(disk).VBDs.empty() && !txn.get(disk).is_a_snapshot) {
+            txn.erase(disk);
+        } else {
+            txn.edit(disk).missing = true;
+        }
+    }
+}
+
+Task<void> Storage::scan(Call& call, Ref<Sr> sr) {
+    core::Operation operation(call);
+    call.db().transact([&](db::Txn& txn) {
+        require(txn, sr, StorageOperations::scan);
+        operation.mark(txn, sr, StorageOperations::scan);
+    });
+    const agent::SrContents contents = co_await home_agent(sr).sr_scan({call.db().get(sr).uuid});
+    call.db().transact([&](db::Txn& txn) {
+        land_contents(txn, sr, contents);
+        operation.unmark(txn);
+    });
+}
+
+Task<void> Storage::refresh_sizes(Ref<Sr> sr) {
+    std::string failure;
+    try {
+        const agent::SrContents contents = co_await home_agent(sr).sr_scan({core_.db.get(sr).uuid});
+        core_.db.transact([&](db::Txn& txn) {
+            if (txn.find(sr) != nullptr) land_sizes(txn, sr, contents.sr);
+        });
+    } catch (const ApiError& error) {
+        failure = error.what();
+    }
+    if (!failure.empty()) log::warn("sr_sizes_unknown", {{"sr", sr.text()}, {"error", failure}});
+}
+
+}  // namespace basalt::domain

@@ -1,0 +1,138 @@
+#pragma once
+#include <optional>
+
+#include "idl/api/vm_api.hpp"
+#include "xapi/core/core.hpp"
+#include "xapi/core/operation.hpp"
+
+namespace basalt::domain {
+
+class Storage;
+
+/// Class VM. Records and settings are in vm.cpp, power in vm_power.cpp, copies in vm_copy.cpp,
+/// memory and vCPUs in vm_size.cpp.
+class VmDomain final : public xenapi::VmApi {
+  public:
+    VmDomain(core::Core& core, Storage& storage) : core_(core), storage_(storage) {}
+
+    // vm.cpp
+    Task<xenapi::Ref<xenapi::Vm>> create(Call& call, xenapi::VmCreate params) override;
+    Task<void> destroy(Call& call, xenapi::VmDestroy params) override;
+    Task<std::vector<std::string>> get_allowed_VBD_devices(
+        Call& call, xenapi::VmGetAllowedVbdDevices params) override;
+    Task<std::vector<std::string>> get_allowed_VIF_devices(
+        Call& call, xenapi::VmGetAllowedVifDevices params) override;
+    Task<void> assert_operation_valid(Call& call, xenapi::VmAssertOperationValid params) override;
+    Task<void> update_allowed_operations(Call& call,
+                                         xenapi::VmUpdateAllowedOperations params) override;
+    Task<void> set_is_a_template(Call& call, xenapi::VmSetIsATemplate params) override;
+    Task<void> set_is_default_template(Call& call, xenapi::VmSetIsDefaultTemplate params) override;
+    Task<void> set_HVM_boot_policy(Call& call, xenapi::VmSetHvmBootPolicy params) override;
+    Task<void> set_domain_type(Call& call, xenapi::VmSetDomainType params) override;
+    Task<void> set_actions_after_crash(Call& call, xenapi::VmSetActionsAfterCrash params) override;
+    Task<void> set_other_config(Call& call, xenapi::VmSetOtherConfig params) override;
+    Task<void> add_to_other_config(Call& call, xenapi::VmAddToOtherConfig params) override;
+    Task<void> remove_from_other_config(Call& call,
+                                        xenapi::VmRemoveFromOtherConfig params) override;
+    Task<void> set_platform(Call& call, xenapi::VmSetPlatform params) override;
+    Task<void> add_to_platform(Call& call, xenapi::VmAddToPlatform params) override;
+    Task<void> remove_from_platform(Call& call, xenapi::VmRemoveFromPlatform params) override;
+    Task<void> set_blocked_operations(Call& call, xenapi::VmSetBlockedOperations params) override;
+    Task<void> add_to_blocked_operations(Call& call,
+                                         xenapi::VmAddToBlockedOperations params) override;
+    Task<void> remove_from_blocked_operations(
+        Call& call, xenapi::VmRemoveFromBlockedOperations params) override;
+    Task<void> set_xenstore_data(Call& call, xenapi::VmSetXenstoreData params) override;
+    Task<void> add_to_xenstore_data(Call& call, xenapi::VmAddToXenstoreData params) override;
+    Task<void> remove_from_xenstore_data(Call& call,
+                                         xenapi::VmRemoveFromXenstoreData params) override;
+    Task<void> set_NVRAM(Call& call, xenapi::VmSetNvram params) override;
+    Task<void> add_to_NVRAM(Call& call, xenapi::VmAddToNvram params) override;
+    Task<void> remove_from_NVRAM(Call& call, xenapi::VmRemoveFromNvram params) override;
+    Task<void> set_start_delay(Call& call, xenapi::VmSetStartDelay params) override;
+    Task<void> set_shutdown_delay(Call& call, xenapi::VmSetShutdownDelay params) override;
+    Task<void> set_order(Call& call, xenapi::VmSetOrder params) override;
+    Task<void> set_has_vendor_device(Call& call, xenapi::VmSetHasVendorDevice params) override;
+    Task<void> set_ha_restart_priority(Call& call, xenapi::VmSetHaRestartPriority params) override;
+
+    // vm_size.cpp
+    Task<void> set_memory(Call& call, xenapi::VmSetMemory params) override;
+    Task<void> set_memory_limits(Call& call, xenapi::VmSetMemoryLimits params) override;
+    Task<void> set_memory_static_range(Call& call, xenapi::VmSetMemoryStaticRange params) override;
+    Task<void> set_memory_dynamic_range(Call& call,
+                                        xenapi::VmSetMemoryDynamicRange params) override;
+    Task<void> set_memory_static_max(Call& call, xenapi::VmSetMemoryStaticMax params) override;
+    Task<void> set_memory_static_min(Call& call, xenapi::VmSetMemoryStaticMin params) override;
+    Task<void> set_memory_dynamic_max(Call& call, xenapi::VmSetMemoryDynamicMax params) override;
+    Task<void> set_memory_dynamic_min(Call& call, xenapi::VmSetMemoryDynamicMin params) override;
+    Task<void> set_HVM_shadow_multiplier(Call& call,
+                                         xenapi::VmSetHvmShadowMultiplier params) override;
+    Task<std::int64_t> compute_memory_overhead(Call& call,
+                                               xenapi::VmComputeMemoryOverhead params) override;
+    Task<std::int64_t> maximise_memory(Call& call, xenapi::VmMaximiseMemory params) override;
+    Task<void> set_VCPUs_max(Call& call, xenapi::VmSetVCPUsMax params) override;
+    Task<void> set_VCPUs_at_startup(Call& call, xenapi::VmSetVCPUsAtStartup params) override;
+
+    // vm_power.cpp
+    Task<void> start(Call& call, xenapi::VmStart params) override;
+    Task<void> start_on(Call& call, xenapi::VmStartOn params) override;
+    Task<void> clean_shutdown(Call& call, xenapi::VmCleanShutdown params) override;
+    Task<void> hard_shutdown(Call& call, xenapi::VmHardShutdown params) override;
+    Task<void> shutdown(Call& call, xenapi::VmShutdown params) override;
+    Task<void> clean_reboot(Call& call, xenapi::VmCleanReboot params) override;
+    Task<void> hard_reboot(Call& call, xenapi::VmHardReboot params) override;
+    Task<void> pause(Call& call, xenapi::VmPause params) override;
+    Task<void> unpause(Call& call, xenapi::VmUnpause params) override;
+    Task<void> suspend(Call& call, xenapi::VmSuspend params) override;
+    Task<void> resume(Call& call, xenapi::VmResume params) override;
+    Task<void> resume_on(Call& call, xenapi::VmResumeOn params) override;
+    Task<void> power_state_reset(Call& call, xenapi::VmPowerStateReset params) override;
+    Task<std::vector<xenapi::Ref<xenapi::Host>>> get_possible_hosts(
+        Call& call, xenapi::VmGetPossibleHosts params) override;
+    Task<void> assert_can_boot_here(Call& call, xenapi::VmAssertCanBootHere params) override;
+
+    // vm_copy.cpp
+    Task<xenapi::Ref<xenapi::Vm>> clone(Call& call, xenapi::VmClone params) override;
+    Task<xenapi::Ref<xenapi::Vm>> copy(Call& call, xenapi::VmCopy params) override;
+    Task<xenapi::Ref<xenapi::Vm>> snapshot(Call& call, xenapi::VmSnapshot params) override;
+    Task<void> provision(Call& call, xenapi::VmProvision params) override;
+
+  private:
+    struct Shutdown {
+        xenapi::Ref<xenapi::Vm> vm;
+        xenapi::VmOperations operation;
+        agent::Method method;
+    };
+
+    Task<void> start_somewhere(Call& call, xenapi::Ref<xenapi::Vm> vm,
+                               xenapi::VmOperations operation,
+                               std::optional<xenapi::Ref<xenapi::Host>> host, bool paused);
+    Task<void> resume_somewhere(Call& call, xenapi::Ref<xenapi::Vm> vm,
+                                xenapi::VmOperations operation,
+                                std::optional<xenapi::Ref<xenapi::Host>> host, bool paused);
+    Task<void> shut_down(Call& call, Shutdown what);
+    Task<void> reboot(Call& call, xenapi::Ref<xenapi::Vm> vm, xenapi::VmOperations operation,
+                      agent::Method method);
+    Task<void> set_running(Call& call, xenapi::Ref<xenapi::Vm> vm, bool running);
+    /// Ends a suspended VM: its memory image goes.
+    Task<void> discard_suspended(Call& call, Shutdown what);
+
+    enum class Kind : std::uint8_t { clone, copy, snapshot };
+
+    struct CopySpec {
+        xenapi::Ref<xenapi::Vm> source;
+        std::string name;
+        Kind kind;
+        xenapi::Ref<xenapi::Sr> sr;  // copy: where the disks go; null: where they are
+        std::vector<xenapi::Ref<xenapi::Vdi>> ignored;  // snapshot: left out
+    };
+
+    Task<xenapi::Ref<xenapi::Vm>> make_copy(Call& call, CopySpec spec);
+    Task<xenapi::Ref<xenapi::Vdi>> copy_disk(Call& call, CopySpec spec,
+                                             xenapi::Ref<xenapi::Vdi> disk);
+
+    core::Core& core_;
+    Storage& storage_;
+};
+
+}  // namespace basalt::domain

@@ -1,0 +1,20 @@
+#pragma once
+#include "agent_values.hpp"
+#include "idl/records/host.hpp"
+#include "idl/records/vm.hpp"
+#include "xapi/core/core.hpp"
+
+/// What the rows of a VM say once its domain has changed. Used where an operation lands, where
+/// hostd tells something unasked, and at start of day; each works within one transaction and is
+/// idempotent.
+namespace basalt::domain {
+
+void land_running(core::Core& core, db::Txn& txn, xenapi::Ref<xenapi::Vm> vm,
+                  xenapi::Ref<xenapi::Host> host, const agent::DomainInfo& domain);
+void land_halted(core::Core& core, db::Txn& txn, xenapi::Ref<xenapi::Vm> vm);
+void land_suspended(core::Core& core, db::Txn& txn, xenapi::Ref<xenapi::Vm> vm,
+                    xenapi::Ref<xenapi::Vdi> image);
+void land_guest_facts(core::Core& core, db::Txn& txn, xenapi::Ref<xenapi::Vm> vm,
+                      const agent::GuestFacts& facts);
+
+}  // namespace basalt::domain

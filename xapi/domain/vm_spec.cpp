@@ -1,0 +1,118 @@
+#include "xapi/domain/vm_spec.hpp"
+
+#include <charconv>
+
+#include "idl/records/network.hpp"
+#include "idl/records/sr.hpp"
+#include "idl/records/vdi.hpp"
+#include "xapi/domain/vm_rules.hpp"
+#include "xapi/domain/words.hpp"
+
+namespace basalt::domain {
+
+namespace {
+
+std::int64_t number_or(const std::string& text, std::int64_t fallback) {
+    std::int64_t number = fallback;
+    std::from_chars(text.data(), text.data() + text.size(), number);
+    return number;
+}
+
+agent::BootSpec boot_spec(const Vm& vm) {
+    agent::BootSpec boot;
+    if (!is_hvm(vm) && !vm.PV_kernel.empty()) {
+        boot.kind = agent::BootKind::kernel;
+        boot.kernel = vm.PV_kernel;
+        boot.ramdisk = vm.PV_ramdisk;
+        boot.args = vm.PV_args;
+        return boot;
+    }
+    boot.kind = agent::BootKind::firmware;
+    boot.firmware = vm.HVM_boot_params.get(std::string("firmware")) == "uefi"
+                        ? agent::Firmware::uefi
+                        : agent::Firmware::bios;
+    boot.order = vm.HVM_boot_params.get(std::string("order"), "cd");
+    return boot;
+}
+
+agent::OnHalt on_crash(OnCrashBehaviour behaviour) {
+    switch (behaviour) {
+        case OnCrashBehaviour::restart:
+        case OnCrashBehaviour::coredump_and_restart:
+        case OnCrashBehaviour::rename_restart:
+            return agent::OnHalt::restart;
+        case OnCrashBehaviour::preserve:
+            return agent::OnHalt::preserve;
+        default:
+            return agent::OnHalt::destroy;
+    }
+}
+
+agent::OnHalt on_exit(OnNormalExit exit) {
+    return exit == OnNormalExit::restart ? agent::OnHalt::restart : agent::OnHalt::destroy;
+}
+
+bool is_locked(const db::Txn& txn, const Vif& vif) {
+    if (vif.locking_mode == VifLockingMode::locked) return true;
+    return vif.locking_mode == VifLockingMode::network_default &&
+           txn.get(vif.network).default_locking_mode == NetworkDefaultLockingMode::disabled;
+}
+
+}  // namespace
+
+agent::DiskRef disk_ref(const db::Txn& txn, Ref<Vdi> disk) {
+    const Vdi& row = txn.get(disk);
+    return {.sr = txn.get(row.SR).uuid, .vdi = row.uuid, .location = row.location};
+}
+
+agent::DiskSpec disk_spec(const db::Txn& txn, Ref<Vbd> vbd) {
+    const Vbd& row = txn.get(vbd);
+    agent::DiskSpec spec;
+    spec.vbd = row.uuid;
+    spec.position = disk_position(row.userdevice);
+    spec.device = disk_name(spec.position);
+    spec.kind = row.type == VbdType::cd ? agent::DiskKind::cd : agent::DiskKind::disk;
+    spec.access =
+        row.mode == VbdMode::rw && row.type != VbdType::cd ? agent::Access::rw : agent::Access::ro;
+    spec.bootable = row.bootable;
+    if (!row.empty && row.VDI) spec.disk = disk_ref(txn, row.VDI);
+    return spec;
+}
+
+agent::NicSpec nic_spec(const db::Txn& txn, Ref<Vif> vif) {
+    const Vif& row = txn.get(vif);
+    return {.vif = row.uuid,
+            .device = number_or(row.device, 0),
+            .mac = row.MAC,
+            .bridge = txn.get(row.network).bridge,
+            .mtu = row.MTU,
+            .locked = is_locked(txn, row),
+            .ipv4 = row.ipv4_allowed,
+            .ipv6 = row.ipv6_allowed,
+            .disabled = row.locking_mode == VifLockingMode::disabled};
+}
+
+agent::VmSpec vm_spec(const db::Txn& txn, Ref<Vm> ref) {
+    const Vm& vm = txn.get(ref);
+    agent::VmSpec spec;
+    spec.uuid = vm.uuid;
+    spec.name = vm.name_label;
+    spec.memory_bytes = vm.memory_dynamic_max;
+    spec.vcpus_max = vm.VCPUs_max;
+    spec.vcpus = vm.VCPUs_at_startup;
+    spec.boot = boot_spec(vm);
+    spec.platform = {vm.platform.begin(), vm.platform.end()};
+    for (const auto vbd : vm.VBDs) {
+        const Vbd& row = txn.get(vbd);
+        if (row.VDI || row.type == VbdType::cd) spec.disks.push_back(disk_spec(txn, vbd));
+    }
+    for (const auto vif : vm.VIFs)
+        spec.nics.push_back(nic_spec(txn, vif));
+    spec.on_shutdown = on_exit(vm.actions_after_shutdown);
+    spec.on_reboot = on_exit(vm.actions_after_reboot);
+    spec.on_crash = on_crash(vm.actions_after_crash);
+    spec.rtc_offset_seconds = number_or(vm.platform.get(std::string("timeoffset")), 0);
+    return spec;
+}
+
+}  // namespace basalt::domain
