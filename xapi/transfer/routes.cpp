@@ -1,0 +1,241 @@
+#include <algorithm>
+#include <array>
+#include <boost/asio/error.hpp>
+#include <boost/system/system_error.hpp>
+
+#include "base/json.hpp"
+#include "idl/enums.hpp"
+#include "idl/errors.hpp"
+#include "idl/records/console.hpp"
+#include "idl/records/task.hpp"
+#include "idl/records/vdi.hpp"
+#include "idl/records/vm.hpp"
+#include "idl/runtime/enum_text.hpp"
+#include "xapi/core/homes.hpp"
+#include "xapi/core/hosts.hpp"
+#include "xapi/core/operation.hpp"
+#include "xapi/core/tasks.hpp"
+#include "xapi/transfer/streams.hpp"
+
+namespace basalt::transfer {
+
+namespace {
+
+using server::Exchange;
+using server::parameter;
+using xenapi::Ref;
+using xenapi::VdiOperations;
+
+// Clients that stream without knowing the length announce this one: clients.md.
+constexpr std::uint64_t unknown_length = std::uint64_t{1} << 50U;
+
+// An object named by reference or by uuid.
+template <class R>
+Ref<R> object(Call& call, const server::HttpRequest& request, const char* cls,
+              std::initializer_list<const char*> names) {
+    for (const char* name : names) {
+        const std::string* text = parameter(request, name);
+        if (text == nullptr) continue;
+        if (const auto ref = xenapi::parse_ref(*text); ref && !ref->none()) {
+            if (call.db().find(Ref<R>(*ref)) == nullptr) throw err::handle_invalid(cls, *text);
+            return Ref<R>(*ref);
+        }
+        if (const auto found = call.db().by_uuid<R>(*text)) return *found;
+        throw err::uuid_invalid(cls, *text);
+    }
+    throw err::handle_invalid(cls, "");
+}
+
+std::string format_of(const server::HttpRequest& request) {
+    const std::string* format = parameter(request, "format");
+    return format == nullptr || format->empty() ? "raw" : *format;
+}
+
+// {"error":["CODE",...]} as the host's agent writes it at either end of a stream.
+void throw_if_error(const std::string& line) {
+    const Json answer = Json::parse(line, nullptr, false);
+    if (!answer.is_object()) throw err::vdi_io_error("the disk's host broke the stream off");
+    if (!answer.contains("error")) return;
+    auto words = answer.at("error").get<std::vector<std::string>>();
+    const std::string code = words.empty() ? "INTERNAL_ERROR" : words.front();
+    if (!words.empty()) words.erase(words.begin());
+    throw ApiError(code, std::move(words));
+}
+
+/// No length and no chunks: clients hold the exchange open while they upload.
+server::ResponseHead early_head(const Call& call) {
+    server::ResponseHead head{.headers = {{"Connection", "close"},
+                                          {"Cache-Control", "no-cache, no-store"},
+                                          {"content-type", "application/octet-stream"}}};
+    if (call.task()) head.headers.emplace_back("Task-id", call.task().text());
+    return head;
+}
+
+/// Probes look for redirects: same query without a task, and no body whatever the length says.
+bool is_probe(const server::HttpRequest& request) {
+    if (request.content_length == 0) return true;
+    return parameter(request, "task_id") == nullptr && request.content_length == unknown_length;
+}
+
+/// A client's task is cancelled by its row alone: those who work for it look there.
+void throw_if_cancelled(const Call& call) {
+    if (!call.task()) return;
+    const xenapi::Task* row = call.db().find(call.task());
+    if (row == nullptr || row->status == xenapi::TaskStatusType::pending) return;
+    throw err::task_cancelled(call.task());
+}
+
+/// Marks the disk for as long as bytes move, after a look at what else is done with it. Readers
+/// share a disk; a writer has it alone, also from VMs, which the disk's host sees to.
+void mark(Call& call, core::Operation& operation, Ref<xenapi::Vdi> vdi, VdiOperations what) {
+    call.db().transact([&](db::Txn& txn) {
+        for (const auto& [task, other] : txn.get(vdi).current_operations) {
+            if (what == VdiOperations::copy && other == VdiOperations::copy) continue;
+            throw err::other_operation_in_progress("VDI", vdi, xenapi::wire_text(other), task);
+        }
+        operation.mark(txn, vdi, what);
+    });
+}
+
+/// Some of the body; 0 at its end, which clients of unknown length make by breaking off.
+Task<std::size_t> read_upload(Exchange& exchange, std::span<char> buffer) {
+    try {
+        co_return co_await exchange.read_body(buffer);
+    } catch (const boost::system::system_error& error) {
+        if (error.code() == asio::error::operation_aborted) throw;
+        co_return 0;
+    }
+}
+
+Task<std::uint64_t> upload(Exchange& exchange, Call& call, Stream& disk, std::uint64_t expected) {
+    std::array<char, 65536> buffer{};
+    std::uint64_t total = 0;
+    for (;;) {
+        const std::size_t got = co_await read_upload(exchange, buffer);
+        if (got == 0) co_return total;
+        throw_if_cancelled(call);
+        co_await disk.write({buffer.data(), got});
+        total += got;
+        call.progress(static_cast<double>(total) / static_cast<double>(expected));
+    }
+}
+
+Task<void> import_disk(Exchange& exchange, Call& call, Adopt adopt) {
+    const server::HttpRequest& request = exchange.request();
+    if (request.chunked) {
+        co_await exchange.respond(server::forbidden());
+        throw err::not_implemented("chunked uploads");
+    }
+    const auto vdi = object<xenapi::Vdi>(call, request, "VDI", {"vdi", "uuid"});
+    if (is_probe(request)) {
+        co_await exchange.begin(early_head(call), true);
+        co_return;
+    }
+    const xenapi::Vdi row = call.db().get(vdi);
+    if (row.read_only) throw err::vdi_readonly(vdi);
+    agent::Host& agent = core::home_agent(call.core(), row.SR);
+    core::Operation operation(call);
+    mark(call, operation, vdi, VdiOperations::update);
+    co_await call.committed();
+    const auto disk = adopt(co_await agent.vdi_import(
+        call.operation(), {core::disk_ref(call.db(), vdi), format_of(request)}));
+    co_await exchange.begin(early_head(call), true);
+    const bool length_known = request.content_length && request.content_length != unknown_length;
+    const auto size = static_cast<std::uint64_t>(std::max<std::int64_t>(row.virtual_size, 1));
+    const std::uint64_t expected = length_known ? *request.content_length : size;
+    const std::uint64_t sent = co_await upload(exchange, call, *disk, expected);
+    disk->shutdown_write();
+    LineReader answers(*disk);
+    throw_if_error(co_await answers.line());
+    if (length_known && sent < expected) {
+        throw err::vdi_io_error("the stream ended after " + std::to_string(sent) + " of " +
+                                std::to_string(expected) + " bytes");
+    }
+    if (call.task())
+        call.core().tasks->succeed_text(call.task(), "<value>" + vdi.text() + "</value>");
+}
+
+server::ResponseHead export_head(const Call& call, std::uint64_t size) {
+    server::ResponseHead head = early_head(call);
+    head.headers.emplace_back("content-length", std::to_string(size));
+    return head;
+}
+
+Task<void> export_disk(Exchange& exchange, Call& call, Adopt adopt) {
+    const server::HttpRequest& request = exchange.request();
+    const auto vdi = object<xenapi::Vdi>(call, request, "VDI", {"vdi", "uuid"});
+    if (parameter(request, "base") != nullptr)
+        throw err::not_implemented("/export_raw_vdi with base");
+    agent::Host& agent = core::home_agent(call.core(), call.db().get(vdi).SR);
+    core::Operation operation(call);
+    mark(call, operation, vdi, VdiOperations::copy);
+    const auto disk =
+        adopt(co_await agent.vdi_export({core::disk_ref(call.db(), vdi), format_of(request)}));
+    LineReader reader(*disk);
+    const std::string first = co_await reader.line();
+    throw_if_error(first);
+    const auto size = Json::parse(first).at("size").get<std::uint64_t>();
+    co_await exchange.begin(export_head(call, size), true);
+    std::array<char, 65536> buffer{};
+    std::uint64_t sent = 0;
+    while (sent < size) {
+        const std::size_t got = co_await reader.read_some(buffer);
+        if (got == 0)
+            throw err::vdi_io_error("the disk ended after " + std::to_string(sent) + " bytes");
+        throw_if_cancelled(call);
+        co_await exchange.write({buffer.data(), got});
+        sent += got;
+        call.progress(static_cast<double>(sent) / static_cast<double>(size));
+    }
+}
+
+/// The console that a request names, or the graphical one of the VM that it names.
+Ref<xenapi::Console> console_of(Call& call, const server::HttpRequest& request) {
+    for (const char* name : {"uuid", "ref"}) {
+        const std::string* text = parameter(request, name);
+        if (text == nullptr) continue;
+        const auto ref = xenapi::parse_ref(*text);
+        std::optional<Ref<xenapi::Vm>> vm = call.db().by_uuid<xenapi::Vm>(*text);
+        if (!vm && ref && call.db().find(Ref<xenapi::Vm>(*ref)) != nullptr) vm.emplace(*ref);
+        if (!vm) continue;
+        for (const auto console : call.db().get(*vm).consoles) {
+            const xenapi::Console* row = call.db().find(console);
+            if (row != nullptr && row->protocol == xenapi::ConsoleProtocol::rfb) return console;
+        }
+    }
+    return object<xenapi::Console>(call, request, "console", {"uuid", "ref"});
+}
+
+Task<void> connect_console(Exchange& exchange, Call& call, Adopt adopt) {
+    const auto console = console_of(call, exchange.request());
+    const xenapi::Console row = call.db().get(console);
+    const xenapi::Vm vm = call.db().get(row.VM);
+    if (vm.is_control_domain) throw err::not_implemented("the console of a control domain");
+    if (!vm.resident_on) throw err::vm_bad_power_state(row.VM, "running", "halted");
+    const auto kind = row.protocol == xenapi::ConsoleProtocol::vt100 ? agent::ConsoleKind::serial
+                                                                     : agent::ConsoleKind::vnc;
+    agent::Host& agent = call.core().hosts->agent(vm.resident_on);
+    const auto guest = adopt(co_await agent.console_open({vm.uuid, kind}));
+    Stream& client = exchange.take_over();
+    const server::ResponseHead head{
+        .headers = {{"Connection", "keep-alive"}, {"Cache-Control", "no-cache, no-store"}}};
+    const std::string text = head.text();
+    co_await client.write(text);
+    co_await join_streams(call.core().loop, client, *guest);
+}
+
+}  // namespace
+
+void add_routes(server::Router& router, server::HttpAuth& auth, Adopt adopt) {
+    auth.add(
+        router, server::http_action("put_import_raw_vdi"),
+        [adopt](Exchange& exchange, Call& call) { return import_disk(exchange, call, adopt); });
+    auth.add(
+        router, server::http_action("get_export_raw_vdi"),
+        [adopt](Exchange& exchange, Call& call) { return export_disk(exchange, call, adopt); });
+    auth.add(
+        router, server::http_action("connect_console"),
+        [adopt](Exchange& exchange, Call& call) { return connect_console(exchange, call, adopt); });
+}
+
+}  // namespace basalt::transfer
