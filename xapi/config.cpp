@@ -1,0 +1,34 @@
+#include "xapi/config.hpp"
+
+#include <stdexcept>
+#include <toml++/toml.hpp>
+
+namespace basalt {
+
+namespace {
+
+std::string required(const toml::table& file, const std::string& path, const char* section,
+                     const char* key) {
+    if (const auto text = file[section][key].value<std::string>()) return *text;
+    throw std::runtime_error(path + ": [" + section + "] " + key + " is missing");
+}
+
+}  // namespace
+
+Config read_config(const std::string& path) {
+    toml::table file;
+    try {
+        file = toml::parse_file(path);
+    } catch (const toml::parse_error& error) {
+        throw std::runtime_error(path + ": " + std::string(error.description()));
+    }
+    return {.host_uuid = required(file, path, "host", "uuid"),
+            .hostname = required(file, path, "host", "hostname"),
+            .address = required(file, path, "host", "address"),
+            .hostd_socket = required(file, path, "hostd", "socket"),
+            .store_path = required(file, path, "xapi", "store"),
+            .tls_path = required(file, path, "xapi", "tls"),
+            .web_directory = file["xapi"]["web"].value_or(std::string())};
+}
+
+}  // namespace basalt

@@ -1,0 +1,20 @@
+#pragma once
+#include <string>
+
+namespace basalt {
+
+/// What xapi is told by its configuration file (TOML). Made by ./dev or the appliance's packages.
+struct Config {
+    std::string host_uuid;
+    std::string hostname;
+    std::string address;  // of the management interface, CIDR
+    std::string hostd_socket;
+    std::string store_path;     // SQLite file
+    std::string tls_path;       // PEM file, made at first start
+    std::string web_directory;  // static files for GET /, or empty
+};
+
+/// Throws std::runtime_error that names the file and the key.
+Config read_config(const std::string& path);
+
+}  // namespace basalt

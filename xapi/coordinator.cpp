@@ -1,0 +1,67 @@
+#include "xapi/coordinator.hpp"
+
+#include "idl/records/host.hpp"
+#include "idl/records/pool.hpp"
+
+namespace basalt {
+
+Coordinator::Coordinator(Loop& loop, db::Store& store)
+    : db_(loop, store, &derive_),
+      core_(loop, db_),
+      tasks_(core_),
+      events_(core_),
+      storage_(core_),
+      networks_(core_),
+      pbds_(core_, storage_),
+      srs_(core_, storage_, pbds_),
+      vms_(core_, storage_),
+      vbds_(core_),
+      vdis_(core_, storage_),
+      vifs_(core_),
+      network_(core_, networks_),
+      pifs_(core_, networks_),
+      vlans_(core_, networks_),
+      host_(core_),
+      sessions_(core_),
+      task_(core_),
+      event_(core_),
+      secrets_(core_),
+      messages_(core_),
+      roles_(core_),
+      keeper_(core_, pbds_),
+      hosts_(core_, keeper_) {
+    core_.tasks = &tasks_;
+    core_.events = &events_;
+    core_.hosts = &hosts_;
+    db_.each<xenapi::Pool>([&](xenapi::Ref<xenapi::Pool> pool, const xenapi::Pool& row) {
+        core_.pool = pool;
+        core_.this_host = row.master;
+    });
+    apis_.use(vms_);
+    apis_.use(vbds_);
+    apis_.use(vdis_);
+    apis_.use(vifs_);
+    apis_.use(srs_);
+    apis_.use(pbds_);
+    apis_.use(network_);
+    apis_.use(pifs_);
+    apis_.use(vlans_);
+    apis_.use(host_);
+    apis_.use(sessions_);
+    apis_.use(task_);
+    apis_.use(event_);
+    apis_.use(secrets_);
+    apis_.use(messages_);
+    apis_.use(roles_);
+    db_.derive_all();
+    expiry_ = spawn(loop, "task expiry", tasks_.expire_forever());
+}
+
+Task<void> Coordinator::stop() {
+    expiry_->cancel();
+    co_await expiry_->wait();
+    co_await tasks_.stop();
+    co_await hosts_.stop();
+}
+
+}  // namespace basalt

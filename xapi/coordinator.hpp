@@ -1,0 +1,78 @@
+#pragma once
+#include <memory>
+
+#include "idl/apis.hpp"
+#include "xapi/core/core.hpp"
+#include "xapi/core/events.hpp"
+#include "xapi/core/hosts.hpp"
+#include "xapi/core/tasks.hpp"
+#include "xapi/domain/derive.hpp"
+#include "xapi/domain/host.hpp"
+#include "xapi/domain/networks.hpp"
+#include "xapi/domain/session.hpp"
+#include "xapi/domain/small.hpp"
+#include "xapi/domain/sr.hpp"
+#include "xapi/domain/start_of_day.hpp"
+#include "xapi/domain/storage.hpp"
+#include "xapi/domain/task.hpp"
+#include "xapi/domain/vbd.hpp"
+#include "xapi/domain/vdi.hpp"
+#include "xapi/domain/vif.hpp"
+#include "xapi/domain/vm.hpp"
+
+namespace basalt {
+
+/// A coordinator without its sockets: database, core and every class of the domain, joined. The
+/// daemon puts sockets in front of it, a simulated pool calls it directly.
+class Coordinator {
+  public:
+    /// Loads the store, which must outlive this. Start-up only. `stop` it before it goes.
+    Coordinator(Loop& loop, db::Store& store);
+
+    /// Ends connections, tasks and background work, and waits for them.
+    Task<void> stop();
+
+    /// Keeps a connection to a host's agent from now on.
+    void keep_host(std::string name, core::Hosts::Connect connect) {
+        hosts_.keep(std::move(name), std::move(connect));
+    }
+
+    [[nodiscard]] core::Core& core() { return core_; }
+
+    [[nodiscard]] db::Database& db() { return db_; }
+
+    [[nodiscard]] const xenapi::Apis& apis() const { return apis_; }
+
+    [[nodiscard]] core::Tasks& tasks() { return tasks_; }
+
+  private:
+    domain::DeriveOperations derive_;
+    db::Database db_;
+    core::Core core_;
+    core::Tasks tasks_;
+    core::Events events_;
+    domain::Storage storage_;
+    domain::Networks networks_;
+    domain::PbdDomain pbds_;
+    domain::SrDomain srs_;
+    domain::VmDomain vms_;
+    domain::VbdDomain vbds_;
+    domain::VdiDomain vdis_;
+    domain::VifDomain vifs_;
+    domain::NetworkDomain network_;
+    domain::PifDomain pifs_;
+    domain::VlanDomain vlans_;
+    domain::HostDomain host_;
+    domain::SessionDomain sessions_;
+    domain::TaskDomain task_;
+    domain::EventDomain event_;
+    domain::SecretDomain secrets_;
+    domain::MessageDomain messages_;
+    domain::RoleDomain roles_;
+    domain::HostKeeper keeper_;
+    core::Hosts hosts_;
+    xenapi::Apis apis_;
+    std::shared_ptr<Job> expiry_;
+};
+
+}  // namespace basalt
