@@ -1,0 +1,164 @@
+// A pool in one process: the real coordinator and hostd over simulated backends, under virtual
+// time.
+#include <gtest/gtest.h>
+
+#include "idl/records.hpp"
+#include "tests/sim/sim_pool.hpp"
+
+namespace basalt::testing {
+namespace {
+
+using wire::Value;
+using xenapi::Ref;
+using xenapi::Vm;
+using xenapi::VmPowerState;
+
+Value of(const auto& ref) {
+    return Value(ref.text());
+}
+
+std::string code_of(const std::function<void()>& body) {
+    try {
+        body();
+    } catch (const ApiError& error) {
+        return error.code();
+    }
+    return "success";
+}
+
+TEST(Pool, a_vm_lives_through_its_states) {
+    SimPool pool(1);
+    const Ref<Vm> vm = pool.make_vm("one");
+    const auto state = [&] { return pool.db().get(vm).power_state; };
+    pool.call("VM.start", {of(vm), Value(false), Value(false)});
+    EXPECT_EQ(state(), VmPowerState::running);
+    EXPECT_EQ(pool.db().get(vm).consoles.size(), 2U);
+    EXPECT_TRUE(pool.db().get(pool.db().get(vm).VBDs.front()).currently_attached);
+    EXPECT_TRUE(pool.db().get(pool.db().get(vm).VIFs.front()).currently_attached);
+    pool.call("VM.pause", {of(vm)});
+    EXPECT_EQ(state(), VmPowerState::paused);
+    pool.call("VM.unpause", {of(vm)});
+    pool.call("VM.suspend", {of(vm)});
+    EXPECT_EQ(state(), VmPowerState::suspended);
+    EXPECT_TRUE(pool.db().get(vm).suspend_VDI);
+    pool.call("VM.resume", {of(vm), Value(false), Value(false)});
+    EXPECT_EQ(state(), VmPowerState::running);
+    EXPECT_FALSE(pool.db().get(vm).suspend_VDI);
+    pool.call("VM.clean_reboot", {of(vm)});
+    EXPECT_EQ(state(), VmPowerState::running);
+    pool.call("VM.clean_shutdown", {of(vm)});
+    EXPECT_EQ(state(), VmPowerState::halted);
+    EXPECT_TRUE(pool.db().get(vm).consoles.empty());
+    EXPECT_TRUE(pool.db().get(vm).current_operations.empty());
+}
+
+TEST(Pool, refusals_change_nothing) {
+    SimPool pool(2);
+    const Ref<Vm> vm = pool.make_vm("one");
+    const db::Generation before = pool.db().class_generation(xenapi::class_of<Vm>());
+    EXPECT_EQ(code_of([&] { pool.call("VM.hard_shutdown", {of(vm)}); }), "VM_BAD_POWER_STATE");
+    EXPECT_EQ(code_of([&] { pool.call("VM.provision", {of(vm)}); }),
+              "PROVISION_ONLY_ALLOWED_ON_TEMPLATE");
+    EXPECT_EQ(code_of([&] { pool.call("VM.resume", {of(vm), Value(false), Value(false)}); }),
+              "VM_BAD_POWER_STATE");
+    EXPECT_EQ(pool.db().class_generation(xenapi::class_of<Vm>()), before);
+}
+
+TEST(Pool, snapshot_and_clone_have_disks_of_their_own) {
+    SimPool pool(3);
+    const Ref<Vm> vm = pool.make_vm("one");
+    pool.call("VM.start", {of(vm), Value(false), Value(false)});
+    const auto snapshot = pool.get<Ref<Vm>>(
+        "VM.snapshot", {of(vm), Value(std::string("snap")), Value(wire::Array{})});
+    EXPECT_TRUE(pool.db().get(snapshot).is_a_snapshot);
+    EXPECT_EQ(pool.db().get(snapshot).snapshot_of, vm);
+    EXPECT_EQ(pool.db().get(vm).snapshots, std::vector{snapshot});
+    pool.call("VM.hard_shutdown", {of(vm)});
+    const auto clone = pool.get<Ref<Vm>>("VM.clone", {of(vm), Value(std::string("two"))});
+    const auto disk = [&](Ref<Vm> of_vm) {
+        return pool.db().get(pool.db().get(of_vm).VBDs.front()).VDI;
+    };
+    EXPECT_NE(disk(clone), disk(vm));
+    EXPECT_NE(disk(snapshot), disk(vm));
+    const auto mac = [&](Ref<Vm> of_vm) {
+        return pool.db().get(pool.db().get(of_vm).VIFs.front()).MAC;
+    };
+    EXPECT_NE(mac(clone), mac(vm));
+    EXPECT_EQ(mac(snapshot), mac(vm));
+    pool.call("VM.start", {of(clone), Value(false), Value(false)});
+    pool.call("VM.hard_shutdown", {of(clone)});
+    pool.call("VM.destroy", {of(clone)});
+    EXPECT_EQ(pool.db().find(clone), nullptr);
+}
+
+TEST(Pool, nothing_acknowledged_is_lost_when_xapi_dies) {
+    SimPool pool(4);
+    const Ref<Vm> vm = pool.make_vm("one");
+    pool.call("VM.start", {of(vm), Value(false), Value(false)});
+    const auto written = spawn(pool.loop, "durable", pool.db().durable(pool.db().published()));
+    pool.until([&] { return written->finished(); });
+    pool.crash_xapi();
+    EXPECT_EQ(pool.db().get(vm).power_state, VmPowerState::running);
+    EXPECT_EQ(pool.db().get(vm).name_label, "one");
+    pool.call("VM.clean_shutdown", {of(vm)});
+    EXPECT_EQ(pool.db().get(vm).power_state, VmPowerState::halted);
+}
+
+TEST(Pool, a_host_that_booted_anew_runs_nothing) {
+    SimPool pool(5);
+    const Ref<Vm> vm = pool.make_vm("one");
+    pool.call("VM.start", {of(vm), Value(false), Value(false)});
+    const auto down = spawn(pool.loop, "power", pool.hosts[0]->lose_power());
+    pool.until([&] { return down->finished(); });
+    const auto up = spawn(pool.loop, "boot", pool.hosts[0]->start());
+    pool.until([&] { return up->finished() && pool.is_ready(0); });
+    EXPECT_EQ(pool.db().get(vm).power_state, VmPowerState::halted);
+    pool.call("VM.start", {of(vm), Value(false), Value(false)});
+    EXPECT_EQ(pool.db().get(vm).power_state, VmPowerState::running);
+}
+
+TEST(Pool, hostd_dies_and_the_guest_goes_on) {
+    SimPool pool(6);
+    const Ref<Vm> vm = pool.make_vm("one");
+    pool.call("VM.start", {of(vm), Value(false), Value(false)});
+    const auto killed = spawn(pool.loop, "kill", pool.hosts[0]->kill());
+    pool.until([&] { return killed->finished(); });
+    pool.until([&] { return !pool.is_ready(0); });
+    EXPECT_EQ(code_of([&] { pool.call("VM.pause", {of(vm)}); }), "HOST_OFFLINE");
+    EXPECT_EQ(pool.db().get(vm).power_state, VmPowerState::running);
+    const auto up = spawn(pool.loop, "start", pool.hosts[0]->start());
+    pool.until([&] { return up->finished() && pool.is_ready(0); });
+    pool.call("VM.pause", {of(vm)});
+    EXPECT_EQ(pool.db().get(vm).power_state, VmPowerState::paused);
+}
+
+TEST(Pool, sixty_four_hosts_take_a_guest_each) {
+    SimPool pool(7, 64);
+    std::vector<Ref<Vm>> vms;
+    std::vector<std::shared_ptr<SimPool::Pending>> starts;
+    for (int i = 0; i < 8; ++i)
+        vms.push_back(pool.make_vm("vm" + std::to_string(i)));
+    for (const Ref<Vm> vm : vms)
+        starts.push_back(pool.start("VM.start", {of(vm), Value(false), Value(false)}));
+    for (const auto& one : starts)
+        pool.wait(one);
+    for (const Ref<Vm> vm : vms)
+        EXPECT_EQ(pool.db().get(vm).power_state, VmPowerState::running);
+    EXPECT_EQ(pool.db().count(xenapi::class_of<xenapi::Host>()), 64U);
+}
+
+std::uint64_t history_of(std::uint64_t seed) {
+    SimPool pool(seed, 3);
+    const Ref<Vm> vm = pool.make_vm("one");
+    pool.call("VM.start", {of(vm), Value(false), Value(false)});
+    pool.call("VM.clean_shutdown", {of(vm)});
+    return pool.loop.history();
+}
+
+TEST(Pool, the_same_seed_is_the_same_history) {
+    EXPECT_EQ(history_of(11), history_of(11));
+    EXPECT_NE(history_of(11), history_of(12));
+}
+
+}  // namespace
+}  // namespace basalt::testing
