@@ -17,7 +17,7 @@ class Operation {
     Operation& operator=(const Operation&) = delete;
 
     ~Operation() {
-        if (!unmarks_.empty()) call_.db().transact([this](db::Txn& txn) { unmark(txn); });
+        if (!unmarks_.empty()) call_.db().transact_fact([this](db::Txn& txn) { unmark(txn); });
     }
 
     /// Marks `object` with the call's task. Check the rules first, in the same transaction.
