@@ -75,6 +75,8 @@ Task<Ref<Vdi>> Storage::create_disk(Call& call, Vdi row) {
     const agent::VdiInfo info = co_await home_agent(sr).vdi_create(
         call.operation(), {call.db().get(sr).uuid, spec_of(row)});
     apply(row, info);
+    // A driver whose disks are named by what they are (ISO images) chooses the uuid itself.
+    if (!info.uuid.empty()) row.uuid = info.uuid;
     row.managed = true;
     row.missing = false;
     const Ref<Vdi> made = call.db().transact([&](db::Txn& txn) {
