@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from dataclasses import field as slot
 
 import wire_types
+import words
 from names import camel
 from wire_types import Type
 
@@ -14,15 +15,15 @@ QUALIFIERS = ("RW", "StaticRO", "DynamicRO")
 
 CLASS_KEYS = set(
     "name life durability persist in_database events create_role read_role get_all "
-    "get_by_name_label fields messages doc".split()
+    "get_by_name_label fields messages words".split()
 )
 FIELD_KEYS = set(
     "name type q default db get_role set_role set_roles key_roles internal persist side_effect "
-    "relation life durability doc".split()
+    "relation life durability".split()
 )
 MESSAGE_KEYS = set(
     "name params result reply role roles key_roles async hidden pool_internal secret no_session "
-    "forward where errors life doc".split()
+    "forward where errors life".split()
 )
 
 
@@ -74,6 +75,7 @@ class Param:
     type: Type
     default: object = None
     has_default: bool = False
+    doc: str = ""
 
 
 @dataclass
@@ -122,6 +124,7 @@ class Class:
     fields: list[Field]
     messages: list[Message]
     index: int = 0
+    doc: str = ""
 
     @property
     def cpp(self) -> str:
@@ -145,6 +148,8 @@ class Model:
     api_version: str
     db_schema: str
     releases: list[dict]
+    enum_docs: dict[str, dict[str, str]]  # enumeration -> value -> words
+    role_docs: dict[str, str]
 
     def by_name(self, name: str) -> Class:
         return next(c for c in self.classes if c.name == name)
@@ -162,6 +167,7 @@ class Loader:
         roles = self.read("roles.toml")
         self.chain = roles["chain"]
         self.roles = roles
+        self.common_words = self.read("words.toml")["fields"]
 
     def read(self, name: str) -> dict:
         with open(self.root / name, "rb") as file:
@@ -197,7 +203,6 @@ class Loader:
             persist=row.get("persist", True),
             side_effect=row.get("side_effect", False),
             durability=row.get("durability", durability),
-            doc=row.get("doc", ""),
         )
 
     def message(self, row: dict, life: Life, where: str) -> Message:
@@ -224,7 +229,6 @@ class Loader:
             forward=row.get("forward", ""),
             where=row.get("where", "coordinator"),
             reply=row.get("reply", ""),
-            doc=row.get("doc", ""),
         )
 
     def load_class(self, path: pathlib.Path) -> Class:
@@ -249,6 +253,7 @@ class Loader:
             each.index = index
         if cls.in_database and cls.name != "message":
             self.add_implicit(cls, row)
+        words.give(cls, row.get("words", {}), self.common_words, path.name)
         return cls
 
     def add_implicit(self, cls: Class, row: dict) -> None:
@@ -337,6 +342,9 @@ def load(root: pathlib.Path) -> Model:
         api_version=releases["api_version"],
         db_schema=releases["db_schema"],
         releases=releases["releases"],
+        enum_docs=words.of_values(enums["enums"], enums.get("words", {}), "enums.toml"),
+        role_docs=words.of_values({"roles": loader.chain}, {"roles": loader.roles.get("words", {})},
+                                  "roles.toml")["roles"],
     )
     join_relations(model)
     check(model)
