@@ -28,7 +28,8 @@ Config read_config(const std::string& path) {
             .hostd_socket = required(file, path, "hostd", "socket"),
             .store_path = required(file, path, "xapi", "store"),
             .tls_path = required(file, path, "xapi", "tls"),
-            .web_directory = file["xapi"]["web"].value_or(std::string())};
+            .web_directory = file["xapi"]["web"].value_or(std::string()),
+            .manual_directory = file["xapi"]["manual"].value_or(std::string())};
 }
 
 }  // namespace basalt

@@ -9,9 +9,10 @@ struct Config {
     std::string hostname;
     std::string address;  // of the management interface, CIDR
     std::string hostd_socket;
-    std::string store_path;     // SQLite file
-    std::string tls_path;       // PEM file, made at first start
-    std::string web_directory;  // static files for GET /, or empty
+    std::string store_path;        // SQLite file
+    std::string tls_path;          // PEM file, made at first start
+    std::string web_directory;     // static files for GET /, or empty
+    std::string manual_directory;  // pages for GET /docs, or empty
 };
 
 /// Throws std::runtime_error that names the file and the key.

@@ -60,6 +60,7 @@ int serve(const Config& config) {
         return std::make_unique<InProcessApi>(dispatcher, peer);
     });
     server::add_rpc_routes(router, loop, dispatcher);
+    server::add_manual_route(router, loop, config.manual_directory);
     server::add_static_route(router, loop, config.web_directory);
     server::Server server(loop, router, &tls);
     for (server::ListeningSocket& socket : server::inherited_sockets())

@@ -12,6 +12,7 @@ import net
 STATE = Path("/var/lib/basalt")  # the run's state folder, as everything in the sandbox sees it
 PROGRAMS = Path("/opt/basalt/bin")
 TOOLS = Path("/opt/basalt/dev")
+MANUAL = Path("/opt/basalt/manual")
 SCHEMA = Path("/usr/share/openvswitch/vswitch.ovsschema")
 XAPI_UID = 4210
 
@@ -53,6 +54,7 @@ worker = "{programs}/sm-worker"
 store = "{folder}/xapi/xapi.db"
 tls = "{folder}/xapi/tls.pem"
 uid = {uid}
+manual = "{manual}"
 """
 
 
@@ -101,7 +103,8 @@ class Host:
             # Each run is a boot of the host: no guest of an earlier one can still be there.
             boot_id=uuid.uuid4(), uuid=identity.read_text().strip(), name=self.name,
             address=f"{net.address(self.index)}/24",
-            folder=self.folder, datapath=self.datapath, uid=XAPI_UID, programs=PROGRAMS))
+            folder=self.folder, datapath=self.datapath, uid=XAPI_UID, programs=PROGRAMS,
+            manual=MANUAL))
 
     def make_switch_database(self):
         database = self.folder / "ovs.db"

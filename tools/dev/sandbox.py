@@ -40,6 +40,7 @@ def command(root, state, programs, guest_image, info_fd):
              "--dir", "/root",
              "--dir", "/opt", "--dir", "/opt/basalt", "--bind", str(state), "/var/lib/basalt",
              "--ro-bind", str(programs), "/opt/basalt/bin",
+             "--ro-bind", str(programs.parent / "share/manual"), "/opt/basalt/manual",
              "--ro-bind", str(SOURCE / "tools/dev"), "/opt/basalt/dev"]
     if guest_image:
         argv += ["--ro-bind", str(guest_image), "/opt/basalt/guest.qcow2"]

@@ -23,6 +23,10 @@ void add_rpc_routes(Router& router, Loop& loop, Answerer& answerer);
 /// socket.
 void add_static_route(Router& router, Loop& loop, std::string directory);
 
+/// GET of the reference manual's pages under `/docs`, which need no session; 404 for what is no
+/// page. Without a directory nothing is served there.
+void add_manual_route(Router& router, Loop& loop, std::string directory);
+
 /// The headers that let pages of other origins read answers.
 [[nodiscard]] Parameters cors_headers();
 

@@ -61,23 +61,29 @@ struct Found {
     std::string path;
 };
 
-/// The file itself, or the page that a single-page application has for all its paths.
-Found find_file(const std::string& directory, const std::string& path) {
+struct Site {
+    std::string directory;
+    bool single_page = false;  // whether index.html answers for every path that names no file
+    Parameters headers{};
+};
+
+Found find_file(const Site& site, const std::string& path) {
     if (!is_safe(path)) return {};
     const bool names_file = path.find('.', path.rfind('/')) != std::string::npos;
+    if (!names_file && !site.single_page && path != "/") return {};
     Found found;
-    found.path = names_file ? directory + path : directory + "/index.html";
+    found.path = site.directory + (names_file ? path : "/index.html");
     found.file = open_file(found.path);
     return found;
 }
 
-Task<void> serve_file(Exchange& exchange, Loop& loop, const std::string& directory) {
+Task<void> serve_file(Exchange& exchange, Loop& loop, const Site& site, std::string path) {
     const HttpRequest& request = exchange.request();
-    const std::string path = request.path;
-    Found found = co_await blocking(loop, [&] { return find_file(directory, path); });
-    if (!found.file) throw HttpError(not_found(path));
+    Found found = co_await blocking(loop, [&] { return find_file(site, path); });
+    if (!found.file) throw HttpError(not_found(request.path));
     const std::uint64_t size = found.file->size;
-    co_await exchange.begin(ok_head(request, std::string(type_of(found.path)), size), false);
+    co_await exchange.begin(
+        ok_head(request, std::string(type_of(found.path)), size, Parameters(site.headers)), false);
     std::string buffer(piece, '\0');
     std::uint64_t left = size;
     while (left > 0) {
@@ -97,11 +103,31 @@ Task<void> serve_file(Exchange& exchange, Loop& loop, const std::string& directo
 }  // namespace
 
 void add_static_route(Router& router, Loop& loop, std::string directory) {
-    router.add("GET", "/", [&loop, directory = std::move(directory)](Exchange& exchange) {
-        const HttpRequest& request = exchange.request();
-        if (!directory.empty()) return serve_file(exchange, loop, directory);
-        const bool front_door = request.path == "/" && !request.peer.unix_socket;
-        return exchange.respond(front_door ? forbidden() : not_found(request.path));
+    router.add("GET", "/",
+               [&loop, site = Site{.directory = std::move(directory), .single_page = true}](
+                   Exchange& exchange) {
+                   const HttpRequest& request = exchange.request();
+                   if (!site.directory.empty())
+                       return serve_file(exchange, loop, site, request.path);
+                   const bool front_door = request.path == "/" && !request.peer.unix_socket;
+                   return exchange.respond(front_door ? forbidden() : not_found(request.path));
+               });
+}
+
+void add_manual_route(Router& router, Loop& loop, std::string directory) {
+    if (directory.empty()) return;
+    constexpr std::string_view root = "/docs";
+    Site site{.directory = std::move(directory),
+              // Pages that run nothing and load nothing but their own style.
+              .headers = {{"content-security-policy",
+                           "default-src 'none'; style-src 'self'; img-src data:"},
+                          {"x-content-type-options", "nosniff"}}};
+    router.add("GET", std::string(root), [&loop, site = std::move(site), root](Exchange& exchange) {
+        std::string path = exchange.request().path.substr(root.size());
+        // Relative links of the front page need the slash.
+        if (path.empty()) return exchange.respond(redirect("/docs/"));
+        if (path.front() != '/') throw HttpError(not_found(exchange.request().path));
+        return serve_file(exchange, loop, site, std::move(path));
     });
 }
 
