@@ -141,20 +141,30 @@ def xenapi_module():
     return XenAPI
 
 
-@functools.cache
-def node_with_xen_api():
-    """The folder of an npm project that has xen-api."""
+def node_with(name, package):
+    """The folder of an npm project that has a package (`xen-api@4`)."""
     for program in ("node", "npm"):
         if not shutil.which(program):
             raise unittest.SkipTest(f"this machine has no {program}")
-    folder = cache("api-node")
-    if not (folder / "node_modules/xen-api/package.json").exists():
+    folder = cache(name)
+    if not (folder / "node_modules" / package.split("@")[0] / "package.json").exists():
         done = subprocess.run(["npm", "install", "--silent", "--no-audit", "--no-fund", "--prefix",
-                               str(folder), "xen-api@4"], capture_output=True, text=True,
+                               str(folder), package], capture_output=True, text=True,
                               check=False, timeout=300)
         if done.returncode != 0:
-            raise unittest.SkipTest(f"no xen-api: npm says {done.stderr[-200:].strip()}")
+            raise unittest.SkipTest(f"no {package}: npm says {done.stderr[-200:].strip()}")
     return folder
+
+
+@functools.cache
+def node_with_xen_api():
+    return node_with("api-node", "xen-api@4")
+
+
+@functools.cache
+def typescript():
+    """The compiler's program."""
+    return node_with("api-typescript", "typescript@5") / "node_modules/.bin/tsc"
 
 
 def login():

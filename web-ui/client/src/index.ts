@@ -1,0 +1,8 @@
+export * from "./client.js"
+export * from "./errors.js"
+export * from "./events.js"
+export * from "./tasks.js"
+export * from "./transport.js"
+export * from "./values.js"
+export type { AsyncApi } from "./api.js"
+export * from "./xenapi.js"
