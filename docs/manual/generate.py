@@ -94,18 +94,29 @@ def errors_page(site):
             for code in message.errors if message.life.state != "removed" else ():
                 declared.setdefault(code, []).append(
                     link(cls.name, f"{cls.name}.{message.name}", message.name))
-    rows = []
-    for code, names in site.model.errors.items():
-        known = ", ".join(names) if names else "none" if names == [] else "not known"
-        rows.append(f'<tr id="{code}"><td class="name"><code>{code}</code></td>'
-                    f'<td{"" if names else " class=soft"}>{text(known)}</td>'
-                    f"<td>{', '.join(declared.get(code, []))}</td></tr>")
+    codes = list(site.model.errors)
+    known = [code for code in codes if code in site.model.error_docs]
     return page(site, "errors", "Errors", (
-        "<h1>Errors</h1><p class=\"lead\">Codes with their parameters in order, and the messages "
-        "that declare them. A message may answer others too: HANDLE_INVALID, SESSION_INVALID, "
-        "RBAC_PERMISSION_DENIED and their like belong to every call.</p>"
-        '<div class="wide"><table><thead><tr><th>code</th><th>parameters</th><th>declared by</th>'
-        f"</tr></thead><tbody>{''.join(rows)}</tbody></table></div>"))
+        '<h1>Errors</h1><p class="lead">Codes with their parameters in order, and the messages '
+        "that declare them. HANDLE_INVALID, SESSION_INVALID, RBAC_PERMISSION_DENIED and their like "
+        "belong to every call.</p>"
+        '<p class="jump"><a href="#answered">Answered or declared</a><a href="#others">Others</a></p>'
+        '<h2 id="answered">Answered or declared</h2>' + errors_table(site, known, declared)
+        + '<h2 id="others">Others</h2><p>Codes of the API that this server has no use for.</p>'
+        + errors_table(site, [code for code in codes if code not in known], declared)))
+
+
+def errors_table(site, codes, declared):
+    rows = []
+    for code in codes:
+        names = site.model.errors[code]
+        params = ", ".join(names) if names else "none" if names == [] else "not known"
+        said = text(site.model.error_docs.get(code, ""))
+        by = f'<div class="soft">{", ".join(declared[code])}</div>' if code in declared else ""
+        rows.append(f'<tr id="{code}"><td><code>{code}</code></td>'
+                    f'<td{"" if names else " class=soft"}>{text(params)}</td><td>{said}{by}</td></tr>')
+    return ('<table class="errors"><thead><tr><th>code</th><th>parameters</th>'
+            f"<th>meaning, and who declares it</th></tr></thead><tbody>{''.join(rows)}</tbody></table>")
 
 
 def roles_page(site):

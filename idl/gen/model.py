@@ -150,6 +150,7 @@ class Model:
     releases: list[dict]
     enum_docs: dict[str, dict[str, str]]  # enumeration -> value -> words
     role_docs: dict[str, str]
+    error_docs: dict[str, str]
 
     def by_name(self, name: str) -> Class:
         return next(c for c in self.classes if c.name == name)
@@ -345,6 +346,8 @@ def load(root: pathlib.Path) -> Model:
         enum_docs=words.of_values(enums["enums"], enums.get("words", {}), "enums.toml"),
         role_docs=words.of_values({"roles": loader.chain}, {"roles": loader.roles.get("words", {})},
                                   "roles.toml")["roles"],
+        error_docs=words.of_values({"errors": codes}, {"errors": errors.get("words", {})},
+                                   "errors.toml")["errors"],
     )
     join_relations(model)
     check(model)

@@ -1,5 +1,5 @@
 """The descriptions of the data model, in our own words: [words] at the end of each class file, and
-of enums.toml and roles.toml; words.toml for what many classes share. Only the manual and the
+of enums.toml, errors.toml and roles.toml; words.toml for what many classes share. Only the manual and the
 clients read them; no C++ depends on them.
 """
 
@@ -89,9 +89,11 @@ def is_plain(cls, message, param) -> bool:
     return kind != param.type_text and param.name.lower() in (kind.lower(), cls.name.lower())
 
 
-def needed(model, unbuilt: set[str]):
+def needed(model, unbuilt: set[str], raised: set[str] = frozenset()):
     """(name, text) of everything that must be described: every class, every field of the wire, and
-    of what is built every message and every parameter that is not plain."""
+    of what is built every message, every parameter that is not plain, and every error that is
+    declared, or among the codes that somebody raises."""
+    answered = set(raised)
     for cls in model.classes:
         yield cls.name, cls.doc
         for field in cls.fields:
@@ -102,9 +104,12 @@ def needed(model, unbuilt: set[str]):
             if message.kind != "custom" or message.life.state == "removed" or name in unbuilt:
                 continue
             yield f"{name}()", message.doc
+            answered.update(message.errors)
             for param in message.params:
                 if not is_plain(cls, message, param):
                     yield f"{name}({param.name})", of_param(cls, param)
+    for code in sorted(answered):
+        yield f"error {code}", model.error_docs.get(code, "")
 
 
 def every(model):
@@ -122,3 +127,5 @@ def every(model):
             yield f"{enum} {value}", text
     for role, text in model.role_docs.items():
         yield f"role {role}", text
+    for code, text in model.error_docs.items():
+        yield f"error {code}", text

@@ -165,7 +165,11 @@ def emit_apis(model, unbuilt) -> str:
 def emit_errors(model) -> str:
     rows = []
     for code, names in model.errors.items():
-        rows.append(f"  {code}: {error_params(names)}\n")
+        rows.append(comment("  ", model.error_docs.get(code, ""))
+                    + f"  {code}: {error_params(names)}\n")
+    rows.append("  /** What storage drivers answer; the code ends in the number of the failure. */\n"
+                "  [driver: `SR_BACKEND_FAILURE_${number}`]: "
+                "[status: string, message: string, output: string]\n")
     return (comment("", "Error codes with their parameters, as far as they are known.")
             + f"export interface ErrorParams {{\n{''.join(rows)}}}\n\n"
             + "export type ErrorCode = keyof ErrorParams\n")

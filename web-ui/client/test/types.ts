@@ -92,6 +92,7 @@ export function errors(error: unknown): string {
     const [, expected, actual] = error.params
     return `${expected} ${actual}`
   }
+  if (isError(error, "SR_BACKEND_FAILURE_46")) return error.params[1]
   // @ts-expect-error there is no such code
   return isError(error, "VM_IS_SAD") ? "" : String(error)
 }
