@@ -131,7 +131,8 @@ def message_section(site, cls, message) -> str:
     return (f'<section class="message" id="{text(message.name)}">'
             f"<h3><code>{text(message.name)}</code>{badges(message)}</h3>"
             f"<p>{text(message.doc)}</p>"
-            f'<div class="call"><code>{call_text(cls, message)}</code></div><dl>{rows}</dl></section>')
+            f'<div class="call"><code>{call_text(cls, message)}</code></div>'
+            f"<dl>{rows}</dl></section>")
 
 
 def param_text(cls, message, param) -> str:

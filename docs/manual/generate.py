@@ -35,9 +35,9 @@ def index_page(site):
               if m.kind == "custom" and m.life.state != "removed"]
     built = sum(is_built(site, cls, message) for cls, message in custom)
     out = ["<h1>XenAPI reference</h1>",
-           f'<p class="lead">{len(model.classes)} classes, version {text(model.api_version)} of the '
-           f"API. Of {len(custom)} messages beyond plain reading and writing of fields, this server "
-           f"has {built}.</p>",
+           f'<p class="lead">{len(model.classes)} classes, version {text(model.api_version)} of '
+           f"the API. Of {len(custom)} messages beyond plain reading and writing of fields, this "
+           f"server has {built}.</p>",
            '<p class="jump"><a href="guide.html">First steps</a>'
            '<a href="errors.html">Errors</a><a href="enums.html">Enumerations</a>'
            '<a href="roles.html">Roles</a></p>']
@@ -100,7 +100,8 @@ def errors_page(site):
         '<h1>Errors</h1><p class="lead">Codes with their parameters in order, and the messages '
         "that declare them. HANDLE_INVALID, SESSION_INVALID, RBAC_PERMISSION_DENIED and their like "
         "belong to every call.</p>"
-        '<p class="jump"><a href="#answered">Answered or declared</a><a href="#others">Others</a></p>'
+        '<p class="jump"><a href="#answered">Answered or declared</a>'
+        '<a href="#others">Others</a></p>'
         '<h2 id="answered">Answered or declared</h2>' + errors_table(site, known, declared)
         + '<h2 id="others">Others</h2><p>Codes of the API that this server has no use for.</p>'
         + errors_table(site, [code for code in codes if code not in known], declared)))
@@ -114,9 +115,11 @@ def errors_table(site, codes, declared):
         said = text(site.model.error_docs.get(code, ""))
         by = f'<div class="soft">{", ".join(declared[code])}</div>' if code in declared else ""
         rows.append(f'<tr id="{code}"><td><code>{code}</code></td>'
-                    f'<td{"" if names else " class=soft"}>{text(params)}</td><td>{said}{by}</td></tr>')
+                    f'<td{"" if names else " class=soft"}>{text(params)}</td>'
+                    f"<td>{said}{by}</td></tr>")
     return ('<table class="errors"><thead><tr><th>code</th><th>parameters</th>'
-            f"<th>meaning, and who declares it</th></tr></thead><tbody>{''.join(rows)}</tbody></table>")
+            "<th>meaning, and who declares it</th></tr></thead>"
+            f"<tbody>{''.join(rows)}</tbody></table>")
 
 
 def roles_page(site):

@@ -18,7 +18,8 @@ class Reader(html.parser.HTMLParser):
 
     def __init__(self, name):
         super().__init__()
-        self.name, self.open, self.ids, self.links, self.faults, self.said = name, [], [], [], [], []
+        self.name = name
+        self.open, self.ids, self.links, self.faults, self.said = [], [], [], [], []
 
     def handle_starttag(self, tag, attrs):
         attributes = dict(attrs)

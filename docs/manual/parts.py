@@ -17,7 +17,8 @@ def text(value) -> str:
 
 
 def link(cls, label=None, anchor="") -> str:
-    return f'<a href="{text(cls)}.html{"#" + text(anchor) if anchor else ""}">{text(label or cls)}</a>'
+    target = f"{cls}.html#{anchor}" if anchor else f"{cls}.html"
+    return f'<a href="{text(target)}">{text(label or cls)}</a>'
 
 
 def badge(label, warn=False) -> str:

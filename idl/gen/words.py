@@ -1,6 +1,6 @@
 """The descriptions of the data model, in our own words: [words] at the end of each class file, and
-of enums.toml, errors.toml and roles.toml; words.toml for what many classes share. Only the manual and the
-clients read them; no C++ depends on them.
+of enums.toml, errors.toml and roles.toml; words.toml for what many classes share. Only the manual
+and the clients read them; no C++ depends on them.
 """
 
 import re

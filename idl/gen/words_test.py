@@ -60,7 +60,8 @@ class Words(unittest.TestCase):
         needed = list(words.needed(self.model, self.unbuilt, raised))
         lacking = [name for name, text in needed if not text]
         print(f"described: {len(needed) - len(lacking)} of {len(needed)}", file=sys.stderr)
-        self.assertEqual(lacking, [], "describe these under [words] of their class file or errors.toml")
+        self.assertEqual(lacking, [],
+                         "describe these under [words] of their class file or errors.toml")
 
     def test_a_message_that_is_built_without_words_is_seen(self):
         needed = dict(words.needed(self.model, self.unbuilt - {"Bond.create"}))
@@ -81,7 +82,8 @@ class Shape(unittest.TestCase):
                 self.assertNotEqual(words.faults(text), [])
 
     def test_words_for_what_is_not_there_are_refused(self):
-        cls = datamodel.Class("X", datamodel.Life("rio"), "durable", True, True, True, False, [], [])
+        cls = datamodel.Class("X", datamodel.Life("rio"), "durable", True, True, True, False, [],
+                              [])
         for row in ({"fields": {"y": "A."}}, {"messages": {"y": "A."}}, {"params": {"y": {}}},
                     {"text": "A."}):
             with self.subTest(row), self.assertRaises(words.WordsError):

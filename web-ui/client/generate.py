@@ -97,7 +97,8 @@ def emit_record(cls) -> str:
     fields = [f for f in cls.fields if not f.internal]
     rows = [comment("  ", f.doc) + f"  {key(f.name)}{'?' if f.type.kind == 'option' else ''}: "
             f"{ts_type(f.type)}\n" for f in fields]
-    out = f"{comment('', cls.doc)}export interface {camel(cls.name)}Record {{\n{''.join(rows)}}}\n\n"
+    out = (comment("", cls.doc)
+           + f"export interface {camel(cls.name)}Record {{\n{''.join(rows)}}}\n\n")
     if cls.ctor_dtor:
         out += emit_creation(cls, fields)
     return out
@@ -167,8 +168,8 @@ def emit_errors(model) -> str:
     for code, names in model.errors.items():
         rows.append(comment("  ", model.error_docs.get(code, ""))
                     + f"  {code}: {error_params(names)}\n")
-    rows.append("  /** What storage drivers answer; the code ends in the number of the failure. */\n"
-                "  [driver: `SR_BACKEND_FAILURE_${number}`]: "
+    rows.append(comment("  ", "Of storage drivers; the code ends in the number of the failure.")
+                + "  [driver: `SR_BACKEND_FAILURE_${number}`]: "
                 "[status: string, message: string, output: string]\n")
     return (comment("", "Error codes with their parameters, as far as they are known.")
             + f"export interface ErrorParams {{\n{''.join(rows)}}}\n\n"
@@ -194,7 +195,8 @@ def emit(model, unbuilt) -> str:
     twice = {n for n in names if names.count(n) > 1}
     if twice:
         raise ClientError(f"names that would clash in TypeScript: {sorted(twice)}")
-    records = "".join(f"  {key(c.name)}: {camel(c.name)}Record\n" for c in model.classes if c.fields)
+    records = "".join(f"  {key(c.name)}: {camel(c.name)}Record\n"
+                      for c in model.classes if c.fields)
     evented = " | ".join(f'"{c.name}"' for c in model.classes
                          if c.in_database and c.events and c.fields)
     return ("// Generated from the data model (idl/). Do not edit.\n"
