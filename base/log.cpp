@@ -1,7 +1,11 @@
 #include "base/log.hpp"
 
+#include <algorithm>
+
 #include <spdlog/sinks/stdout_sinks.h>
 #include <spdlog/spdlog.h>
+
+#include "base/context.hpp"
 
 namespace basalt::log {
 
@@ -15,6 +19,12 @@ spdlog::logger& logger() {
         return made;
     }();
     return *instance;
+}
+
+ContextPtr& current() {
+    // Of each thread: the loop's is the coroutine's, those of the pool stay empty.
+    thread_local ContextPtr context;
+    return context;
 }
 
 bool needs_quotes(std::string_view value) {
@@ -38,6 +48,24 @@ void append_value(std::string& line, std::string_view value) {
     line += '"';
 }
 
+bool names(Fields fields, std::string_view key) {
+    return std::ranges::any_of(fields, [&](const Field& field) { return field.key == key; });
+}
+
+void append_context(std::string& line, Fields fields) {
+    const ContextPtr& context = current();
+    if (!context) return;
+    for (const auto& [key, value] :
+         {std::pair<std::string_view, const std::string&>{"trace", context->trace},
+          {"task", context->task}}) {
+        if (value.empty() || names(fields, key)) continue;
+        line += ' ';
+        line += key;
+        line += '=';
+        append_value(line, value);
+    }
+}
+
 void write(spdlog::level::level_enum level, std::string_view event, Fields fields) {
     spdlog::logger& out = logger();
     if (!out.should_log(level)) return;
@@ -48,10 +76,34 @@ void write(spdlog::level::level_enum level, std::string_view event, Fields field
         line += '=';
         append_value(line, field.value);
     }
+    append_context(line, fields);
     out.log(level, spdlog::string_view_t(line.data(), line.size()));
 }
 
 }  // namespace
+
+const ContextPtr& context() {
+    return current();
+}
+
+std::string current_trace() {
+    return current() ? current()->trace : std::string();
+}
+
+Scope::Scope(ContextPtr context) : before_(std::exchange(current(), std::move(context))) {}
+
+Scope::Scope(const std::string& trace)
+    : Scope(trace.empty() ? nullptr : std::make_shared<const Context>(Context{trace, {}})) {}
+
+Scope::~Scope() {
+    current() = std::move(before_);
+}
+
+Suspension::Suspension() : mine_(std::exchange(current(), nullptr)) {}
+
+Suspension::~Suspension() {
+    current() = std::move(mine_);
+}
 
 void set_level(Level level) {
     constexpr spdlog::level::level_enum levels[] = {spdlog::level::debug, spdlog::level::info,

@@ -16,6 +16,8 @@
 #include <cerrno>
 #include <cstring>
 
+#include "base/context.hpp"
+
 namespace basalt {
 
 namespace {
@@ -32,6 +34,7 @@ bool would_block() {
 }
 
 Task<void> until(Descriptor& descriptor, Descriptor::wait_type what) {
+    const log::Suspension suspended;
     co_await descriptor.async_wait(what, asio::use_awaitable);
 }
 

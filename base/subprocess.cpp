@@ -13,6 +13,7 @@
 #include <cerrno>
 #include <csignal>
 
+#include "base/context.hpp"
 #include "base/log.hpp"
 #include "base/real_net.hpp"
 
@@ -160,6 +161,7 @@ Task<int> Process::wait() {
     if (!reaped_) {
         asio::posix::stream_descriptor ended(loop_.context(),
                                              fcntl(pidfd_.get(), F_DUPFD_CLOEXEC, 0));
+        const log::Suspension suspended;
         co_await ended.async_wait(asio::posix::stream_descriptor::wait_read, asio::use_awaitable);
     }
     if (child_ && !reaped_) {

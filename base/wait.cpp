@@ -10,6 +10,7 @@
 #include <boost/asio/use_awaitable.hpp>
 #include <boost/system/system_error.hpp>
 
+#include "base/context.hpp"
 #include "base/log.hpp"
 
 namespace basalt {
@@ -46,6 +47,7 @@ namespace {
 
 template <class Start>
 Task<void> suspend(Start start) {
+    const log::Suspension suspended;
     co_await asio::async_initiate<const asio::use_awaitable_t<>, void(boost::system::error_code)>(
         std::move(start), asio::use_awaitable);
 }
@@ -162,11 +164,31 @@ std::shared_ptr<Job> spawn(Loop& loop, std::string name, Task<void> body) {
             log::error("job_failed",
                        {{"job", job->name_}, {"error", as_api_error(job->failure_).what()}});
     };
+    // The real loop begins the job here and now, up to its first wait.
+    const log::Suspension apart;
     asio::co_spawn(
         loop.executor(), Job::begin(loop, job, std::move(body)),
         asio::bind_cancellation_slot(job->cancellation_->signal.slot(), std::move(ended)));
     return job;
 }
+
+namespace {
+
+Task<void> carry(log::ContextPtr context, Task<void> body) {
+    const log::Scope scope(std::move(context));
+    co_await std::move(body);
+}
+
+// A coroutine of its own, which no cancel reaches; the caller's context goes with it.
+Task<void> run_apart(asio::any_io_executor executor, Task<void> body) {
+    Task<void> carried = carry(log::context(), std::move(body));
+    const log::Suspension suspended;
+    co_await asio::co_spawn(
+        executor, std::move(carried),
+        asio::bind_cancellation_slot(asio::cancellation_slot{}, asio::use_awaitable));
+}
+
+}  // namespace
 
 Task<void> shielded(Task<void> body) {
     const auto executor = co_await asio::this_coro::executor;
@@ -174,9 +196,7 @@ Task<void> shielded(Task<void> body) {
     co_await asio::this_coro::throw_if_cancelled(false);
     std::exception_ptr failure;
     try {
-        co_await asio::co_spawn(
-            executor, std::move(body),
-            asio::bind_cancellation_slot(asio::cancellation_slot{}, asio::use_awaitable));
+        co_await run_apart(executor, std::move(body));
     } catch (...) {
         failure = std::current_exception();
     }
@@ -184,51 +204,76 @@ Task<void> shielded(Task<void> body) {
     if (failure) std::rethrow_exception(failure);
 }
 
-Task<void> within(Loop& loop, Duration limit, Task<void> body, ApiError late) {
-    const auto job = spawn(loop, "within", std::move(body));
-    bool timed_out = false;
-    const Loop::TimerId timer = loop.at(loop.now() + limit, [job, &timed_out] {
-        timed_out = true;
-        job->cancel();
-    });
-    std::exception_ptr cancelled;
+namespace {
+
+// A job whose failure is its starter's business: kept, neither logged nor thrown by the job.
+struct Part {
+    std::shared_ptr<Job> job;
+    std::exception_ptr failure;
+};
+
+Task<void> keep_failure(std::shared_ptr<Part> part, log::ContextPtr context, Task<void> body) {
+    const log::Scope scope(std::move(context));
     try {
-        co_await job->wait();
-    } catch (const boost::system::system_error&) {
-        cancelled = std::current_exception();
+        co_await std::move(body);
+    } catch (...) {
+        part->failure = std::current_exception();
     }
-    if (cancelled) {
-        co_await asio::this_coro::reset_cancellation_state();
-        job->cancel();
-        co_await shielded(job->wait());
+}
+
+std::shared_ptr<Part> start_part(Loop& loop, const char* name, Task<void> body) {
+    auto part = std::make_shared<Part>();
+    part->job = spawn(loop, name, keep_failure(part, log::context(), std::move(body)));
+    return part;
+}
+
+// Returns when all have ended, and whether the caller was cancelled meanwhile; then they are too.
+// Cancellation is switched off, not reset: it stays noted, and the caller's next wait throws.
+Task<bool> await_end(const std::vector<std::shared_ptr<Part>>& parts) {
+    const bool throwing = co_await asio::this_coro::throw_if_cancelled();
+    co_await asio::this_coro::throw_if_cancelled(false);
+    bool cancelled = false;
+    for (const auto& part : parts) {
+        while (!part->job->finished()) {
+            try {
+                co_await part->job->wait();
+            } catch (const boost::system::system_error&) {
+                cancelled = true;
+            }
+            if (!cancelled) continue;
+            for (const auto& other : parts)
+                other->job->cancel();
+        }
     }
+    co_await asio::this_coro::throw_if_cancelled(throwing);
+    co_return cancelled;
+}
+
+}  // namespace
+
+Task<void> within(Loop& loop, Duration limit, Task<void> body, ApiError late) {
+    const auto part = start_part(loop, "within", std::move(body));
+    const auto timed_out = std::make_shared<bool>(false);
+    const Loop::TimerId timer = loop.at(loop.now() + limit, [part, timed_out] {
+        *timed_out = true;
+        part->job->cancel();
+    });
+    const std::vector parts{part};
+    const bool cancelled = co_await await_end(parts);
     loop.cancel(timer);
-    if (!job->failure()) co_return;
-    if (timed_out && is_cancellation(job->failure())) throw late;
-    co_await job->join();
+    if (!part->failure) co_return;
+    if (*timed_out && !cancelled && is_cancellation(part->failure)) throw late;
+    std::rethrow_exception(part->failure);
 }
 
 Task<void> all(Loop& loop, std::vector<Task<void>> bodies) {
-    std::vector<std::shared_ptr<Job>> jobs;
+    std::vector<std::shared_ptr<Part>> parts;
     for (Task<void>& body : bodies)
-        jobs.push_back(spawn(loop, "all", std::move(body)));
-    std::exception_ptr cancelled;
-    try {
-        for (const auto& job : jobs)
-            co_await job->wait();
-    } catch (const boost::system::system_error&) {
-        cancelled = std::current_exception();
-    }
-    if (cancelled) {
-        co_await asio::this_coro::reset_cancellation_state();
-        for (const auto& job : jobs)
-            job->cancel();
-        for (const auto& job : jobs)
-            co_await shielded(job->wait());
-    }
-    for (const auto& job : jobs)
-        co_await job->join();
-    if (cancelled) std::rethrow_exception(cancelled);
+        parts.push_back(start_part(loop, "all", std::move(body)));
+    const bool cancelled = co_await await_end(parts);
+    for (const auto& part : parts)
+        if (part->failure) std::rethrow_exception(part->failure);
+    if (cancelled) throw boost::system::system_error(asio::error::operation_aborted);
 }
 
 namespace {

@@ -4,6 +4,8 @@
 
 #include <algorithm>
 
+#include "base/context.hpp"
+#include "base/real_loop.hpp"
 #include "base/sim_loop.hpp"
 #include "base/undo.hpp"
 
@@ -72,6 +74,113 @@ TEST(Wait, within_throws_when_time_passes) {
     loop.run_for(10s);
     EXPECT_EQ(out, "TOO_LATE");
     EXPECT_EQ(loop.now().time_since_epoch(), 1s);
+}
+
+// Ends in its own way when it is cancelled.
+Task<void> end_otherwise(Loop& loop, bool fails) {
+    bool cancelled = false;
+    try {
+        co_await sleep_for(loop, 1h);
+    } catch (const std::exception&) {
+        cancelled = true;
+    }
+    if (cancelled && fails) throw ApiError("OTHERWISE", {});
+}
+
+Task<void> notice_cancel(Loop& loop, bool fails, std::vector<std::string>& notes) {
+    try {
+        co_await within(loop, 2h, end_otherwise(loop, fails), ApiError("TOO_LATE", {}));
+        notes.emplace_back("ended");
+    } catch (const ApiError& error) {
+        notes.push_back(error.code());
+    }
+    co_await sleep_for(loop, 1h);
+    notes.emplace_back("deaf");
+}
+
+TEST(Wait, a_cancel_is_not_lost_when_the_body_ends_another_way) {
+    for (const bool fails : {false, true}) {
+        SimLoop loop(1);
+        std::vector<std::string> notes;
+        const auto job = spawn(loop, "t", notice_cancel(loop, fails, notes));
+        loop.at(loop.now() + 1s, [job] { job->cancel(); });
+        EXPECT_TRUE(loop.run_for(3h));
+        EXPECT_EQ(notes, std::vector<std::string>{fails ? "OTHERWISE" : "ended"});
+        EXPECT_TRUE(job->failure() && is_cancellation(job->failure()));
+        EXPECT_EQ(loop.now().time_since_epoch(), 1s);
+    }
+}
+
+Task<void> handle_failures(Loop& loop, int& handled) {
+    std::vector<Task<void>> bodies;
+    bodies.push_back(end_otherwise(loop, true));
+    bodies.push_back(sleep_for(loop, 1s));
+    try {
+        co_await within(loop, 1min, all(loop, std::move(bodies)), ApiError("TOO_LATE", {}));
+    } catch (const ApiError&) {
+        ++handled;
+    }
+}
+
+TEST(Wait, handled_failures_of_parts_are_not_logged) {
+    SimLoop loop(1);
+    int handled = 0;
+    ::testing::internal::CaptureStderr();
+    spawn(loop, "t", handle_failures(loop, handled));
+    loop.run_for(3h);
+    EXPECT_EQ(handled, 1);
+    EXPECT_EQ(::testing::internal::GetCapturedStderr(), "");
+}
+
+Task<void> note_trace(Loop& loop, std::vector<std::string>& notes, Duration time) {
+    co_await sleep_for(loop, time);
+    notes.push_back(log::current_trace());
+}
+
+Task<void> work_for(Loop& loop, std::string trace, std::vector<std::string>& notes,
+                    Duration time = 1s) {
+    {
+        const log::Scope scope(trace);
+        co_await note_trace(loop, notes, time);
+        co_await shielded(note_trace(loop, notes, time));
+        co_await within(loop, 1min, note_trace(loop, notes, time), ApiError("TOO_LATE", {}));
+        const auto apart = spawn(loop, "watcher", note_trace(loop, notes, time));
+        co_await apart->wait();
+        notes.push_back(log::current_trace());
+    }
+    co_await note_trace(loop, notes, time);
+}
+
+TEST(Context, goes_with_its_coroutine_and_with_no_other) {
+    SimLoop loop(4);
+    std::vector<std::string> one;
+    std::vector<std::string> two;
+    spawn(loop, "one", work_for(loop, "one", one));
+    spawn(loop, "two", work_for(loop, "two", two));
+    while (loop.step())
+        EXPECT_EQ(log::context(), nullptr);
+    EXPECT_EQ(one, (std::vector<std::string>{"one", "one", "one", "", "one", ""}));
+    EXPECT_EQ(two, (std::vector<std::string>{"two", "two", "two", "", "two", ""}));
+}
+
+Task<void> stop_after(RealLoop& loop, std::vector<std::string>& notes) {
+    co_await all(loop, [&] {
+        std::vector<Task<void>> both;
+        both.push_back(work_for(loop, "one", notes, 1ms));
+        both.push_back(work_for(loop, "one", notes, 1ms));
+        return both;
+    }());
+    loop.stop();
+}
+
+TEST(Context, is_kept_by_the_real_loop_which_begins_jobs_at_once) {
+    RealLoop loop(1);
+    std::vector<std::string> notes;
+    spawn(loop, "t", stop_after(loop, notes));
+    EXPECT_EQ(log::context(), nullptr);
+    loop.run();
+    EXPECT_EQ(std::ranges::count(notes, "one"), 8);
+    EXPECT_EQ(std::ranges::count(notes, ""), 4);
 }
 
 Task<int> slow_seven(Loop& loop) {

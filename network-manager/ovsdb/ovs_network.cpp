@@ -148,7 +148,6 @@ OvsNetwork::OvsNetwork(RealLoop& loop, OvsConfig config)
       repair_(loop) {}
 
 Task<void> OvsNetwork::run() {
-    stopping_ = false;
     const auto repairs = spawn(loop_, "network repair", repair_loop());
     std::exception_ptr ended;
     try {
@@ -156,8 +155,6 @@ Task<void> OvsNetwork::run() {
     } catch (const boost::system::system_error&) {
         ended = std::current_exception();
     }
-    // A cancel that meets a repair inside `within` ends only that call: hence the flag.
-    stopping_ = true;
     co_await asio::this_coro::reset_cancellation_state();
     repairs->cancel();
     co_await shielded(repairs->wait());
@@ -337,7 +334,7 @@ void OvsNetwork::on_change(const Json& tables) {
 }
 
 Task<void> OvsNetwork::repair_loop() {
-    while (!stopping_) {
+    for (;;) {
         while (!repair_due_)
             co_await repair_.wait();
         co_await sleep_for(loop_, repair_delay);
@@ -350,7 +347,7 @@ Task<void> OvsNetwork::repair_loop() {
             log::warn("network.repair", {{"error", error.what()}});
             failed = true;
         }
-        if (!failed || stopping_) continue;
+        if (!failed) continue;
         co_await sleep_for(loop_, repair_retry);
         repair_due_ = true;
     }

@@ -69,7 +69,6 @@ class OvsNetwork final : public Network {
     std::int64_t current_config_ = 0;
     Signal config_changed_;
     bool repair_due_ = false;
-    bool stopping_ = false;
     Signal repair_;
     std::optional<agent::NetworkWant> last_want_;
 };
