@@ -48,6 +48,9 @@ int serve(const Config& config) {
          .addresses = {config.address.substr(0, config.address.find('/')), "127.0.0.1"}});
     server::TlsContext tls(config.tls_path);
     server::Metrics metrics;
+    metrics.gauge("xapi_undeclared_errors", [&coordinator] {
+        return static_cast<double>(coordinator.core().undeclared.seen().size());
+    });
     server::Sessions sessions(coordinator.core());
     server::Dispatcher dispatcher(coordinator.core(), coordinator.apis(), sessions, metrics);
     server::Router router;

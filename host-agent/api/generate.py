@@ -157,6 +157,8 @@ def client_call(model, name, verb):
     for field, kind in verb.get("args", {}).items():
         put = f'json["{field}"] = std::move({"*" if kind.endswith("?") else ""}args.{word(field)});'
         out.append(f"    if (args.{word(field)}) {put}" if kind.endswith("?") else f"    {put}")
+    if not effect:
+        out.append("    if (const std::string trace = log::current_trace(); !trace.empty()) json[\"trace\"] = trace;")
     if effect:
         out.append('    json["operation"] = operation.id;\n    json["term"] = operation.term;\n    json["trace"] = std::move(operation.trace);')
         if not verb.get("args"):
@@ -190,7 +192,7 @@ def server_case(model, name, verb):
 
 
 def verbs_source(model):
-    out = [HEAD + '#include "agent_verbs.hpp"', "", "#include <map>", "", '#include "base/json.hpp"', "",
+    out = [HEAD + '#include "agent_verbs.hpp"', "", "#include <map>", "", '#include "base/context.hpp"', '#include "base/json.hpp"', "",
            "namespace basalt::agent {", "", "namespace {", TAKE]
     for name, verb in model.verbs.items():
         out += server_case(model, name, verb)

@@ -2,6 +2,7 @@
 
 #include <boost/system/system_error.hpp>
 
+#include "base/context.hpp"
 #include "base/log.hpp"
 
 namespace basalt::agent {
@@ -20,17 +21,14 @@ std::string text_of(const Json& args, const char* name) {
     return found != args.end() && found->is_string() ? found->get<std::string>() : std::string();
 }
 
-void log_call(const std::string& verb, const Json& args, const std::exception_ptr& failure,
-              Duration took) {
+void log_call(const std::string& verb, const std::string& operation,
+              const std::exception_ptr& failure, Duration took) {
     const auto milliseconds = std::chrono::duration_cast<Millis>(took).count();
     const std::string result = !failure                   ? "ok"
                                : is_cancellation(failure) ? "cancelled"
                                                           : as_api_error(failure).what();
-    const log::Fields fields = {{"verb", verb},
-                                {"trace", text_of(args, "trace")},
-                                {"operation", text_of(args, "operation")},
-                                {"ms", milliseconds},
-                                {"result", result}};
+    const log::Fields fields = {
+        {"verb", verb}, {"operation", operation}, {"ms", milliseconds}, {"result", result}};
     if (failure) {
         log::warn("call", fields);
     } else if (has_effect(verb)) {
@@ -43,15 +41,14 @@ void log_call(const std::string& verb, const Json& args, const std::exception_pt
 Task<void> answer(Loop& loop, Agent& agent, rpc::Request request, std::shared_ptr<Answer> out) {
     const Time begun = loop.now();
     const std::string verb = request.verb;
-    Json envelope = Json::object();
-    for (const char* name : {"trace", "operation"})
-        envelope[name] = text_of(request.args, name);
+    const std::string operation = text_of(request.args, "operation");
+    const log::Scope scope(text_of(request.args, "trace"));
     try {
         out->reply = co_await agent.handle(std::move(request));
     } catch (...) {
         out->failure = std::current_exception();
     }
-    log_call(verb, envelope, out->failure, loop.now() - begun);
+    log_call(verb, operation, out->failure, loop.now() - begun);
 }
 
 }  // namespace

@@ -5,6 +5,7 @@
 #include <format>
 #include <set>
 
+#include "base/context.hpp"
 #include "base/log.hpp"
 #include "idl/errors.hpp"
 
@@ -130,6 +131,7 @@ Task<Json> Runner::await_result(Handle op) {
 
 // Nothing cancels this coroutine: what may be cancelled runs in a job of its own.
 Task<void> Runner::operate(Handle op) {
+    const log::Scope scope(op->request.trace);
     if (!op->request.object.empty() && op->recovered)
         op->lease.emplace(co_await queue_.acquire(op->request.object));
     const bool undo_at_once = op->recovered && op->entry.phase == Phase::undoing;
@@ -147,6 +149,7 @@ Task<void> Runner::operate(Handle op) {
 }
 
 Task<void> Runner::collect(Handle op) {
+    const log::Scope scope(op->request.trace);
     try {
         co_await go(op);
     } catch (...) {
@@ -223,8 +226,7 @@ Task<void> Runner::undo(Handle op) {
     if (op->entry.phase == Phase::undoing) op->done = op->entry.step;
     op->entry.phase = Phase::undoing;
     op->entry.step = op->done;
-    log::info("operation_undo", {{"trace", op->request.trace},
-                                 {"verb", op->entry.verb},
+    log::info("operation_undo", {{"verb", op->entry.verb},
                                  {"operation", op->entry.id},
                                  {"vm", op->entry.plan.vm},
                                  {"steps", op->done},
@@ -291,8 +293,7 @@ Task<void> Runner::settle(Handle op) {
         entry.step = op->done;
         entry.result = acts_.result(entry.plan, std::move(op->last));
     }
-    log::info("operation_end", {{"trace", op->request.trace},
-                                {"verb", entry.verb},
+    log::info("operation_end", {{"verb", entry.verb},
                                 {"operation", entry.id},
                                 {"vm", entry.plan.vm},
                                 {"result", entry.error.empty() ? "ok" : first_word(entry.error)}});

@@ -350,6 +350,7 @@ def load(root: pathlib.Path) -> Model:
                                    "errors.toml")["errors"],
     )
     join_relations(model)
+    join_raises(model, loader.read("raises.toml")["raises"])
     check(model)
     return model
 
@@ -368,6 +369,18 @@ def join_relations(model: Model) -> None:
             if each.side != "none":
                 raise ModelError(f"{path} is in two relations")
             each.relation, each.side = index, "both" if kind == "many-to-many" else side
+
+
+def join_raises(model: Model, groups: list[dict]) -> None:
+    """Adds the errors of raises.toml to those that the messages declare themselves."""
+    messages = {f"{cls.name}.{m.name}": m for cls in model.classes for m in cls.messages}
+    for group in groups:
+        check_keys(group, {"messages", "errors"}, "raises.toml")
+        for name in group["messages"]:
+            if name not in messages:
+                raise ModelError(f"raises.toml: no message {name}")
+            known = messages[name].errors
+            messages[name].errors = known + [e for e in group["errors"] if e not in known]
 
 
 def check(model: Model) -> None:

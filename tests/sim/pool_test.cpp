@@ -160,5 +160,21 @@ TEST(Pool, the_same_seed_is_the_same_history) {
     EXPECT_NE(history_of(11), history_of(12));
 }
 
+TEST(Declared, what_a_message_may_answer) {
+    const xenapi::MessageInfo& start = *xenapi::find_message("VM.start");
+    EXPECT_TRUE(core::declares(start, "VM_BAD_POWER_STATE"));
+    EXPECT_TRUE(core::declares(start, "HANDLE_INVALID"));
+    EXPECT_TRUE(core::declares(start, "SR_BACKEND_FAILURE_46"));
+    EXPECT_FALSE(core::declares(start, "PBD_EXISTS"));
+    core::UndeclaredErrors errors;
+    errors.note(start, "VM_BAD_POWER_STATE");
+    EXPECT_TRUE(errors.seen().empty());
+    errors.note(start, "PBD_EXISTS");
+    errors.note(start, "PBD_EXISTS");
+    EXPECT_EQ(
+        errors.seen(),
+        (std::map<core::UndeclaredErrors::Pair, std::uint64_t>{{{"VM.start", "PBD_EXISTS"}, 2}}));
+}
+
 }  // namespace
 }  // namespace basalt::testing

@@ -1,5 +1,9 @@
 #include "tests/sim/sim_pool.hpp"
 
+#include <gtest/gtest.h>
+
+#include <fstream>
+#include <set>
 #include <stdexcept>
 
 #include "idl/errors.hpp"
@@ -26,6 +30,8 @@ Task<void> run_call(Coordinator& xapi, const xenapi::MessageInfo& message, std::
     } catch (...) {
         pending->failure = std::current_exception();
     }
+    if (pending->failure && !is_cancellation(pending->failure))
+        xapi.core().undeclared.note(message, as_api_error(pending->failure).code());
     xapi.tasks().end_synchronous(call);
     pending->done = true;
 }
@@ -47,7 +53,28 @@ SimPool::SimPool(std::uint64_t seed, int count) : loop(seed) {
     boot_xapi();
 }
 
+namespace {
+
+std::set<std::string> tolerated_errors() {
+    std::set<std::string> lines;
+    std::ifstream in("tests/golden/undeclared.txt");
+    for (std::string line; std::getline(in, line);)
+        if (!line.empty() && line.front() != '#') lines.insert(line);
+    return lines;
+}
+
+void expect_declared_errors(const core::UndeclaredErrors& errors) {
+    const std::set<std::string> tolerated = tolerated_errors();
+    for (const auto& [pair, count] : errors.seen())
+        EXPECT_TRUE(tolerated.contains(pair.first + " " + pair.second))
+            << pair.first << " answered " << pair.second
+            << ", which it does not declare: idl/raises.toml";
+}
+
+}  // namespace
+
 void SimPool::stop_xapi() {
+    expect_declared_errors(xapi->core().undeclared);
     const auto stopped = spawn(loop, "stop xapi", xapi->stop());
     loop.run_until([&] { return stopped->finished(); }, patience);
     xapi.reset();

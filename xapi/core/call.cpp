@@ -17,7 +17,8 @@ Call::Call(core::Core& core, const xenapi::MessageInfo& message, Caller caller)
     : core_(core),
       message_(message),
       caller_(std::move(caller)),
-      trace_(core.loop.new_uuid().text().substr(0, 8)) {}
+      context_(std::make_shared<log::Context>(
+          log::Context{core.loop.new_uuid().text().substr(0, 8), {}})) {}
 
 db::Database& Call::db() const {
     return core_.db;
@@ -25,9 +26,14 @@ db::Database& Call::db() const {
 
 xenapi::Ref<xenapi::Task> Call::task(db::Txn& txn) {
     if (task_ && txn.find(task_) != nullptr) return task_;
-    task_ = core_.tasks->insert(
-        txn, {.name = std::string(message_.wire_name), .session = caller_.session});
+    adopt_task(core_.tasks->insert(
+        txn, {.name = std::string(message_.wire_name), .session = caller_.session}));
     return task_;
+}
+
+void Call::adopt_task(xenapi::Ref<xenapi::Task> task) {
+    task_ = task;
+    context_->task = task.text();
 }
 
 void Call::progress(double fraction) {
@@ -51,7 +57,7 @@ Task<void> Call::committed() {
 
 agent::Operation Call::operation(double from, double to) {
     return {core_.new_uuid(), static_cast<std::int64_t>(core_.db.epoch()),
-            [this, from, to](double value) { progress(from + value * (to - from)); }, trace_};
+            [this, from, to](double value) { progress(from + value * (to - from)); }, trace()};
 }
 
 }  // namespace basalt

@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "agent_verbs.hpp"
+#include "base/context.hpp"
 #include "idl/classes.hpp"
 #include "idl/runtime/model.hpp"
 #include "idl/runtime/reply.hpp"
@@ -45,7 +46,10 @@ class Call {
     [[nodiscard]] const Caller& caller() const { return caller_; }
 
     /// In every log line that this call causes, in both daemons.
-    [[nodiscard]] const std::string& trace() const { return trace_; }
+    [[nodiscard]] const std::string& trace() const { return context_->trace; }
+
+    /// The scope of work for this call, once its task is known.
+    [[nodiscard]] log::ContextPtr context() const { return context_; }
 
     /// The task that stands for this call; a synchronous one gets its row now, within `txn`.
     xenapi::Ref<xenapi::Task> task(db::Txn& txn);
@@ -54,7 +58,7 @@ class Call {
     [[nodiscard]] xenapi::Ref<xenapi::Task> task() const { return task_; }
 
     /// For the task runner: this call is the body of that row.
-    void adopt_task(xenapi::Ref<xenapi::Task> task) { task_ = task; }
+    void adopt_task(xenapi::Ref<xenapi::Task> task);
 
     /// 0 to 1; only moves forward.
     void progress(double fraction);
@@ -77,7 +81,7 @@ class Call {
     core::Core& core_;
     const xenapi::MessageInfo& message_;
     Caller caller_;
-    std::string trace_;
+    std::shared_ptr<log::Context> context_;
     xenapi::Ref<xenapi::Task> task_;
     bool ended_ = false;
     double progress_ = 0;

@@ -3,6 +3,7 @@
 
 #include "base/loop.hpp"
 #include "idl/classes.hpp"
+#include "xapi/core/declared.hpp"
 #include "xapi/db/database.hpp"
 
 namespace basalt::core {
@@ -31,6 +32,7 @@ class Core {
     Events* events = nullptr;
     Hosts* hosts = nullptr;
     Product product;
+    UndeclaredErrors undeclared;
 
     /// Null until the first start of day has made the host's row.
     xenapi::Ref<xenapi::Host> this_host;

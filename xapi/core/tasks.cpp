@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "base/context.hpp"
 #include "base/log.hpp"
 #include "idl/errors.hpp"
 #include "idl/records/task.hpp"
@@ -57,6 +58,8 @@ Ref<TaskRow> Tasks::start(std::shared_ptr<Call> call, Body body, Ref<TaskRow> su
 }
 
 Task<void> Tasks::run(std::shared_ptr<Call> call, Body body, Ref<TaskRow> task) {
+    const log::Scope scope(call->context());
+    const Time begun = core_.loop.now();
     std::exception_ptr failure;
     xenapi::Reply reply;
     try {
@@ -65,13 +68,31 @@ Task<void> Tasks::run(std::shared_ptr<Call> call, Body body, Ref<TaskRow> task) 
         failure = std::current_exception();
     }
     running_.erase(task);
+    note_end(*call, begun, failure);
     if (core_.db.find(task) == nullptr || call->ended()) co_return;
     if (!failure) {
         core_.db.transact([&](db::Txn& txn) { succeed(txn, task, reply); });
     } else if (is_cancellation(failure)) {
         end_cancelled(task);
     } else {
-        fail(task, as_api_error(failure));
+        const ApiError error = as_api_error(failure);
+        core_.undeclared.note(call->message(), error.code());
+        fail(task, error);
+    }
+}
+
+void Tasks::note_end(const Call& call, Time begun, const std::exception_ptr& failure) {
+    const bool cancelled = failure && is_cancellation(failure);
+    const std::string result = !failure    ? "ok"
+                               : cancelled ? "cancelled"
+                                           : as_api_error(failure).what();
+    const auto took = std::chrono::duration_cast<Millis>(call.core().loop.now() - begun).count();
+    const log::Fields fields = {
+        {"method", call.message().wire_name}, {"ms", took}, {"result", result}};
+    if (failure && !cancelled && as_api_error(failure).code() == "INTERNAL_ERROR") {
+        log::warn("call_failed", fields);
+    } else if (call.task()) {
+        log::info("call", fields);
     }
 }
 

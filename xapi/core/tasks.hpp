@@ -50,6 +50,9 @@ class Tasks {
     void fail(xenapi::Ref<xenapi::Task> task, const ApiError& error);
     void end_cancelled(xenapi::Ref<xenapi::Task> task);
 
+    /// Writes the line of a call that worked on objects (it has a task), or that we broke.
+    static void note_end(const Call& call, Time begun, const std::exception_ptr& failure);
+
     /// After a synchronous call: its row goes. Called by the dispatcher, whatever the outcome.
     void end_synchronous(Call& call);
 

@@ -2,7 +2,9 @@
 
 #include <algorithm>
 #include <boost/system/system_error.hpp>
+#include <functional>
 
+#include "base/context.hpp"
 #include "base/log.hpp"
 #include "idl/errors.hpp"
 #include "idl/records/task.hpp"
@@ -75,6 +77,17 @@ void check_decodable(const MessageInfo& message, const Args& args) {
     }
 }
 
+/// Runs `check`; when it refuses, what cannot be decoded is the answer all the same.
+void decodable_or(const MessageInfo& message, const Args& args,
+                  const std::function<void()>& check) {
+    try {
+        check();
+    } catch (const ApiError&) {
+        check_decodable(message, args);
+        throw;
+    }
+}
+
 std::vector<std::string> description_of(const ApiError& error) {
     std::vector<std::string> description{error.code()};
     description.insert(description.end(), error.params().begin(), error.params().end());
@@ -104,8 +117,6 @@ Task<void> Dispatcher::answer(Exchange& exchange, MethodCall call) {
     if (is_cancellation(failure)) std::rethrow_exception(failure);
     const ApiError error = as_api_error(failure);
     note_outcome(call, started, error.code());
-    if (error.code() == "INTERNAL_ERROR")
-        log::warn("call_failed", {{"method", call.method}, {"error", error.what()}});
     co_await exchange.respond(
         ok_response(exchange.request(), std::string(content_type(call.protocol)),
                     failure_text(call, description_of(error)), cors_headers()));
@@ -143,9 +154,14 @@ Task<Answer> Dispatcher::run(const MethodCall& call, const HttpRequest& request)
     }
     const Target target = resolve(call.method);
     if (target.message == nullptr) refuse_unknown(call, request);
-    Answer answer = co_await run_message(target, call, request);
-    co_await core_.db.durable(answer.rests_on);
-    co_return answer;
+    try {
+        Answer answer = co_await run_message(target, call, request);
+        co_await core_.db.durable(answer.rests_on);
+        co_return answer;
+    } catch (const ApiError& error) {
+        core_.undeclared.note(*target.message, error.code());
+        throw;
+    }
 }
 
 void Dispatcher::refuse_unknown(const MethodCall& call, const HttpRequest& request) {
@@ -162,8 +178,11 @@ Task<Answer> Dispatcher::run_message(Target target, const MethodCall& call,
     if (message.no_session) {
         caller = sessions_.stranger(request);
     } else {
-        caller = sessions_.caller(text_argument(args.front()), request);
+        const std::string session = text_argument(args.front());
         args.erase(args.begin());
+        // The real server decodes before it looks at the session, and at the session before the
+        // role; only who is refused finds out.
+        decodable_or(message, args, [&] { caller = sessions_.caller(session, request); });
     }
     if (message.removed()) throw err::message_removed();
     if (message.pool_internal && !caller.pool)
@@ -173,7 +192,9 @@ Task<Answer> Dispatcher::run_message(Target target, const MethodCall& call,
         throw ApiError(
             "Fault",
             {"No async mode for this operation (rpc: " + std::string(message.wire_name) + ")"});
-    if (!message.no_session) check_role(message, caller, args);
+    // The role of an Async call is looked at by its task, which then fails.
+    if (!message.no_session && !target.async)
+        decodable_or(message, args, [&] { check_role(message, caller, args); });
     if (target.async) co_return run_async(message, std::move(caller), std::move(args), request);
     co_return co_await run_now(message, std::move(caller), std::move(args));
 }
@@ -185,6 +206,8 @@ bool Dispatcher::goes_to_domain(const MessageInfo& message) const {
 Task<Answer> Dispatcher::run_now(const MessageInfo& message, Caller caller, Args args) {
     if (!goes_to_domain(message)) co_return run_implicit(core_.db, message, args);
     Call call(core_, message, std::move(caller));
+    const log::Scope scope(call.context());
+    const Time begun = core_.loop.now();
     Answer answer;
     std::exception_ptr failure;
     try {
@@ -193,6 +216,7 @@ Task<Answer> Dispatcher::run_now(const MessageInfo& message, Caller caller, Args
     } catch (...) {
         failure = std::current_exception();
     }
+    core_.tasks->note_end(call, begun, failure);
     core_.tasks->end_synchronous(call);
     if (failure) std::rethrow_exception(failure);
     answer.rests_on = core_.db.published();
@@ -209,6 +233,7 @@ Answer Dispatcher::run_async(const MessageInfo& message, Caller caller, Args arg
     auto call = std::make_shared<Call>(core_, message, std::move(caller));
     const auto held = std::make_shared<const Args>(std::move(args));
     core::Tasks::Body body = [this, &message, held](Call& running) -> Task<xenapi::Reply> {
+        if (!message.no_session) check_role(message, running.caller(), *held);
         if (goes_to_domain(message))
             return xenapi::thunks()[static_cast<std::size_t>(message.thunk)](apis_, running, *held);
         return [](db::Database& db, const MessageInfo& which,

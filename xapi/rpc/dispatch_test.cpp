@@ -106,6 +106,41 @@ TEST(Dispatch, names_in_both_spellings_and_modes) {
     EXPECT_NE(office.call("VMPP.get_all", root).find("MESSAGE_REMOVED"), std::string::npos);
 }
 
+TEST(Dispatch, decoding_comes_before_session_and_role) {
+    Office office;
+    const std::string vm = quoted(office.vm("a").text());
+    const std::string reader = quoted(office.session_of("read-only").text());
+    const std::string nobody = quoted("OpaqueRef:nobody");
+    const auto code = [&](const std::string& method, const std::string& params) {
+        const std::string answer = office.call(method, params);
+        const std::size_t at = answer.find("\"message\":\"") + 11;
+        return answer.substr(at, answer.find('"', at) - at);
+    };
+    for (const std::string& who : {nobody, reader})
+        EXPECT_EQ(code("VM.set_VCPUs_max", who + "," + vm + ",\"many\""), "INTERNAL_ERROR");
+    EXPECT_EQ(code("VM.set_VCPUs_max", nobody + "," + vm + ",\"2\""), "SESSION_INVALID");
+    EXPECT_EQ(code("VM.set_VCPUs_max", reader + "," + vm + ",\"2\""), "RBAC_PERMISSION_DENIED");
+    // A reference that is none is no matter of decoding.
+    EXPECT_EQ(code("VM.set_VCPUs_max", nobody + ",\"x\",\"2\""), "SESSION_INVALID");
+}
+
+TEST(Dispatch, the_task_of_an_async_call_fails_for_want_of_a_role) {
+    Office office;
+    const std::string vm = quoted(office.vm("a").text());
+    const std::string reader = quoted(office.session_of("read-only").text());
+    const std::string answer = office.call("Async.VM.clone", reader + "," + vm + ",\"b\"");
+    EXPECT_NE(answer.find("\"result\":\"OpaqueRef:"), std::string::npos) << answer;
+    office.loop.run_for(1min);
+    std::size_t seen = 0;
+    office.database.each<xenapi::Task>([&](Ref<xenapi::Task>, const xenapi::Task& task) {
+        ++seen;
+        EXPECT_EQ(task.status, xenapi::TaskStatusType::failure);
+        EXPECT_EQ(task.error_info, (std::vector<std::string>{"RBAC_PERMISSION_DENIED", "vm.clone",
+                                                             "No permission in user session"}));
+    });
+    EXPECT_EQ(seen, 1U);
+}
+
 TEST(Dispatch, task_headers_reach_the_task) {
     Office office;
     const std::string root = quoted(office.root().text());
@@ -232,6 +267,12 @@ TEST(HttpAuth, a_given_task_is_ended) {
     const auto refused = task();
     put("/import", refused, "OpaqueRef:bad");
     EXPECT_EQ(status(refused), xenapi::TaskStatusType::failure);
+    EXPECT_NE(office
+                  .ask("PUT /bundle?session_id=" + session + "&task_id=" + task().text() +
+                           " HTTP/1.1\r\nContent-Length: 0\r\n\r\n",
+                       tcp)
+                  .find("task-id: OpaqueRef:"),
+              std::string::npos);
     EXPECT_EQ(office.database.get(refused).error_info.front(), "SESSION_INVALID");
     const auto unserved = task();
     put("/bundle", unserved, session);

@@ -2,6 +2,7 @@
 
 #include <boost/system/system_error.hpp>
 
+#include "base/context.hpp"
 #include "base/log.hpp"
 #include "base/wait.hpp"
 #include "idl/api/session_api.hpp"
@@ -99,13 +100,17 @@ Task<void> HttpAuth::serve(Exchange& exchange, std::shared_ptr<const Guarded> gu
               {{"path", exchange.request().path}, {"task", task.text()}, {"error", error.what()}});
     core_.tasks->fail(task, error);
     if (cut) std::rethrow_exception(failure);
-    if (!exchange.answered()) co_await exchange.respond(page_of(error, guarded->realm));
+    if (exchange.answered()) co_return;
+    Response page = page_of(error, guarded->realm);
+    if (!task.null()) page.head.headers.emplace_back("task-id", task.text());
+    co_await exchange.respond(std::move(page));
 }
 
 Task<void> HttpAuth::run(Exchange& exchange, const Guarded& guarded, Caller caller,
                          xenapi::Ref<xenapi::Task> task) {
     Call call(core_, guarded.message, std::move(caller));
     if (!task.null()) call.adopt_task(task);
+    const log::Scope scope(call.context());
     std::exception_ptr failure;
     try {
         co_await guarded.body(exchange, call);
