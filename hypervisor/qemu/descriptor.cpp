@@ -13,6 +13,7 @@
 #include "base/error.hpp"
 #include "base/fd.hpp"
 #include "base/json.hpp"
+#include "idl/errors.hpp"
 
 namespace basalt::hv::qemu {
 
@@ -21,7 +22,7 @@ namespace {
 constexpr const char* boot_id_file = "/proc/sys/kernel/random/boot_id";
 
 [[noreturn]] void throw_errno(const std::string& what) {
-    throw ApiError("INTERNAL_ERROR", {what + ": " + std::strerror(errno)});
+    throw err::internal_error(what + ": " + std::strerror(errno));
 }
 
 void write_all(int fd, std::string_view text, const std::string& path) {

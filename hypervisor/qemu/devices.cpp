@@ -4,6 +4,7 @@
 #include "base/json.hpp"
 #include "base/log.hpp"
 #include "hypervisor/qemu/domain.hpp"
+#include "idl/errors.hpp"
 
 namespace basalt::hv::qemu {
 
@@ -28,8 +29,7 @@ auto find_nic(Domain& domain, std::int64_t device) {
 
 DiskAttachment disk_or_throw(Domain& domain, const std::string& device) {
     const auto found = find_disk(domain, device);
-    if (found == domain.descriptor.config.disks.end())
-        throw ApiError("DEVICE_NOT_ATTACHED", {device});
+    if (found == domain.descriptor.config.disks.end()) throw err::device_not_attached(device);
     return *found;
 }
 
@@ -108,11 +108,11 @@ Task<void> remove_device(DomainPtr domain, Removal what) {
         if (co_await removed_within(domain, what.id,
                                     pending ? left : std::min(left, ask_again_after)))
             co_return;
-        if (domain->gone) throw ApiError("INTERNAL_ERROR", {"the domain ended"});
+        if (domain->gone) throw err::internal_error("the domain ended");
         if (domain->refused.contains(what.id))
-            throw ApiError("DEVICE_DETACH_REJECTED", {what.kind, what.object, "the guest refused"});
+            throw err::device_detach_rejected(what.kind, what.object, "the guest refused");
     }
-    throw ApiError("DEVICE_DETACH_TIMEOUT", {what.kind, what.object});
+    throw err::device_detach_timeout(what.kind, what.object);
 }
 
 // True: gone. False: the guest did not let go, and `force` asks not to care.
@@ -164,7 +164,7 @@ Task<std::string> fresh_connection(DomainPtr domain, DiskAttachment disk) {
         }
         co_return connection_node(disk.spec.device, 1 - turn);
     }
-    throw ApiError("INTERNAL_ERROR", {"no free connection for " + disk.spec.device});
+    throw err::internal_error("no free connection for " + disk.spec.device);
 }
 
 }  // namespace
@@ -174,12 +174,12 @@ Task<void> plug_disk(DomainPtr domain, DiskAttachment disk) {
     if (const auto known = find_disk(*domain, device);
         known != domain->descriptor.config.disks.end()) {
         if (known->spec.vbd == disk.spec.vbd) co_return;
-        throw ApiError("DEVICE_ALREADY_EXISTS", {device});
+        throw err::device_already_exists(device);
     }
     if (disk.spec.kind == agent::DiskKind::cd)
-        throw ApiError("OPERATION_NOT_ALLOWED", {"a CD drive cannot be added to a running VM"});
+        throw err::operation_not_allowed("a CD drive cannot be added to a running VM");
     if (disk.spec.position < 0 || disk.spec.position >= domain->descriptor.machine.disk_places)
-        throw ApiError("INVALID_DEVICE", {device});
+        throw err::invalid_device(device);
     if (!co_await domain->monitor->has_device(disk_id(device)))
         co_await with_undo(
             [domain, disk](Undo& undo) { return plug_disk_steps(domain, disk, undo); });
@@ -191,7 +191,7 @@ Task<void> unplug_disk(DomainPtr domain, std::string device, bool force) {
     const auto known = find_disk(*domain, device);
     if (known == domain->descriptor.config.disks.end()) co_return;
     if (known->spec.kind == agent::DiskKind::cd)
-        throw ApiError("OPERATION_NOT_ALLOWED", {"a CD drive cannot be taken from a running VM"});
+        throw err::operation_not_allowed("a CD drive cannot be taken from a running VM");
     const Removal what{disk_id(device), "VBD", known->spec.vbd,
                        force ? forced_removal_limit : removal_limit};
     if (co_await try_remove(domain, what, force))
@@ -206,7 +206,7 @@ Task<void> change_medium(DomainPtr domain, DiskAttachment disk) {
     const std::string device = disk.spec.device;
     const DiskAttachment before = disk_or_throw(*domain, device);
     if (before.spec.kind != agent::DiskKind::cd)
-        throw ApiError("VBD_NOT_REMOVABLE_MEDIA", {before.spec.vbd});
+        throw err::vbd_not_removable_media(before.spec.vbd);
     if (before.nbd_socket == disk.nbd_socket && before.nbd_export == disk.nbd_export) co_return;
     const std::string id = disk_id(device);
     co_await domain->monitor->open_tray(id);
@@ -238,10 +238,10 @@ Task<void> plug_nic(DomainPtr domain, NicAttachment nic) {
     if (const auto known = find_nic(*domain, device);
         known != domain->descriptor.config.nics.end()) {
         if (known->spec.vif == nic.spec.vif) co_return;
-        throw ApiError("DEVICE_ALREADY_EXISTS", {std::to_string(device)});
+        throw err::device_already_exists(std::to_string(device));
     }
     if (device < 0 || device >= domain->descriptor.machine.nic_places)
-        throw ApiError("INVALID_DEVICE", {std::to_string(device)});
+        throw err::invalid_device(std::to_string(device));
     if (!co_await domain->monitor->has_device(nic_id(device)))
         co_await with_undo([domain, nic](Undo& undo) { return plug_nic_steps(domain, nic, undo); });
     domain->descriptor.config.nics.push_back(std::move(nic));

@@ -11,6 +11,7 @@
 #include "base/json.hpp"
 #include "base/log.hpp"
 #include "hypervisor/qemu/domain.hpp"
+#include "idl/errors.hpp"
 
 namespace basalt::hv::qemu {
 
@@ -21,7 +22,7 @@ constexpr Duration quit_limit = 3s;
 constexpr std::size_t error_text_max = 500;
 
 ApiError internal(std::string text) {
-    return ApiError("INTERNAL_ERROR", {std::move(text)});
+    return err::internal_error(std::move(text));
 }
 
 UniqueFd listening_socket(const std::string& path) {

@@ -4,6 +4,7 @@
 #include <array>
 
 #include "base/error.hpp"
+#include "idl/errors.hpp"
 
 namespace basalt::hv::qemu {
 
@@ -71,10 +72,10 @@ BalloonStats parse_balloon_stats(const Json& answer) {
 
 ApiError translated(const qmp::Error& error) {
     if (error.kind() == "DeviceNotFound" && error.command() == "device_del")
-        return ApiError("DEVICE_NOT_ATTACHED", {error.description()});
+        return err::device_not_attached(error.description());
     if (error.command() == "device_del" && error.description().contains("in the process of unplug"))
-        return ApiError("DEVICE_DETACH_REJECTED", {"", "", error.description()});
-    return ApiError("INTERNAL_ERROR", {error.what()});
+        return err::device_detach_rejected("", "", error.description());
+    return err::internal_error(error.what());
 }
 
 Monitor::Monitor(Loop& loop, std::unique_ptr<Stream> stream) : client_(loop, std::move(stream)) {}

@@ -9,6 +9,7 @@
 
 #include "base/error.hpp"
 #include "base/json.hpp"
+#include "idl/errors.hpp"
 
 namespace basalt::hv::qemu {
 
@@ -242,8 +243,7 @@ void add_disks(CommandLine& line, const DomainConfig& config, const Machine& mac
         Json device = disk_device(disk, order.index(disk_id(disk.spec.device)));
         if (is_cd(disk)) {
             const auto drive = std::ranges::find(machine.cd_drives, disk.spec.device);
-            if (drive == machine.cd_drives.end())
-                throw ApiError("INVALID_DEVICE", {disk.spec.device});
+            if (drive == machine.cd_drives.end()) throw err::invalid_device(disk.spec.device);
             device["bus"] = "ide." + std::to_string(drive - machine.cd_drives.begin());
         }
         line.option("device", device);
@@ -260,7 +260,7 @@ void add_nics(CommandLine& line, const DomainConfig& config, const BootOrder& or
 void check_socket_length(const DomainPaths& paths) {
     const std::size_t longest = paths.serial().size();
     if (longest >= sizeof(sockaddr_un::sun_path))
-        throw ApiError("INTERNAL_ERROR", {"path too long for a socket: " + paths.serial()});
+        throw err::internal_error("path too long for a socket: " + paths.serial());
 }
 
 }  // namespace
@@ -290,15 +290,15 @@ Machine plan_machine(const DomainConfig& config, bool accelerated) {
             continue;
         }
         if (disk.spec.position < 0 || disk.spec.position >= disk_places_max)
-            throw ApiError("INVALID_DEVICE", {disk.spec.device});
+            throw err::invalid_device(disk.spec.device);
         const std::int64_t wanted = std::min(disk.spec.position + 2, disk_places_max);
         machine.disk_places = std::max(machine.disk_places, wanted);
     }
     if (machine.cd_drives.size() > cd_drives_max)
-        throw ApiError("INVALID_DEVICE", {machine.cd_drives.back()});
+        throw err::invalid_device(machine.cd_drives.back());
     for (const NicAttachment& nic : config.nics) {
         if (nic.spec.device < 0 || nic.spec.device >= nic_places_max)
-            throw ApiError("INVALID_DEVICE", {std::to_string(nic.spec.device)});
+            throw err::invalid_device(std::to_string(nic.spec.device));
         const std::int64_t wanted = std::min(nic.spec.device + 2, nic_places_max);
         machine.nic_places = std::max(machine.nic_places, wanted);
     }

@@ -7,6 +7,7 @@
 #include "base/error.hpp"
 #include "base/log.hpp"
 #include "hypervisor/qemu/state.hpp"
+#include "idl/errors.hpp"
 
 namespace basalt::hv::qemu {
 
@@ -14,15 +15,14 @@ namespace {
 
 DomainPtr domain_or_throw(const QemuHypervisor::State& state, DomId dom) {
     const auto found = state.domains.find(dom);
-    if (found == state.domains.end())
-        throw ApiError("INTERNAL_ERROR", {"no domain " + std::to_string(dom)});
+    if (found == state.domains.end()) throw err::internal_error("no domain " + std::to_string(dom));
     return found->second;
 }
 
 void refuse_second(const QemuHypervisor::State& state, const std::string& uuid) {
-    if (state.building.contains(uuid)) throw ApiError("DOMAIN_EXISTS", {uuid, "0"});
+    if (state.building.contains(uuid)) throw err::domain_exists(uuid, "0");
     for (const auto& [dom, domain] : state.domains)
-        if (domain->uuid() == uuid) throw ApiError("DOMAIN_EXISTS", {uuid, std::to_string(dom)});
+        if (domain->uuid() == uuid) throw err::domain_exists(uuid, std::to_string(dom));
 }
 
 // Holds a VM's name while it is built.
@@ -232,10 +232,9 @@ Task<DomId> QemuHypervisor::restore(DomainConfig config, UniqueFd source, Progre
     const bool accelerated = (co_await abilities(state)).accelerated;
     Machine machine = co_await read_saved_machine(state->loop, source.get());
     if (machine.accelerated != accelerated)
-        throw ApiError("INTERNAL_ERROR",
-                       {std::string("restore: the guest was saved ") +
-                        (machine.accelerated ? "under KVM, which this host cannot use"
-                                             : "without KVM, which this host uses")});
+        throw err::internal_error(std::string("restore: the guest was saved ") +
+                                  (machine.accelerated ? "under KVM, which this host cannot use"
+                                                       : "without KVM, which this host uses"));
     const auto rest = std::make_shared<Source>(std::move(source), progress);
     co_return co_await build(state, std::move(config), std::move(machine), rest);
 }
@@ -292,7 +291,7 @@ Task<void> QemuHypervisor::disk_resized(DomId dom, std::string device, std::int6
 Task<UniqueFd> QemuHypervisor::open_console(DomId dom, agent::ConsoleKind kind) {
     const auto domain = domain_or_throw(*state_, dom);
     if (kind == agent::ConsoleKind::serial) {
-        if (!domain->console) throw ApiError("INTERNAL_ERROR", {"the console is not reachable"});
+        if (!domain->console) throw err::internal_error("the console is not reachable");
         co_return domain->console->open();
     }
     UniqueFd out;
@@ -300,7 +299,7 @@ Task<UniqueFd> QemuHypervisor::open_console(DomId dom, agent::ConsoleKind kind) 
         const auto stream = co_await connect_unix(state_->loop, domain->paths.vnc());
         out = UniqueFd(::dup(stream->fd()));
     } catch (const boost::system::system_error& error) {
-        throw ApiError("INTERNAL_ERROR", {std::string("VNC: ") + error.what()});
+        throw err::internal_error(std::string("VNC: ") + error.what());
     }
     co_return out;
 }

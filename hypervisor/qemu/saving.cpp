@@ -9,6 +9,7 @@
 #include "base/json.hpp"
 #include "base/log.hpp"
 #include "hypervisor/qemu/domain.hpp"
+#include "idl/errors.hpp"
 
 namespace basalt::hv::qemu {
 
@@ -21,7 +22,7 @@ constexpr Duration poll_first = 10ms;
 constexpr Duration poll_longest = 200ms;
 
 ApiError internal(std::string text) {
-    return ApiError("INTERNAL_ERROR", {std::move(text)});
+    return err::internal_error(std::move(text));
 }
 
 std::string head_of(const Machine& machine) {

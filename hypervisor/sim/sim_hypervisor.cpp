@@ -11,6 +11,7 @@
 #include "base/undo.hpp"
 #include "base/wait.hpp"
 #include "hypervisor/sim/sim_host.hpp"
+#include "idl/errors.hpp"
 
 namespace basalt::hv {
 
@@ -36,13 +37,13 @@ std::int64_t number_of(const NicAttachment& nic) {
 
 void refuse_second(const HostPtr& host, const std::string& uuid) {
     if (const SimDomain* known = host->find(uuid))
-        throw ApiError("DOMAIN_EXISTS", {uuid, std::to_string(known->dom)});
+        throw err::domain_exists(uuid, std::to_string(known->dom));
 }
 
 void write_text(int fd, std::string_view text) {
     while (!text.empty()) {
         const ssize_t sent = ::write(fd, text.data(), text.size());
-        if (sent <= 0) throw ApiError("INTERNAL_ERROR", {"save: cannot write"});
+        if (sent <= 0) throw err::internal_error("save: cannot write");
         text.remove_prefix(static_cast<std::size_t>(sent));
     }
 }
@@ -55,13 +56,13 @@ std::string read_line(int fd) {
         if (byte == '\n') return text;
         text += byte;
     }
-    throw ApiError("INTERNAL_ERROR", {"restore: the saved guest is cut short"});
+    throw err::internal_error("restore: the saved guest is cut short");
 }
 
 Task<void> let_go(HostPtr host, DomId dom, std::string kind, std::string object, bool force) {
     if (host->script(host->at(dom)).releases_devices || force) co_return;
     co_await sleep_for(host->loop, release_limit);
-    throw ApiError("DEVICE_DETACH_TIMEOUT", {kind, object});
+    throw err::device_detach_timeout(kind, object);
 }
 
 void report(const Progress& progress, double value) {
@@ -132,7 +133,7 @@ Task<DomId> SimHypervisor::restore(DomainConfig config, UniqueFd source, Progres
     refuse_second(host, config.spec.uuid);
     const Json saved = Json::parse(read_line(source.get()), nullptr, false);
     if (!saved.is_object() || !saved.contains("uptime_ns"))
-        throw ApiError("INTERNAL_ERROR", {"restore: this is not a saved guest of this hypervisor"});
+        throw err::internal_error("restore: this is not a saved guest of this hypervisor");
     report(progress, 0.5);
     co_await host->verb("restore");
     refuse_second(host, config.spec.uuid);
@@ -183,10 +184,10 @@ Task<void> SimHypervisor::plug_disk(DomId dom, DiskAttachment disk) {
     const auto known = find_by(disks, disk.spec.device, device_of);
     if (known != disks.end()) {
         if (known->spec.vbd == disk.spec.vbd) co_return;
-        throw ApiError("DEVICE_ALREADY_EXISTS", {disk.spec.device});
+        throw err::device_already_exists(disk.spec.device);
     }
     if (disk.spec.kind == agent::DiskKind::cd)
-        throw ApiError("OPERATION_NOT_ALLOWED", {"a CD drive cannot be added to a running VM"});
+        throw err::operation_not_allowed("a CD drive cannot be added to a running VM");
     disks.push_back(std::move(disk));
 }
 
@@ -197,7 +198,7 @@ Task<void> SimHypervisor::unplug_disk(DomId dom, std::string device, bool force)
     const auto known = find_by(disks, device, device_of);
     if (known == disks.end()) co_return;
     if (known->spec.kind == agent::DiskKind::cd)
-        throw ApiError("OPERATION_NOT_ALLOWED", {"a CD drive cannot be taken from a running VM"});
+        throw err::operation_not_allowed("a CD drive cannot be taken from a running VM");
     co_await let_go(host, dom, "VBD", known->spec.vbd, force);
     std::erase_if(host->at(dom).config.disks,
                   [&device](const DiskAttachment& d) { return d.spec.device == device; });
@@ -208,9 +209,9 @@ Task<void> SimHypervisor::change_medium(DomId dom, DiskAttachment disk) {
     co_await host->verb("change_medium");
     auto& disks = host->at(dom).config.disks;
     const auto known = find_by(disks, disk.spec.device, device_of);
-    if (known == disks.end()) throw ApiError("DEVICE_NOT_ATTACHED", {disk.spec.device});
+    if (known == disks.end()) throw err::device_not_attached(disk.spec.device);
     if (known->spec.kind != agent::DiskKind::cd)
-        throw ApiError("VBD_NOT_REMOVABLE_MEDIA", {known->spec.vbd});
+        throw err::vbd_not_removable_media(known->spec.vbd);
     *known = std::move(disk);
 }
 
@@ -221,7 +222,7 @@ Task<void> SimHypervisor::plug_nic(DomId dom, NicAttachment nic) {
     const auto known = find_by(nics, nic.spec.device, number_of);
     if (known != nics.end()) {
         if (known->spec.vif == nic.spec.vif) co_return;
-        throw ApiError("DEVICE_ALREADY_EXISTS", {std::to_string(nic.spec.device)});
+        throw err::device_already_exists(std::to_string(nic.spec.device));
     }
     nics.push_back(std::move(nic));
     if (host->at(dom).up) host->tell_facts(host->at(dom));
@@ -244,7 +245,7 @@ Task<void> SimHypervisor::disk_resized(DomId dom, std::string device, std::int64
     co_await host->verb("disk_resized");
     SimDomain& domain = host->at(dom);
     if (find_by(domain.config.disks, device, device_of) == domain.config.disks.end())
-        throw ApiError("DEVICE_NOT_ATTACHED", {device});
+        throw err::device_not_attached(device);
     domain.disk_bytes[device] = size_bytes;
 }
 
@@ -254,7 +255,7 @@ Task<UniqueFd> SimHypervisor::open_console(DomId dom, agent::ConsoleKind kind) {
     SimDomain& domain = host->at(dom);
     std::array<int, 2> ends{};
     if (::socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends.data()) != 0)
-        throw ApiError("INTERNAL_ERROR", {"console: no socket"});
+        throw err::internal_error("console: no socket");
     UniqueFd ours(ends[0]);
     const std::string greeting =
         kind == agent::ConsoleKind::vnc ? std::string("RFB 003.008\n") : domain.console;
