@@ -116,18 +116,14 @@ Task<Json> Agent::run_effect(rpc::Request request) {
     };
     const std::string vm = is_guest_verb(wanted.verb) ? wanted.object : std::string();
     const auto before = vm.empty() ? std::nullopt : guests_.domain(vm);
-    std::exception_ptr failure;
-    Json result;
     try {
-        result = co_await runner_.run(std::move(wanted), std::move(planner));
-    } catch (...) {
-        failure = std::current_exception();
+        co_return co_await runner_.run(std::move(wanted), std::move(planner));
+    } catch (const std::exception&) {
+        // A rebuild that failed has ended the guest, which nobody asked for.
+        if (before && before->spec && !stopping_ && !guests_.have(vm).spec)
+            tell_halted(vm, before->domid, *before->spec, HaltReason::crashed);
+        throw;
     }
-    if (!failure) co_return result;
-    // A rebuild that failed has ended the guest, which nobody asked for.
-    if (before && before->spec && !stopping_ && !guests_.have(vm).spec)
-        tell_halted(vm, before->domid, *before->spec, HaltReason::crashed);
-    std::rethrow_exception(failure);
 }
 
 // -- guests that end by themselves --------------------------------------------------------------

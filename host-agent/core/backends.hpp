@@ -20,6 +20,9 @@ class Services {
     virtual Task<void> login(LoginArgs args) = 0;
     virtual Task<void> change_password(ChangePasswordArgs args) = 0;
     virtual Task<std::string> plugin_call(PluginCallArgs args) = 0;
+    virtual Task<HostTime> time() = 0;
+    /// The terminal of a login on this host; the login ends when the descriptor is closed.
+    virtual Task<UniqueFd> open_console() = 0;
 };
 
 /// A byte stream kept in a disk: the image of a suspended guest.

@@ -56,6 +56,14 @@ Task<std::string> Calls::plugin_call(PluginCallArgs args) {
     return backends_.services.plugin_call(std::move(args));
 }
 
+Task<HostTime> Calls::host_time(HostTimeArgs) {
+    return backends_.services.time();
+}
+
+Task<UniqueFd> Calls::host_console_open(HostConsoleOpenArgs) {
+    return backends_.services.open_console();
+}
+
 Task<std::vector<DomainInfo>> Calls::domains(DomainsArgs) {
     co_return guests_->domains();
 }

@@ -18,6 +18,8 @@ class Calls final : public Host {
     Task<void> login(LoginArgs args) override;
     Task<void> change_password(ChangePasswordArgs args) override;
     Task<std::string> plugin_call(PluginCallArgs args) override;
+    Task<HostTime> host_time(HostTimeArgs args) override;
+    Task<UniqueFd> host_console_open(HostConsoleOpenArgs args) override;
     Task<std::vector<DomainInfo>> domains(DomainsArgs args) override;
     Task<void> acknowledge(AcknowledgeArgs args) override;
     Task<DomainInfo> vm_start(Operation operation, VmStartArgs args) override;

@@ -4,7 +4,7 @@
 #include <charconv>
 #include <format>
 
-#include "host-agent/images/nbd.hpp"
+#include "base/nbd.hpp"
 #include "idl/errors.hpp"
 
 namespace basalt::agent {
@@ -15,15 +15,29 @@ constexpr std::size_t header_bytes = 4096;
 constexpr std::size_t chunk_bytes = std::size_t{1024} * 1024;
 constexpr std::string_view magic = "BASALT-SUSPEND 1 ";
 
+// The other side must not wait for one that has gone, however it went.
+class Closing {
+  public:
+    explicit Closing(FdStream& stream) : stream_(stream) {}
+
+    Closing(const Closing&) = delete;
+    Closing& operator=(const Closing&) = delete;
+
+    ~Closing() { stream_.close(); }
+
+  private:
+    FdStream& stream_;
+};
+
 struct Pump {
-    Nbd* disk = nullptr;
+    nbd::Client* disk = nullptr;
     std::unique_ptr<FdStream> stream;
     std::uint64_t length = 0;
 };
 
-Task<std::unique_ptr<Nbd>> connect(RealLoop& loop, const hv::DiskAttachment& disk) {
+Task<std::unique_ptr<nbd::Client>> connect(RealLoop& loop, const hv::DiskAttachment& disk) {
     std::unique_ptr<FdStream> stream = co_await connect_unix(loop, disk.nbd_socket);
-    co_return co_await Nbd::open(std::move(stream), disk.nbd_export);
+    co_return co_await nbd::Client::open(std::move(stream), disk.nbd_export);
 }
 
 // Reads until the chunk is full or the stream ends.
@@ -37,7 +51,8 @@ Task<std::size_t> fill_chunk(FdStream& stream, std::span<char> chunk) {
     co_return filled;
 }
 
-Task<void> pump_in_chunks(std::shared_ptr<Pump> pump) {
+Task<void> pump_in(std::shared_ptr<Pump> pump) {
+    const Closing closing(*pump->stream);
     std::vector<char> chunk(chunk_bytes);
     for (;;) {
         const std::size_t filled = co_await fill_chunk(*pump->stream, chunk);
@@ -49,18 +64,8 @@ Task<void> pump_in_chunks(std::shared_ptr<Pump> pump) {
     }
 }
 
-Task<void> pump_in(std::shared_ptr<Pump> pump) {
-    std::exception_ptr failure;
-    try {
-        co_await pump_in_chunks(pump);
-    } catch (...) {
-        failure = std::current_exception();
-    }
-    pump->stream->close();  // the writer must not wait for a reader that is gone
-    if (failure) std::rethrow_exception(failure);
-}
-
-Task<void> pump_out_chunks(std::shared_ptr<Pump> pump) {
+Task<void> pump_out(std::shared_ptr<Pump> pump) {
+    const Closing closing(*pump->stream);
     std::vector<char> chunk(chunk_bytes);
     for (std::uint64_t done = 0; done < pump->length;) {
         const std::size_t part = std::min<std::uint64_t>(chunk.size(), pump->length - done);
@@ -72,17 +77,6 @@ Task<void> pump_out_chunks(std::shared_ptr<Pump> pump) {
         }
         done += part;
     }
-}
-
-Task<void> pump_out(std::shared_ptr<Pump> pump) {
-    std::exception_ptr failure;
-    try {
-        co_await pump_out_chunks(pump);
-    } catch (...) {
-        failure = std::current_exception();
-    }
-    pump->stream->close();
-    if (failure) std::rethrow_exception(failure);
 }
 
 std::uint64_t parse_header_or_throw(std::string_view block) {
@@ -99,30 +93,30 @@ std::uint64_t parse_header_or_throw(std::string_view block) {
 }  // namespace
 
 Task<void> NbdImages::store(hv::DiskAttachment disk, Use fill) {
-    const std::unique_ptr<Nbd> nbd = co_await connect(loop_, disk);
+    const std::unique_ptr<nbd::Client> store = co_await connect(loop_, disk);
     std::string header(header_bytes, '\0');
-    co_await nbd->write(0, header);
+    co_await store->write(0, header);
     auto [ours, theirs] = socket_pair();
     const auto pump = std::make_shared<Pump>();
-    pump->disk = nbd.get();
+    pump->disk = store.get();
     pump->stream = adopt_stream(loop_, std::move(ours));
     std::vector<Task<void>> both;
     both.push_back(pump_in(pump));  // first: its failure is the cause of the other's
     both.push_back(fill(std::move(theirs)));
     co_await all(loop_, std::move(both));
-    co_await nbd->flush();
+    co_await store->flush();
     const std::string line = std::format("{}{}\n", magic, pump->length);
     header.replace(0, line.size(), line);
-    co_await nbd->write(0, header);
-    co_await nbd->flush();
+    co_await store->write(0, header);
+    co_await store->flush();
 }
 
 Task<void> NbdImages::load(hv::DiskAttachment disk, Use drain) {
-    const std::unique_ptr<Nbd> nbd = co_await connect(loop_, disk);
+    const std::unique_ptr<nbd::Client> store = co_await connect(loop_, disk);
     std::string header(header_bytes, '\0');
-    co_await nbd->read(0, header);
+    co_await store->read(0, header);
     const auto pump = std::make_shared<Pump>();
-    pump->disk = nbd.get();
+    pump->disk = store.get();
     pump->length = parse_header_or_throw(header);
     auto [ours, theirs] = socket_pair();
     pump->stream = adopt_stream(loop_, std::move(ours));

@@ -1,5 +1,8 @@
 #include "host-agent/real/real_services.hpp"
 
+#include "host-agent/services/clock.hpp"
+#include "host-agent/services/terminal.hpp"
+
 namespace basalt::agent {
 
 namespace {
@@ -9,7 +12,9 @@ constexpr const char* agent_version = "0.1";
 }  // namespace
 
 RealServices::RealServices(RealLoop& loop, const Config& config)
-    : host_(config.host),
+    : loop_(loop),
+      console_program_(config.hostd.console_program),
+      host_(config.host),
       storage_(config.storage),
       inventory_(loop),
       auth_(loop, {config.hostd.pam_service, config.hostd.pam_dir}),
@@ -36,6 +41,18 @@ Task<void> RealServices::login(LoginArgs args) {
 Task<void> RealServices::change_password(ChangePasswordArgs args) {
     return auth_.change_password(std::move(args.user), log::Secret(std::move(args.old)),
                                  log::Secret(std::move(args.new_)));
+}
+
+Task<HostTime> RealServices::time() {
+    HostTime now;
+    now.seconds = loop_.wall_ns() / 1'000'000'000;
+    now.utc_offset_seconds =
+        co_await blocking(loop_, [at = now.seconds] { return utc_offset_seconds(at); });
+    co_return now;
+}
+
+Task<UniqueFd> RealServices::open_console() {
+    co_return open_terminal(loop_, console_program_);
 }
 
 Task<std::string> RealServices::plugin_call(PluginCallArgs args) {

@@ -18,8 +18,12 @@ class RealServices final : public Services {
     Task<void> login(LoginArgs args) override;
     Task<void> change_password(ChangePasswordArgs args) override;
     Task<std::string> plugin_call(PluginCallArgs args) override;
+    Task<HostTime> time() override;
+    Task<UniqueFd> open_console() override;
 
   private:
+    RealLoop& loop_;
+    std::vector<std::string> console_program_;
     HostConfig host_;
     StorageConfig storage_;
     Inventory inventory_;

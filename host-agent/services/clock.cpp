@@ -2,10 +2,18 @@
 
 #include <sys/timex.h>
 
+#include <ctime>
 #include <filesystem>
 #include <system_error>
 
 namespace basalt::agent {
+
+std::int64_t utc_offset_seconds(std::int64_t at) {
+    tzset();
+    const std::time_t seconds = at;
+    std::tm local{};
+    return localtime_r(&seconds, &local) == nullptr ? 0 : local.tm_gmtoff;
+}
 
 ClockFacts read_clock(const std::string& sysroot) {
     ClockFacts facts;

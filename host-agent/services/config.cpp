@@ -46,6 +46,17 @@ class Section {
         }
     }
 
+    void read(const char* key, std::vector<std::string>& out) {
+        const toml::node* node = find(key);
+        if (node == nullptr) return;
+        const toml::array* list = node->as_array();
+        if (list == nullptr || list->empty() || !list->is_homogeneous(toml::node_type::string))
+            fail(*node, path(key), "is not a list of texts");
+        out.clear();
+        for (const toml::node& item : *list)
+            out.push_back(item.value_or(std::string()));
+    }
+
     void require(const char* key, std::string& out) {
         read(key, out);
         if (out.empty()) throw std::invalid_argument(file_ + ": " + path(key) + " is missing");
@@ -123,6 +134,7 @@ Config parse_config(std::string_view text, const std::string& file) {
     hostd.read("qemu", config.hostd.qemu);
     hostd.read("qsd", config.hostd.qsd);
     hostd.read("run_dir", config.hostd.run_dir);
+    hostd.read("console_program", config.hostd.console_program);
     hostd.read("xapi_uid", config.hostd.xapi_uid);
 
     Section storage(document, "storage", file);

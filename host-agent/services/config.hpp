@@ -28,7 +28,8 @@ struct HostdConfig {
     std::string qemu = "/usr/bin/qemu-system-x86_64";
     std::string qsd = "/usr/bin/qemu-storage-daemon";
     std::string run_dir = "/run/basalt";
-    std::int64_t xapi_uid = -1;  // who besides root may connect
+    std::vector<std::string> console_program = {"/bin/login"};  // at the host's own console
+    std::int64_t xapi_uid = -1;                                 // who besides root may connect
 };
 
 struct StorageConfig {

@@ -2,11 +2,14 @@
 
 #include <array>
 #include <charconv>
+#include <filesystem>
 #include <fstream>
 #include <map>
 #include <set>
 #include <string_view>
 #include <vector>
+
+#include "host-agent/services/cpuid.hpp"
 
 namespace basalt::agent {
 
@@ -66,6 +69,10 @@ void read_processors(const std::string& sysroot, HostFacts& facts) {
         ++facts.cpu_count;
         sockets.insert(cpu["physical id"]);
         if (facts.cpu_count > 1) continue;
+        // Threads of a socket over its cores; kernels without topology leave both out.
+        const auto siblings = number<std::int64_t>(cpu["siblings"]);
+        const auto cores = number<std::int64_t>(cpu["cpu cores"]);
+        facts.cpu_threads_per_core = cores > 0 && siblings >= cores ? siblings / cores : 1;
         facts.cpu_model = cpu["model name"];
         facts.cpu_vendor = cpu["vendor_id"];
         facts.cpu_flags = cpu["flags"];
@@ -75,6 +82,19 @@ void read_processors(const std::string& sysroot, HostFacts& facts) {
         facts.cpu_stepping = number<std::int64_t>(cpu["stepping"]);
     }
     facts.cpu_sockets = static_cast<std::int64_t>(sockets.size());
+}
+
+void read_nodes(const std::string& sysroot, HostFacts& facts) {
+    std::error_code absent;
+    for (const auto& entry :
+         std::filesystem::directory_iterator(sysroot + "/sys/devices/system/node", absent)) {
+        const std::string name = entry.path().filename();
+        const bool node = name.starts_with("node") && name.size() > 4 &&
+                          name.find_first_not_of("0123456789", 4) == std::string::npos;
+        if (node) ++facts.numa_nodes;
+    }
+    // A kernel without NUMA has no such folder, and its machine one node.
+    if (facts.numa_nodes == 0 && facts.cpu_count > 0) facts.numa_nodes = 1;
 }
 
 void read_memory(const std::string& sysroot, HostFacts& facts) {
@@ -125,6 +145,7 @@ HostFacts read_inventory(const std::string& sysroot) {
     HostFacts facts;
     read_boot(sysroot, facts);
     read_processors(sysroot, facts);
+    read_nodes(sysroot, facts);
     read_memory(sysroot, facts);
     read_firmware(sysroot, facts);
     read_iscsi_name(sysroot, facts);
@@ -132,7 +153,11 @@ HostFacts read_inventory(const std::string& sysroot) {
 }
 
 Task<HostFacts> Inventory::facts() {
-    co_return co_await blocking(loop_, [sysroot = sysroot_] { return read_inventory(sysroot); });
+    co_return co_await blocking(loop_, [sysroot = sysroot_] {
+        HostFacts facts = read_inventory(sysroot);
+        facts.cpu_features = feature_words(native_cpuid);
+        return facts;
+    });
 }
 
 }  // namespace basalt::agent

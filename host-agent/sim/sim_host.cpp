@@ -12,7 +12,7 @@ struct SimHost::Running {
         : hypervisor(host.machine_),
           storage(sm::sim::sim_storage(host.loop_, host.shared_->disks, host.disks_,
                                        host.storage_state_)),
-          services(host.options_),
+          services(host.loop_, host.options_),
           images(*host.shared_),
           agent(host.loop_, host.records_,
                 Backends{hypervisor, *storage, host.network_, services, images}),
@@ -92,6 +92,9 @@ HostFacts facts_of(Loop& loop, int number) {
     facts.cpu_stepping = 4;
     facts.cpu_count = 8;
     facts.cpu_sockets = 1;
+    facts.cpu_threads_per_core = 2;
+    facts.numa_nodes = 1;
+    facts.cpu_features = "178bfbff-f6fa3203-2c100800-00000121";
     facts.memory_total_bytes = std::int64_t{16} << 30;
     facts.memory_free_bytes = std::int64_t{15} << 30;
     facts.iscsi_iqn = "iqn.2026-01.local.basalt:" + facts.hostname;

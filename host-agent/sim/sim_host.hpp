@@ -19,7 +19,8 @@ struct Shared {
 
 struct Options {
     HostFacts facts;  // uuid, hostname, nics ...; what is left empty gets a plausible value
-    std::string password = "password";  // of root
+    std::string password = "password";    // of root
+    std::int64_t utc_offset_seconds = 0;  // of the time zone
 };
 
 /// One host. `stop` it before it goes.

@@ -1,8 +1,10 @@
 #include "host-agent/sim/sim_services.hpp"
 
 #include <sys/mman.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
+#include <array>
 #include <cerrno>
 #include <cstring>
 
@@ -55,6 +57,26 @@ Task<void> SimServices::change_password(ChangePasswordArgs args) {
 Task<std::string> SimServices::plugin_call(PluginCallArgs args) {
     throw err::xenapi_missing_plugin(args.plugin);
     co_return "";
+}
+
+Task<HostTime> SimServices::time() {
+    HostTime now;
+    now.seconds = loop_.wall_ns() / 1'000'000'000;
+    now.utc_offset_seconds = options_.utc_offset_seconds;
+    co_return now;
+}
+
+// One end says who it is and is kept, so that the other stays open.
+Task<UniqueFd> SimServices::open_console() {
+    std::array<int, 2> ends{};
+    if (::socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends.data()) != 0)
+        throw err::internal_error(std::string("console: ") + std::strerror(errno));
+    UniqueFd ours(ends[0]);
+    UniqueFd theirs(ends[1]);
+    const std::string greeting = options_.facts.hostname + " login: ";
+    ::send(ours.get(), greeting.data(), greeting.size(), MSG_DONTWAIT | MSG_NOSIGNAL);
+    consoles_.push_back(std::move(ours));
+    co_return theirs;
 }
 
 Task<void> SimImages::store(hv::DiskAttachment disk, Use fill) {

@@ -1,5 +1,6 @@
 #pragma once
 #include <string>
+#include <vector>
 
 #include "host-agent/core/backends.hpp"
 #include "host-agent/sim/sim_host.hpp"
@@ -9,15 +10,19 @@ namespace basalt::agent::sim {
 /// One user, root, whose password changes as asked; no plug-ins.
 class SimServices final : public Services {
   public:
-    explicit SimServices(Options& options) : options_(options) {}
+    SimServices(Loop& loop, Options& options) : loop_(loop), options_(options) {}
 
     Task<HostFacts> facts() override;
     Task<void> login(LoginArgs args) override;
     Task<void> change_password(ChangePasswordArgs args) override;
     Task<std::string> plugin_call(PluginCallArgs args) override;
+    Task<HostTime> time() override;
+    Task<UniqueFd> open_console() override;
 
   private:
+    Loop& loop_;
     Options& options_;
+    std::vector<UniqueFd> consoles_;
 };
 
 /// Suspend images beside the simulated disks.

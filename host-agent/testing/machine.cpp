@@ -319,6 +319,15 @@ Task<std::string> MachineServices::plugin_call(PluginCallArgs args) {
     co_return args.function;
 }
 
+Task<HostTime> MachineServices::time() {
+    co_return HostTime{};
+}
+
+Task<UniqueFd> MachineServices::open_console() {
+    throw err::internal_error("no terminals here");
+    co_return UniqueFd();
+}
+
 Task<void> MachineImages::store(hv::DiskAttachment disk, Use fill) {
     machine_.images.erase(disk.spec.disk->vdi);
     co_await fill(UniqueFd());

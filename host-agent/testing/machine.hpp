@@ -123,6 +123,8 @@ class MachineServices final : public Services {
     Task<void> login(LoginArgs args) override;
     Task<void> change_password(ChangePasswordArgs args) override;
     Task<std::string> plugin_call(PluginCallArgs args) override;
+    Task<HostTime> time() override;
+    Task<UniqueFd> open_console() override;
 };
 
 class MachineImages final : public Images {

@@ -55,7 +55,9 @@ Task<std::optional<agent::GuestFacts>> ask_agent(RealLoop& loop, std::string soc
     agent::GuestFacts facts;
     facts.agent = true;
     try {
-        facts.agent_version = text_of(co_await ask(*client, "guest-info"), "version");
+        const Json info = co_await ask(*client, "guest-info");
+        facts.agent_version = text_of(info, "version");
+        facts.features = guest_features(info);
         facts.os = os_version(co_await ask(*client, "guest-get-osinfo"));
         facts.hostname = text_of(co_await ask(*client, "guest-get-host-name"), "host-name");
         facts.networks =

@@ -73,6 +73,20 @@ std::map<std::string, std::string> guest_networks(const Json& interfaces,
     return out;
 }
 
+std::map<std::string, std::string> guest_features(const Json& info) {
+    // The whole machine is frozen and kept: no guest needs to take part, however many processors.
+    std::map<std::string, std::string> out = {{"feature-suspend", "1"},
+                                              {"platform-feature-multiprocessor-suspend", "1"}};
+    const auto commands = info.is_object() ? info.find("supported_commands") : info.end();
+    if (!info.is_object() || commands == info.end() || !commands->is_array()) return out;
+    for (const Json& command : *commands) {
+        if (text_of(command, "name") != "guest-shutdown" || !command.value("enabled", false))
+            continue;
+        out["feature-poweroff"] = out["feature-reboot"] = "1";
+    }
+    return out;
+}
+
 bool worth_telling(const agent::GuestFacts& before, const agent::GuestFacts& now) {
     agent::GuestFacts same_memory = now;
     same_memory.memory_free_bytes = before.memory_free_bytes;

@@ -11,6 +11,10 @@ namespace basalt::hv::qemu {
 /// name, distro, major, minor, uname, from guest-get-osinfo. Unknown parts are left out.
 std::map<std::string, std::string> os_version(const nlohmann::json& osinfo);
 
+/// What the guest can be asked for, as keys of VM_guest_metrics.other with the value 1, from
+/// guest-info: an agent that shuts down does so for power-off and reboot alike.
+std::map<std::string, std::string> guest_features(const nlohmann::json& info);
+
 /// `0/ip`, `0/ipv4/0`, `0/ipv6/0` ..., from guest-network-get-interfaces: an interface belongs to
 /// the NIC with its MAC. Others (loopback, bridges inside the guest) are left out.
 std::map<std::string, std::string> guest_networks(const nlohmann::json& interfaces,

@@ -32,6 +32,18 @@ TEST(GuestFacts, os_info_becomes_xenapi_keys) {
     EXPECT_TRUE(os_version(Json::parse(R"({"id":7,"version-id":null})")).empty());
 }
 
+TEST(GuestFacts, features_are_what_the_agent_can_do) {
+    const auto told = guest_features(Json::parse(R"({"version": "8", "supported_commands": [
+        {"name": "guest-shutdown", "enabled": true}, {"name": "guest-ping", "enabled": true}]})"));
+    EXPECT_EQ(told.at("feature-poweroff"), "1");
+    EXPECT_EQ(told.at("feature-reboot"), "1");
+    const auto forbidden = guest_features(
+        Json::parse(R"({"supported_commands": [{"name": "guest-shutdown", "enabled": false}]})"));
+    EXPECT_FALSE(forbidden.contains("feature-poweroff"));
+    EXPECT_EQ(forbidden.at("feature-suspend"), "1");  // needs no agent
+    EXPECT_FALSE(guest_features(Json()).contains("feature-reboot"));
+}
+
 TEST(GuestFacts, addresses_are_numbered_by_the_nic_with_that_mac) {
     std::vector<NicAttachment> nics(2);
     nics[0].spec.device = 0;

@@ -6,6 +6,7 @@
 
 #include "base/error.hpp"
 #include "base/wait.hpp"
+#include "idl/errors.hpp"
 
 namespace basalt::hv {
 
@@ -34,8 +35,7 @@ SimDomain* SimHost::State::find(const std::string& uuid) {
 
 SimDomain& SimHost::State::at(DomId dom) {
     const auto found = domains.find(dom);
-    if (found == domains.end())
-        throw ApiError("INTERNAL_ERROR", {"no domain " + std::to_string(dom)});
+    if (found == domains.end()) throw err::internal_error("no domain " + std::to_string(dom));
     return found->second;
 }
 
@@ -194,6 +194,7 @@ void SimHost::State::tell_facts(const SimDomain& domain) {
         facts.networks[device + "/ip"] = address;
         facts.networks[device + "/ipv4/0"] = address;
     }
+    facts.features = {{"feature-poweroff", "1"}, {"feature-reboot", "1"}, {"feature-suspend", "1"}};
     facts.memory_total_bytes = spec.memory_bytes;
     facts.memory_free_bytes = spec.memory_bytes / 2;
     events->guest_changed(std::move(facts));

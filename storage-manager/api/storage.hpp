@@ -122,8 +122,18 @@ class Transfer {
         std::int64_t size_bytes = 0;
     };
 
-    /// Fills a fresh, empty disk; durable when it returns. VDI_IN_USE, SR_BACKEND_FAILURE_44.
-    virtual Task<void> copy(Attachment from, Attachment to, rpc::Progress progress) = 0;
+    struct Copy {
+        Attachment from;
+        Attachment to;
+        /// Only what may differ between this and `from` is written.
+        std::optional<Attachment> base;
+        /// `to` is fresh: zeros need not be written.
+        bool to_empty = false;
+    };
+
+    /// Makes the first bytes of `to`, which is at least as large, those of `from`; durable when it
+    /// returns. VDI_IN_USE, SR_BACKEND_FAILURE_44.
+    virtual Task<void> copy(Copy what, rpc::Progress progress) = 0;
     virtual Task<UniqueFd> serve(Attachment disk, Ended ended) = 0;
     /// Formats raw, qcow2, vhd.
     virtual Task<UniqueFd> send(Disk disk, std::string format, Ended ended) = 0;

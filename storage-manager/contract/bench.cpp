@@ -1,7 +1,5 @@
 #include "storage-manager/contract/bench.hpp"
 
-#include <sys/socket.h>
-#include <sys/un.h>
 #include <unistd.h>
 
 #include <cstdlib>
@@ -9,7 +7,8 @@
 #include <stdexcept>
 #include <vector>
 
-#include "storage-manager/datapath/nbd_client.hpp"
+#include "base/nbd.hpp"
+#include "base/real_net.hpp"
 #include "storage-manager/datapath/qemu_transfer.hpp"
 #include "storage-manager/drivers/file/file_driver.hpp"
 #include "storage-manager/sim/sim_driver.hpp"
@@ -25,23 +24,24 @@ namespace {
 constexpr std::size_t block_bytes = 4096;
 constexpr const char* sr_uuid = "5e000000-0000-4000-8000-000000000001";
 
-void write_block(UniqueFd socket, const std::string& name, std::uint64_t block,
-                 std::uint64_t value) {
-    nbd::Client client(std::move(socket), name);
-    const std::vector<char> bytes(block_bytes, static_cast<char>(value));
-    client.write(bytes, block * block_bytes);
-    client.flush();
-    client.disconnect();
+Task<void> write_block(std::unique_ptr<Stream> stream, std::string name, std::uint64_t block,
+                       std::uint64_t value) {
+    const auto client = co_await nbd::Client::open(std::move(stream), std::move(name));
+    const std::string bytes(block_bytes, static_cast<char>(value));
+    co_await client->write(block * block_bytes, bytes);
+    co_await client->flush();
+    co_await client->disconnect();
 }
 
-std::uint64_t read_block(UniqueFd socket, const std::string& name, std::uint64_t block) {
-    nbd::Client client(std::move(socket), name);
+Task<std::uint64_t> read_block(std::unique_ptr<Stream> stream, std::string name,
+                               std::uint64_t block) {
+    const auto client = co_await nbd::Client::open(std::move(stream), std::move(name));
     std::vector<char> bytes(block_bytes);
-    client.read(bytes, block * block_bytes);
-    client.disconnect();
+    co_await client->read(block * block_bytes, bytes);
+    co_await client->disconnect();
     for (const char byte : bytes)
         if (byte != bytes[0]) throw std::runtime_error("a block of several values");
-    return static_cast<unsigned char>(bytes[0]);
+    co_return static_cast<unsigned char>(bytes[0]);
 }
 
 Task<void> stop_after(RealLoop& loop, Task<void> body) {
@@ -108,13 +108,11 @@ class FileBench final : public Bench {
     Task<void> write(Attachment disk, std::uint64_t block, std::uint64_t value) override {
         Signal ended(loop_);
         bool over = false;
-        auto fd =
-            std::make_shared<UniqueFd>(co_await transfer_.serve(std::move(disk), [&ended, &over] {
-                over = true;
-                ended.notify_all();
-            }));
-        co_await blocking(
-            loop_, [fd, block, value] { write_block(std::move(*fd), "disk", block, value); });
+        UniqueFd fd = co_await transfer_.serve(std::move(disk), [&ended, &over] {
+            over = true;
+            ended.notify_all();
+        });
+        co_await write_block(adopt_stream(loop_, std::move(fd)), "disk", block, value);
         while (!over)
             co_await ended.wait();
     }
@@ -123,13 +121,12 @@ class FileBench final : public Bench {
         disk.read_only = true;
         Signal ended(loop_);
         bool over = false;
-        auto fd =
-            std::make_shared<UniqueFd>(co_await transfer_.serve(std::move(disk), [&ended, &over] {
-                over = true;
-                ended.notify_all();
-            }));
-        const std::uint64_t value = co_await blocking(
-            loop_, [fd, block] { return read_block(std::move(*fd), "disk", block); });
+        UniqueFd fd = co_await transfer_.serve(std::move(disk), [&ended, &over] {
+            over = true;
+            ended.notify_all();
+        });
+        const std::uint64_t value =
+            co_await read_block(adopt_stream(loop_, std::move(fd)), "disk", block);
         while (!over)
             co_await ended.wait();
         co_return value;
@@ -174,27 +171,13 @@ std::unique_ptr<Bench> worker_bench() {
     return std::make_unique<FileBench>(true);
 }
 
-UniqueFd connect_blocking(const std::string& path) {
-    UniqueFd fd(socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0));
-    sockaddr_un address{};
-    address.sun_family = AF_UNIX;
-    std::strncpy(address.sun_path, path.c_str(), sizeof address.sun_path - 1);
-    if (connect(fd.get(), reinterpret_cast<const sockaddr*>(&address), sizeof address) != 0)
-        throw std::runtime_error("cannot connect to " + path);
-    return fd;
-}
-
 Task<void> guest_write(RealLoop& loop, DiskServer server, std::uint64_t block,
                        std::uint64_t value) {
-    return blocking(loop, [server, block, value] {
-        write_block(connect_blocking(server.socket), server.name, block, value);
-    });
+    co_await write_block(co_await connect_unix(loop, server.socket), server.name, block, value);
 }
 
 Task<std::uint64_t> guest_read(RealLoop& loop, DiskServer server, std::uint64_t block) {
-    return blocking(loop, [server, block] {
-        return read_block(connect_blocking(server.socket), server.name, block);
-    });
+    co_return co_await read_block(co_await connect_unix(loop, server.socket), server.name, block);
 }
 
 agent::VdiSpec spec_of(const std::string& uuid, std::int64_t size_bytes) {

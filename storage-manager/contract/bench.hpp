@@ -50,8 +50,6 @@ std::unique_ptr<Bench> worker_bench();
 /// As a guest would: over the NBD socket of a served disk.
 Task<void> guest_write(RealLoop& loop, DiskServer server, std::uint64_t block, std::uint64_t value);
 Task<std::uint64_t> guest_read(RealLoop& loop, DiskServer server, std::uint64_t block);
-/// A connected, blocking socket.
-UniqueFd connect_blocking(const std::string& path);
 
 agent::VdiSpec spec_of(const std::string& uuid, std::int64_t size_bytes);
 

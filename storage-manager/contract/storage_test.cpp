@@ -410,6 +410,44 @@ TEST(Storage, a_copy_goes_to_another_sr_or_leaves_nothing) {
     });
 }
 
+TEST(Storage, a_disk_is_written_over_whole_or_where_it_differs_from_a_base) {
+    on_host([](Host& host) -> Task<void> {
+        co_await host.ready();
+        co_await host.create(disk_a);
+        const std::string before = pattern(8 * mib);
+        co_await host.import(disk_a, "raw", before);
+        agent::VdiSnapshotArgs snapshot;
+        snapshot.disk = disk_ref(disk_a);
+        snapshot.spec = spec_of(disk_b, 0);
+        co_await host.storage->vdi_snapshot(snapshot);
+        std::string after = before;
+        after.replace(1 * mib, 4096, std::string(4096, 'x'));
+        after.replace(3 * mib, mib, std::string(mib, '\0'));
+        co_await host.import(disk_a, "raw", after);
+
+        co_await host.create(disk_c);
+        co_await host.import(disk_c, "raw", std::string(8 * mib, 'y'));
+        agent::VdiCopyArgs args;
+        args.disk = disk_ref(disk_b);
+        args.sr = args.disk.sr;
+        args.into = disk_ref(disk_c);
+        co_await host.storage->vdi_copy(args, {});
+        EXPECT_TRUE(co_await host.export_bytes(disk_c, "raw") == before);
+
+        double seen = 0;
+        args.disk = disk_ref(disk_a);
+        args.base = disk_ref(disk_b);
+        co_await host.storage->vdi_copy(args, [&seen](double value) { seen = value; });
+        EXPECT_TRUE(co_await host.export_bytes(disk_c, "raw") == after);
+        EXPECT_EQ(seen, 1.0);
+
+        // A disk cannot be its own target, nor a smaller one the target of a larger.
+        args.into = args.disk;
+        EXPECT_EQ(co_await code_of(ignoring(host.storage->vdi_copy(args, {}))), "VDI_IN_USE");
+        EXPECT_TRUE(co_await host.export_bytes(disk_a, "raw") == after);
+    });
+}
+
 TEST(Storage, an_nbd_socket_holds_the_disk_until_it_is_closed) {
     on_host([](Host& host) -> Task<void> {
         co_await host.ready();

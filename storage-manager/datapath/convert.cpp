@@ -11,6 +11,7 @@
 #include "base/json.hpp"
 #include "base/real_net.hpp"
 #include "base/subprocess.hpp"
+#include "idl/errors.hpp"
 #include "storage-manager/datapath/chain.hpp"
 
 namespace basalt::sm {
@@ -22,7 +23,7 @@ constexpr Duration convert_limit = 24h;
 std::string qemu_format(const std::string& format) {
     if (format == "vhd") return "vpc";
     if (format == "qcow2" || format == "raw") return format;
-    throw ApiError("INTERNAL_ERROR", {"unknown image format " + format.substr(0, 32)});
+    throw err::internal_error("unknown image format " + format.substr(0, 32));
 }
 
 Attachment one_image(const std::string& file, const std::string& format) {
@@ -33,8 +34,10 @@ Attachment one_image(const std::string& file, const std::string& format) {
 // -t writeback: what is written is flushed at the end, which the default would not do.
 // -O although the target is there: without it the target's "driver" is taken to be raw.
 std::vector<std::string> convert_args(const ConvertPaths& paths) {
-    return {"qemu-img", "convert",       "-p",       "-n",    "-t", "writeback", "--target-is-zero",
-            "-O",       paths.to_format, paths.from, paths.to};
+    std::vector<std::string> args = {"qemu-img", "convert", "-p", "-n", "-t", "writeback"};
+    if (paths.to_empty) args.emplace_back("--target-is-zero");
+    args.insert(args.end(), {"-O", paths.to_format, paths.from, paths.to});
+    return args;
 }
 
 std::vector<std::string> export_args(const Attachment& disk, const std::string& format,
@@ -59,6 +62,10 @@ std::vector<std::string> import_args(const std::string& file, const std::string&
             json_filename(disk, false)};
 }
 
+std::vector<std::string> map_args(const Attachment& disk) {
+    return {"qemu-img", "map", "--output=json", json_filename(disk, true)};
+}
+
 std::vector<std::string> info_args(const std::string& file, const std::string& format) {
     return {"qemu-img", "info", "--output=json", "-f", qemu_format(format), file};
 }
@@ -76,12 +83,11 @@ struct Running {
     std::unique_ptr<FdStream> err;
 };
 
-Running start(RealLoop& loop, std::vector<std::string> argv) {
+Running start(RealLoop& loop, Command command) {
     auto [out_near, out_far] = socket_pair();
     auto [err_near, err_far] = socket_pair();
-    Command command;
-    command.argv = std::move(argv);
-    command.inherit = {{out_far.get(), 1}, {err_far.get(), 2}};
+    command.inherit.push_back({out_far.get(), 1});
+    command.inherit.push_back({err_far.get(), 2});
     Running running;
     running.process = start_process(loop, command);
     running.out = adopt_stream(loop, std::move(out_near));
@@ -113,20 +119,37 @@ Task<Json> image_info(RealLoop& loop, std::string file, std::string format) {
     const Output output = co_await run_command(loop, std::move(command), 60s);
     if (output.status != 0) throw_qemu_failure(output.err);
     Json info = Json::parse(output.out, nullptr, false);
-    if (!info.is_object()) throw ApiError("VDI_IO_ERROR", {"the image cannot be read"});
+    if (!info.is_object()) throw err::vdi_io_error("the image cannot be read");
     co_return info;
 }
 
 }  // namespace
 
 Task<void> convert(RealLoop& loop, ConvertPaths paths, rpc::Progress progress) {
-    Running running = start(loop, convert_args(paths));
+    Command command;
+    command.argv = convert_args(paths);
+    return run_reporting(loop, std::move(command), std::move(progress));
+}
+
+Task<Json> map_image(RealLoop& loop, Attachment disk) {
+    Command command;
+    command.argv = map_args(disk);
+    const Output output = co_await run_command(loop, std::move(command), convert_limit);
+    if (output.status != 0) throw_qemu_failure(output.err);
+    Json map = Json::parse(output.out, nullptr, false);
+    if (!map.is_array()) throw err::vdi_io_error("the image's map cannot be read");
+    co_return map;
+}
+
+Task<void> run_reporting(RealLoop& loop, Command command, rpc::Progress progress) {
+    const std::string name = command.argv.front();
+    Running running = start(loop, std::move(command));
     std::exception_ptr failure;
     std::string text;
     int status = -1;
     try {
         co_await within(loop, convert_limit, watch(running, std::move(progress)),
-                        ApiError("INTERNAL_ERROR", {"qemu-img took too long"}));
+                        err::internal_error(name + " took too long"));
         text = co_await complaint(running);
         status = co_await running.process->wait();
     } catch (const std::exception&) {
@@ -154,10 +177,9 @@ Task<void> import_image(RealLoop& loop, std::string file, std::string format, Im
         info.value("format-specific", Json::object()).value("data", Json::object());
     if (info.contains("backing-filename") || info.contains("full-backing-filename") ||
         specific.contains("data-file"))
-        throw ApiError("VDI_IO_ERROR", {"the image refers to another file"});
+        throw err::vdi_io_error("the image refers to another file");
     const auto size = info.value("virtual-size", std::int64_t{0});
-    if (size > target.size_bytes)
-        throw ApiError("VDI_TOO_SMALL", {target.vdi, std::to_string(size)});
+    if (size > target.size_bytes) throw err::vdi_too_small(target.vdi, std::to_string(size));
     Command command;
     command.argv = import_args(file, format, target.disk);
     const Output output = co_await run_command(loop, std::move(command), convert_limit);
@@ -168,15 +190,15 @@ Task<void> sync_file(RealLoop& loop, std::string path) {
     return blocking(loop, [path = std::move(path)] {
         const UniqueFd fd(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
         if (!fd || fsync(fd.get()) != 0)
-            throw ApiError("VDI_IO_ERROR", {path + ": " + std::strerror(errno)});
+            throw err::vdi_io_error(path + ": " + std::strerror(errno));
     });
 }
 
 void throw_qemu_failure(const std::string& text) {
     if (text.find("No space left") != std::string::npos)
         throw backend_failure(Failure::no_space, text);
-    if (text.find(" lock") != std::string::npos) throw ApiError("VDI_IN_USE", {"", text});
-    throw ApiError("VDI_IO_ERROR", {text});
+    if (text.find(" lock") != std::string::npos) throw err::vdi_in_use("", text);
+    throw err::vdi_io_error(text);
 }
 
 }  // namespace basalt::sm

@@ -1,7 +1,9 @@
 #pragma once
+#include <nlohmann/json_fwd.hpp>
 #include <string>
 
 #include "base/real_loop.hpp"
+#include "base/subprocess.hpp"
 #include "storage-manager/api/storage.hpp"
 
 /// qemu-img, wrapped: its failures become API errors here. All cancellable; the program is then
@@ -10,12 +12,20 @@ namespace basalt::sm {
 
 struct ConvertPaths {
     std::string from;
-    std::string to;  // exists, has the right size and is empty
+    std::string to;  // exists and is at least as large
     std::string to_format;
+    bool to_empty = false;  // zeros need not be written
 };
 
 /// Both as QEMU names images (`json:{...}`). Progress from 0 to 1.
 Task<void> convert(RealLoop& loop, ConvertPaths paths, rpc::Progress progress);
+
+/// Which ranges of a disk its chain holds: the array that `qemu-img map` prints.
+Task<nlohmann::json> map_image(RealLoop& loop, Attachment disk);
+
+/// Runs a program that reports as qemu-img does, `(12.34/100%)`, to its end. Failures as of
+/// qemu-img. Descriptors 1 and 2 are taken.
+Task<void> run_reporting(RealLoop& loop, Command command, rpc::Progress progress);
 
 /// Writes the disk's content as one file of `format` (qcow2, vhd).
 Task<void> export_image(RealLoop& loop, Attachment disk, std::string format, std::string file);

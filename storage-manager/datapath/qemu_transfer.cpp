@@ -8,12 +8,15 @@
 #include <cerrno>
 #include <csignal>
 #include <cstdlib>
+#include <limits>
 
 #include "base/json.hpp"
 #include "base/log.hpp"
 #include "base/real_net.hpp"
 #include "base/subprocess.hpp"
+#include "idl/errors.hpp"
 #include "storage-manager/datapath/chain.hpp"
+#include "storage-manager/datapath/changes.hpp"
 #include "storage-manager/datapath/convert.hpp"
 
 namespace basalt::sm {
@@ -32,7 +35,14 @@ UniqueFd duplicate(int fd) {
 
 UniqueFd make_file(const fs::path& path) {
     UniqueFd fd(::open(path.c_str(), O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600));
-    if (!fd) throw ApiError("INTERNAL_ERROR", {"cannot write " + path.string()});
+    if (!fd) throw err::internal_error("cannot write " + path.string());
+    return fd;
+}
+
+UniqueFd memory_file(const std::string& text) {
+    UniqueFd fd(memfd_create("ranges", MFD_CLOEXEC));
+    if (!fd || ::pwrite(fd.get(), text.data(), text.size(), 0) != static_cast<ssize_t>(text.size()))
+        throw err::internal_error("the list of ranges cannot be written");
     return fd;
 }
 
@@ -142,11 +152,42 @@ QemuTransfer::QemuTransfer(RealLoop& loop, fs::path work_folder, std::string str
     fs::create_directories(work_folder_, ignored);
 }
 
-Task<void> QemuTransfer::copy(Attachment from, Attachment to, rpc::Progress progress) {
-    co_await convert(loop_,
-                     {json_filename(from, true), json_filename(to, false), to.chain.front().format},
-                     std::move(progress));
-    co_await sync_file(loop_, to.chain.front().path);
+Task<void> QemuTransfer::copy(Copy what, rpc::Progress progress) {
+    const Image leaf = what.to.chain.front();
+    if (what.base) {
+        co_await copy_changes(std::move(what), std::move(progress));
+    } else {
+        co_await convert(loop_,
+                         {json_filename(what.from, true), json_filename(what.to, false),
+                          leaf.format, what.to_empty},
+                         std::move(progress));
+    }
+    co_await sync_file(loop_, leaf.path);
+}
+
+Task<void> QemuTransfer::copy_changes(Copy what, rpc::Progress progress) {
+    const Layers layers = layers_above_common(what.from, *what.base);
+    std::vector<Extent> ours = held_above(co_await map_image(loop_, what.from), layers.one);
+    const std::vector<Extent> theirs =
+        held_above(co_await map_image(loop_, *what.base), layers.other);
+    what.from.read_only = true;
+    const auto source = co_await start_server(what.from);
+    const auto target = co_await start_server(what.to);
+    {
+        // What lies beyond the end of the source is of no interest; sm-stream knows where it is.
+        const std::string list = extent_lines(
+            joined(std::move(ours), theirs, std::numeric_limits<std::uint64_t>::max()));
+        const UniqueFd lines = memory_file(list);
+        const UniqueFd from = std::move(source->client);
+        const UniqueFd to = std::move(target->client);
+        Command command;
+        command.argv.push_back(stream_program_);
+        command.argv.emplace_back("copy-ranges");
+        command.inherit = {{from.get(), 3}, {to.get(), 4}, {lines.get(), 0}};
+        co_await run_reporting(loop_, std::move(command), std::move(progress));
+    }
+    co_await source->process->wait();
+    co_await target->process->wait();  // it lets go of the image
 }
 
 Task<UniqueFd> QemuTransfer::serve(Attachment disk, Ended ended) {
@@ -188,7 +229,7 @@ Task<void> QemuTransfer::finish(std::shared_ptr<Stream> stream, Task<void> body,
     std::exception_ptr failure;
     try {
         co_await std::move(body);
-    } catch (...) {
+    } catch (const std::exception&) {
         failure = std::current_exception();
     }
     stream->ended();
@@ -275,8 +316,8 @@ Task<void> QemuTransfer::pump(std::string mode, int disk, int stream, std::strin
     command.argv.push_back(mode);
     command.inherit = {{disk, 3}, {stream, 4}};
     const Output output = co_await run_command(loop_, std::move(command), transfer_limit);
-    if (output.status == exit_too_long) throw ApiError("VDI_TOO_SMALL", {vdi, ""});
-    if (output.status != 0) throw ApiError("VDI_IO_ERROR", {output.err});
+    if (output.status == exit_too_long) throw err::vdi_too_small(vdi, "");
+    if (output.status != 0) throw err::vdi_io_error(output.err);
 }
 
 fs::path QemuTransfer::fresh_path(const char* ending) {

@@ -14,7 +14,7 @@ class QemuTransfer final : public Transfer {
     /// from an earlier run is deleted. `stream_program` is the path of sm-stream.
     QemuTransfer(RealLoop& loop, std::filesystem::path work_folder, std::string stream_program);
 
-    Task<void> copy(Attachment from, Attachment to, rpc::Progress progress) override;
+    Task<void> copy(Copy what, rpc::Progress progress) override;
     Task<UniqueFd> serve(Attachment disk, Ended ended) override;
     Task<UniqueFd> send(Disk disk, std::string format, Ended ended) override;
     Task<UniqueFd> receive(Disk disk, std::string format, Ended ended) override;
@@ -24,6 +24,7 @@ class QemuTransfer final : public Transfer {
     struct Stream;
 
     Task<std::shared_ptr<Server>> start_server(Attachment disk);
+    Task<void> copy_changes(Copy what, rpc::Progress progress);
     Task<void> pump(std::string mode, int disk, int stream, std::string vdi);
     Task<void> send_raw(std::shared_ptr<Stream> stream);
     Task<void> send_converted(std::shared_ptr<Stream> stream);

@@ -4,6 +4,7 @@
 
 #include "base/log.hpp"
 #include "base/uuid.hpp"
+#include "idl/errors.hpp"
 #include "storage-manager/datapath/qsd_server.hpp"
 
 namespace basalt::sm {
@@ -18,12 +19,12 @@ void check_device(const std::string& device) {
         !device.empty() && device.size() <= 16 && std::ranges::all_of(device, [](char c) {
             return (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9');
         });
-    if (!plain) throw ApiError("INTERNAL_ERROR", {"not a device name: " + device.substr(0, 32)});
+    if (!plain) throw err::internal_error("not a device name: " + device.substr(0, 32));
 }
 
 ApiError translated(const qmp::Error& error) {
     const std::string& text = error.description();
-    if (text.find(" lock") != std::string::npos) return ApiError("VDI_IN_USE", {"", text});
+    if (text.find(" lock") != std::string::npos) return err::vdi_in_use("", text);
     if (text.find("No space left") != std::string::npos)
         return backend_failure(Failure::no_space, text);
     return backend_failure(Failure::vdi_unavailable, text);
@@ -123,7 +124,7 @@ Task<std::shared_ptr<QsdDatapath::Server>> QsdDatapath::started(std::string vm) 
     const auto known = servers_.find(vm);
     if (known != servers_.end() && known->second->alive()) co_return known->second;
     if (known != servers_.end()) co_await end(known->second);
-    if (!Uuid::parse(vm)) throw ApiError("INTERNAL_ERROR", {"not a VM: " + vm.substr(0, 64)});
+    if (!Uuid::parse(vm)) throw err::internal_error("not a VM: " + vm.substr(0, 64));
     const auto server = std::make_shared<Server>(loop_, vm, run_folder_ / vm);
     co_await server->start();
     servers_[vm] = server;
@@ -138,7 +139,7 @@ Task<void> QsdDatapath::end(std::shared_ptr<Server> server) {
 std::shared_ptr<QsdDatapath::Server> QsdDatapath::running(const std::string& vm) {
     const auto found = servers_.find(vm);
     if (found == servers_.end() || !found->second->alive())
-        throw ApiError("INTERNAL_ERROR", {"no storage daemon serves " + vm});
+        throw err::internal_error("no storage daemon serves " + vm);
     return found->second;
 }
 

@@ -12,6 +12,7 @@
 #include "base/json.hpp"
 #include "base/log.hpp"
 #include "base/real_net.hpp"
+#include "idl/errors.hpp"
 
 namespace basalt::sm {
 
@@ -86,8 +87,8 @@ Task<void> QsdDatapath::Server::start() {
         const bool up = co_await connect();
         if (up) break;
         if (loop_.now() > deadline)
-            throw ApiError("INTERNAL_ERROR",
-                           {"qemu-storage-daemon did not start: " + read_text(folder_ / "log")});
+            throw err::internal_error("qemu-storage-daemon did not start: " +
+                                      read_text(folder_ / "log"));
         co_await sleep_for(loop_, 10ms);
     }
     log::info("storage_daemon_started", {{"vm", vm_}, {"pid", process_->pid()}});
@@ -167,7 +168,7 @@ Task<std::optional<ApiError>> QsdDatapath::Server::switch_leaf(std::string devic
     std::string old;
     try {
         const auto now = co_await current(device);
-        if (!now) throw ApiError("INTERNAL_ERROR", {device + " is not served"});
+        if (!now) throw err::internal_error(device + " is not served");
         old = now->node;
         fresh = co_await add_image(device, leaf, "", false);
     } catch (const std::exception& error) {
@@ -193,7 +194,7 @@ Task<std::optional<ApiError>> QsdDatapath::Server::switch_leaf(std::string devic
 Task<void> QsdDatapath::Server::resize(std::string device, std::int64_t size_bytes) {
     // QEMU holds the size of an exported node fixed, so the export steps aside.
     const auto now = co_await current(device);
-    if (!now) throw ApiError("INTERNAL_ERROR", {device + " is not served"});
+    if (!now) throw err::internal_error(device + " is not served");
     co_await remove_export(device);
     std::exception_ptr failure;
     try {
@@ -218,7 +219,8 @@ Task<void> QsdDatapath::Server::stop() {
     devices_.clear();
     if (process_) {
         try {
-            co_await within(loop_, end_limit, reap(process_), ApiError("INTERNAL_ERROR", {}));
+            co_await within(loop_, end_limit, reap(process_),
+                            err::internal_error("the storage daemon does not end"));
         } catch (const ApiError&) {
             log::error("storage_daemon_killed", {{"vm", vm_}});
             process_->kill(SIGKILL);
@@ -233,7 +235,7 @@ Task<void> QsdDatapath::Server::stop() {
 // -- helpers ------------------------------------------------------------------------------------
 
 Task<qmp::Json> QsdDatapath::Server::ask(std::string command, qmp::Json arguments) {
-    if (!alive()) throw ApiError("INTERNAL_ERROR", {"the storage daemon of " + vm_ + " is gone"});
+    if (!alive()) throw err::internal_error("the storage daemon of " + vm_ + " is gone");
     return client_->execute(std::move(command), std::move(arguments), open_limit);
 }
 
@@ -273,7 +275,7 @@ Task<void> QsdDatapath::Server::remove_export(std::string device) {
         present = co_await exported(device);
         if (present) co_await sleep_for(loop_, 5ms);
     }
-    if (present) throw ApiError("INTERNAL_ERROR", {device + " is still being written"});
+    if (present) throw err::internal_error(device + " is still being written");
 }
 
 // Those that nothing uses go first, until none is left or none will go.

@@ -2,106 +2,203 @@
 // NBD socket, or a file), descriptor 4 the stream. Whoever started it tells the other side of the
 // stream how it ended, from the exit status: 0 done, 3 the stream is longer than the disk, 1
 // anything else with a line on standard error.
-#include <fcntl.h>
+//
+// `copy-ranges` copies between two disks, 3 and 4, the ranges that standard input lists, and prints
+// its progress as qemu-img does.
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <csignal>
 #include <cstdio>
 #include <cstring>
 #include <exception>
+#include <memory>
+#include <span>
+#include <stdexcept>
 #include <string>
 #include <vector>
 
-#include "storage-manager/datapath/nbd_client.hpp"
+#include "base/nbd.hpp"
+#include "base/real_net.hpp"
+#include "base/wait.hpp"
 
 namespace {
 
-using basalt::UniqueFd;
-namespace nbd = basalt::sm::nbd;
+using namespace basalt;
 
 constexpr int disk = 3;
 constexpr int stream = 4;
 constexpr int exit_too_long = 3;
 
-void announce(std::uint64_t size_bytes) {
-    const std::string line = "{\"size\":" + std::to_string(size_bytes) + "}\n";
-    nbd::write_full(stream, line);
+Task<std::unique_ptr<nbd::Client>> open_disk(RealLoop& loop, int fd) {
+    return nbd::Client::open(adopt_stream(loop, UniqueFd(fd)), "disk");
 }
 
-int send_disk() {
-    nbd::Client client(UniqueFd(disk), "disk");
-    announce(client.size_bytes());
+Task<void> announce(Stream& out, std::uint64_t size_bytes) {
+    const std::string line = "{\"size\":" + std::to_string(size_bytes) + "}\n";
+    co_await out.write(line);
+}
+
+// Reads until the buffer is full or the stream ends.
+Task<std::size_t> read_full(Stream& in, std::span<char> buffer) {
+    std::size_t done = 0;
+    while (done < buffer.size()) {
+        const std::size_t got = co_await in.read_some(buffer.subspan(done));
+        if (got == 0) break;
+        done += got;
+    }
+    co_return done;
+}
+
+Task<int> send_disk(RealLoop& loop) {
+    const auto client = co_await open_disk(loop, disk);
+    const auto out = adopt_stream(loop, UniqueFd(stream));
+    co_await announce(*out, client->size_bytes());
     std::vector<char> buffer(nbd::request_bytes_max);
-    for (std::uint64_t at = 0; at < client.size_bytes();) {
-        const auto part = std::min<std::uint64_t>(buffer.size(), client.size_bytes() - at);
-        client.read({buffer.data(), part}, at);
-        nbd::write_full(stream, {buffer.data(), part});
+    for (std::uint64_t at = 0; at < client->size_bytes();) {
+        const auto part = std::min<std::uint64_t>(buffer.size(), client->size_bytes() - at);
+        co_await client->read(at, {buffer.data(), part});
+        co_await out->write({buffer.data(), part});
         at += part;
     }
-    client.disconnect();
-    return 0;
+    co_await client->disconnect();
+    co_return 0;
 }
 
-int send_file() {
+// A file cannot be waited for, and this process has nothing else to do than to wait for it.
+Task<int> send_file(RealLoop& loop) {
     struct stat facts{};
-    if (fstat(disk, &facts) != 0) return 1;
-    announce(static_cast<std::uint64_t>(facts.st_size));
+    if (fstat(disk, &facts) != 0) co_return 1;
+    const auto out = adopt_stream(loop, UniqueFd(stream));
+    co_await announce(*out, static_cast<std::uint64_t>(facts.st_size));
     std::vector<char> buffer(nbd::request_bytes_max);
-    while (const std::size_t got = nbd::read_full(disk, buffer))
-        nbd::write_full(stream, {buffer.data(), got});
-    return 0;
+    for (;;) {
+        const ssize_t got = ::read(disk, buffer.data(), buffer.size());
+        if (got < 0) co_return 1;
+        if (got == 0) co_return 0;
+        co_await out->write({buffer.data(), static_cast<std::size_t>(got)});
+    }
 }
 
 bool is_zero(const char* bytes, std::size_t size) {
     return size == 0 || (bytes[0] == 0 && std::memcmp(bytes, bytes + 1, size - 1) == 0);
 }
 
-int receive_disk() {
-    nbd::Client client(UniqueFd(disk), "disk");
+Task<void> put(nbd::Client& client, std::uint64_t at, std::string_view bytes) {
+    if (is_zero(bytes.data(), bytes.size())) {
+        co_await client.write_zeroes(at, static_cast<std::uint32_t>(bytes.size()));
+    } else {
+        co_await client.write(at, bytes);
+    }
+}
+
+Task<int> receive_disk(RealLoop& loop) {
+    const auto client = co_await open_disk(loop, disk);
+    const auto in = adopt_stream(loop, UniqueFd(stream));
     std::vector<char> buffer(nbd::request_bytes_max);
     std::uint64_t at = 0;
-    while (const std::size_t got = nbd::read_full(stream, buffer)) {
-        if (at + got > client.size_bytes()) return exit_too_long;
+    while (const std::size_t got = co_await read_full(*in, buffer)) {
+        if (at + got > client->size_bytes()) co_return exit_too_long;
         // A stream may end inside a sector; the rest of that sector keeps what it had.
-        if (is_zero(buffer.data(), got)) {
-            client.write_zeroes(got, at);
-        } else {
-            client.write({buffer.data(), got}, at);
-        }
+        co_await put(*client, at, {buffer.data(), got});
         at += got;
     }
-    client.flush();
-    client.disconnect();
-    return 0;
+    co_await client->flush();
+    co_await client->disconnect();
+    co_return 0;
 }
 
-int receive_file() {
+bool write_file(std::string_view bytes) {
+    while (!bytes.empty()) {
+        const ssize_t sent = ::write(disk, bytes.data(), bytes.size());
+        if (sent < 0) return false;
+        bytes.remove_prefix(static_cast<std::size_t>(sent));
+    }
+    return true;
+}
+
+Task<int> receive_file(RealLoop& loop) {
+    const auto in = adopt_stream(loop, UniqueFd(stream));
     std::vector<char> buffer(nbd::request_bytes_max);
-    while (const std::size_t got = nbd::read_full(stream, buffer))
-        nbd::write_full(disk, {buffer.data(), got});
-    return fsync(disk) == 0 ? 0 : 1;
+    while (const std::size_t got = co_await read_full(*in, buffer))
+        if (!write_file({buffer.data(), got})) co_return 1;
+    co_return fsync(disk) == 0 ? 0 : 1;
 }
 
-int run(const std::string& mode) {
-    if (mode == "send-disk") return send_disk();
-    if (mode == "send-file") return send_file();
-    if (mode == "receive-disk") return receive_disk();
-    if (mode == "receive-file") return receive_file();
-    std::fputs("usage: sm-stream send-disk|send-file|receive-disk|receive-file\n", stderr);
-    return 2;
+struct Range {
+    std::uint64_t offset;
+    std::uint64_t length;
+};
+
+std::vector<Range> read_ranges(std::uint64_t end) {
+    std::vector<Range> out;
+    unsigned long long offset = 0;
+    unsigned long long length = 0;
+    while (std::scanf("%llu %llu", &offset, &length) == 2)
+        if (offset < end) out.push_back({offset, std::min<std::uint64_t>(length, end - offset)});
+    return out;
+}
+
+Task<int> copy_ranges(RealLoop& loop) {
+    const auto from = co_await open_disk(loop, disk);
+    const auto to = co_await open_disk(loop, stream);
+    const std::vector<Range> ranges = read_ranges(from->size_bytes());
+    double total = 0;
+    for (const Range& range : ranges)
+        total += static_cast<double>(range.length);
+    std::vector<char> buffer(nbd::request_bytes_max);
+    double done = 0;
+    for (const Range& range : ranges) {
+        for (std::uint64_t at = 0; at < range.length;) {
+            const auto part = std::min<std::uint64_t>(buffer.size(), range.length - at);
+            if (range.offset + at + part > to->size_bytes()) co_return exit_too_long;
+            co_await from->read(range.offset + at, {buffer.data(), part});
+            co_await put(*to, range.offset + at, {buffer.data(), part});
+            at += part;
+            done += static_cast<double>(part);
+            std::printf("    (%.2f/100%%)\r", 100 * done / total);
+            std::fflush(stdout);
+        }
+    }
+    co_await to->flush();
+    co_await to->disconnect();
+    co_await from->disconnect();
+    std::printf("    (100.00/100%%)\r");
+    co_return 0;
+}
+
+Task<int> run(RealLoop& loop, const std::string& mode) {
+    if (mode == "send-disk") return send_disk(loop);
+    if (mode == "send-file") return send_file(loop);
+    if (mode == "receive-disk") return receive_disk(loop);
+    if (mode == "receive-file") return receive_file(loop);
+    if (mode == "copy-ranges") return copy_ranges(loop);
+    throw std::invalid_argument(
+        "usage: sm-stream send-disk|send-file|receive-disk|receive-file|copy-ranges");
+}
+
+Task<void> take_status(RealLoop& loop, Task<int> body, int& status) {
+    try {
+        status = co_await std::move(body);
+    } catch (const std::exception& error) {
+        std::fprintf(stderr, "%s\n", error.what());
+    }
+    loop.stop();
 }
 
 }  // namespace
 
 int main(int argc, char** argv) {
     std::signal(SIGPIPE, SIG_IGN);
-    for (const int fd : {disk, stream})  // whoever had them before may have made them non-blocking
-        fcntl(fd, F_SETFL, fcntl(fd, F_GETFL) & ~O_NONBLOCK);
+    int status = 1;
     try {
-        return run(argc == 2 ? argv[1] : "");
+        RealLoop loop;
+        spawn(loop, "transfer", take_status(loop, run(loop, argc == 2 ? argv[1] : ""), status));
+        loop.run();
     } catch (const std::exception& error) {
         std::fprintf(stderr, "%s\n", error.what());
-        return 1;
+        return 2;
     }
+    return status;
 }

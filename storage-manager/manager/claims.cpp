@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "base/error.hpp"
+#include "idl/errors.hpp"
 
 namespace basalt::sm {
 
@@ -15,7 +16,7 @@ Task<Claims::Id> Claims::take(Want want) {
     // A transfer ends a moment after its client has what it wanted.
     for (int i = 0; i < patience_rounds && conflict(want) == Conflict::passing; ++i)
         co_await released_.wait_for(round);
-    if (conflict(want) != Conflict::none) throw ApiError("VDI_IN_USE", {want.vdi, want.what});
+    if (conflict(want) != Conflict::none) throw err::vdi_in_use(want.vdi, want.what);
     held_.emplace(++last_, Held{want.disk, want.access, want.kind});
     co_return last_;
 }

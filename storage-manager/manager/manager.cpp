@@ -4,6 +4,7 @@
 
 #include "base/json.hpp"
 #include "base/log.hpp"
+#include "idl/errors.hpp"
 
 namespace basalt::sm {
 
@@ -27,12 +28,12 @@ Ref ref_of(const std::string& sr, const agent::VdiInfo& info) {
 }
 
 Snapshots& snapshots_of(Driver& driver, const std::string& sr) {
-    if (driver.snapshots() == nullptr) throw ApiError("SR_OPERATION_NOT_SUPPORTED", {sr});
+    if (driver.snapshots() == nullptr) throw err::sr_operation_not_supported(sr);
     return *driver.snapshots();
 }
 
 Resizer& resizer_of(Driver& driver, const std::string& sr) {
-    if (driver.resizer() == nullptr) throw ApiError("SR_OPERATION_NOT_SUPPORTED", {sr});
+    if (driver.resizer() == nullptr) throw err::sr_operation_not_supported(sr);
     return *driver.resizer();
 }
 
@@ -70,7 +71,7 @@ Task<void> Manager::sr_create(agent::SrCreateArgs args) {
 Task<void> Manager::sr_destroy(agent::SrDestroyArgs args) {
     const auto lease = co_await queue_.acquire("sr " + args.uuid);
     const auto found = srs_.find(args.uuid);
-    if (found == srs_.end()) throw ApiError("SR_NOT_ATTACHED", {args.uuid});
+    if (found == srs_.end()) throw err::sr_not_attached(args.uuid);
     require_unused(args.uuid);
     const auto old = found->second.driver;
     if (old && found->second.ready) co_await old->detach();
@@ -203,6 +204,7 @@ Task<agent::VdiInfo> Manager::vdi_clone(agent::VdiCloneArgs args) {
 }
 
 Task<agent::VdiInfo> Manager::vdi_copy(agent::VdiCopyArgs args, rpc::Progress progress) {
+    if (args.into) co_return co_await copy_over(std::move(args), std::move(progress));
     const auto from = co_await driver(args.disk.sr);
     const auto to = co_await driver(args.sr);
     const agent::VdiInfo source = co_await from->stat(location(args.disk));
@@ -214,27 +216,56 @@ Task<agent::VdiInfo> Manager::vdi_copy(agent::VdiCopyArgs args, rpc::Progress pr
             out = co_await target->create(what.spec);
             back.push("destroy the copy",
                       [target, place = out.location] { return target->destroy(place); });
-            co_await self.copy_into(what, out, std::move(report));
+            co_await self.copy_into(what, ref_of(what.sr, out), true, std::move(report));
             out = co_await target->stat(out.location);
         }(*this, args, made, to, progress, undo);
     });
     co_return made;
 }
 
-Task<void> Manager::copy_into(agent::VdiCopyArgs args, agent::VdiInfo made,
+namespace {
+
+// What a disk in a format without a map holds cannot be told from what it does not.
+void require_sparse(const Attachment& disk, const Ref& which) {
+    if (disk.chain.front().format == "raw") throw err::vdi_not_sparse(which.vdi);
+}
+
+}  // namespace
+
+Task<agent::VdiInfo> Manager::copy_over(agent::VdiCopyArgs args, rpc::Progress progress) {
+    const Ref target = *args.into;
+    const auto from = co_await driver(args.disk.sr);
+    const auto to = co_await driver(target.sr);
+    const agent::VdiInfo source = co_await from->stat(location(args.disk));
+    const agent::VdiInfo before = co_await to->stat(location(target));
+    if (before.size_bytes < source.size_bytes)
+        throw err::vdi_too_small(target.vdi, source.size_bytes);
+    co_await copy_into(std::move(args), target, false, std::move(progress));
+    co_return co_await to->stat(location(target));
+}
+
+Task<void> Manager::copy_into(agent::VdiCopyArgs args, Ref target, bool to_empty,
                               rpc::Progress progress) {
-    const Opened from = co_await open(args.disk, agent::Access::ro, "copy");
     std::exception_ptr failure;
-    std::optional<Opened> to;
+    std::vector<Opened> opened;
     try {
-        to = co_await open(ref_of(args.sr, made), agent::Access::rw, "copy");
-        co_await parts_.transfer->copy(from.attachment, to->attachment, std::move(progress));
+        opened.push_back(co_await open(args.disk, agent::Access::ro, "copy"));
+        opened.push_back(co_await open(target, agent::Access::rw, "copy"));
+        Transfer::Copy what{opened[0].attachment, opened[1].attachment, std::nullopt, to_empty};
+        if (args.base) {
+            opened.push_back(co_await open(*args.base, agent::Access::ro, "copy"));
+            what.base = opened[2].attachment;
+            require_sparse(opened[0].attachment, args.disk);
+            require_sparse(opened[2].attachment, *args.base);
+        }
+        co_await parts_.transfer->copy(std::move(what), std::move(progress));
     } catch (const std::exception&) {
         failure = std::current_exception();
     }
-    if (failure) co_await asio::this_coro::reset_cancellation_state();
-    if (to) co_await shielded(close(*to));
-    co_await shielded(close(from));
+    // A cancel that came too late to stop the copy must not stop this either.
+    co_await asio::this_coro::reset_cancellation_state();
+    for (; !opened.empty(); opened.pop_back())
+        co_await shielded(close(opened.back()));
     if (failure) std::rethrow_exception(failure);
 }
 

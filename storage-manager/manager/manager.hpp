@@ -90,7 +90,10 @@ class Manager final : public Storage, public std::enable_shared_from_this<Manage
     Task<void> unplug(Plug plug);
     Task<agent::VdiInfo> snapshot(agent::VdiSnapshotArgs args);
     Task<void> switch_live(Plug plug, std::shared_ptr<Driver> driver, Snapshots::Prepared prepared);
-    Task<void> copy_into(agent::VdiCopyArgs args, agent::VdiInfo made, rpc::Progress progress);
+    Task<agent::VdiInfo> copy_over(agent::VdiCopyArgs args, rpc::Progress progress);
+    /// `to_empty`: the disk has just been made.
+    Task<void> copy_into(agent::VdiCopyArgs args, agent::DiskRef target, bool to_empty,
+                         rpc::Progress progress);
     [[nodiscard]] std::optional<Plug> writer(const agent::DiskRef& disk) const;
 
     Loop& loop_;

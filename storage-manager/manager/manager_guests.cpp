@@ -5,6 +5,7 @@
 
 #include "base/json.hpp"
 #include "base/log.hpp"
+#include "idl/errors.hpp"
 #include "storage-manager/manager/manager.hpp"
 
 namespace basalt::sm {
@@ -22,7 +23,7 @@ std::string key(const agent::DiskRef& disk) {
 }  // namespace
 
 Task<DiskServer> Manager::open_disk(std::string vm, agent::DiskSpec spec) {
-    if (!spec.disk) throw ApiError("INTERNAL_ERROR", {"an empty drive has no disk to open"});
+    if (!spec.disk) throw err::internal_error("an empty drive has no disk to open");
     const auto lease = co_await queue_.acquire("plug " + vm + " " + spec.device);
     const Plug plug{vm, spec.device};
     const auto known = disks_.find(plug);
@@ -167,7 +168,7 @@ Task<agent::SrInfo> Manager::attach(std::string uuid) {
 
 Task<std::shared_ptr<Driver>> Manager::driver(std::string uuid) {
     const auto found = srs_.find(uuid);
-    if (found == srs_.end() || !found->second.wanted) throw ApiError("SR_NOT_ATTACHED", {uuid});
+    if (found == srs_.end() || !found->second.wanted) throw err::sr_not_attached(uuid);
     if (found->second.ready) co_return found->second.driver;
     const auto lease = co_await queue_.acquire("sr " + uuid);
     if (!srs_.at(uuid).ready) co_await attach(uuid);
@@ -176,7 +177,7 @@ Task<std::shared_ptr<Driver>> Manager::driver(std::string uuid) {
 
 void Manager::require_unused(const std::string& sr) const {
     for (const auto& [plug, open] : disks_)
-        if (open.spec.disk->sr == sr) throw ApiError("VDI_IN_USE", {open.spec.disk->vdi, "detach"});
+        if (open.spec.disk->sr == sr) throw err::vdi_in_use(open.spec.disk->vdi, "detach");
 }
 
 Task<void> Manager::load() {

@@ -8,6 +8,7 @@
 #include <iterator>
 
 #include "base/wait.hpp"
+#include "idl/errors.hpp"
 #include "storage-manager/datapath/qemu_transfer.hpp"
 #include "storage-manager/datapath/qsd_datapath.hpp"
 #include "storage-manager/manager/manager.hpp"
@@ -24,7 +25,7 @@ void replace_file(const fs::path& file, const std::string& text) {
         const UniqueFd fd(::open(fresh.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600));
         if (!fd || ::write(fd.get(), text.data(), text.size()) != std::ssize(text) ||
             fsync(fd.get()) != 0)
-            throw ApiError("INTERNAL_ERROR", {fresh.string() + ": " + std::strerror(errno)});
+            throw err::internal_error(fresh.string() + ": " + std::strerror(errno));
     }
     fs::rename(fresh, file);
     const UniqueFd folder(::open(file.parent_path().c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));

@@ -5,6 +5,7 @@
 
 #include "base/json.hpp"
 #include "base/wait.hpp"
+#include "idl/errors.hpp"
 
 namespace basalt::sm::sim {
 
@@ -16,8 +17,7 @@ constexpr std::size_t chain_images_max = 30;
 
 std::int64_t rounded_size(const std::string& vdi, std::int64_t size_bytes) {
     if (size_bytes <= 0) throw backend_failure(Failure::vdi_size, std::to_string(size_bytes));
-    if (size_bytes > size_bytes_max)
-        throw ApiError("VDI_TOO_LARGE", {vdi, std::to_string(size_bytes_max)});
+    if (size_bytes > size_bytes_max) throw err::vdi_too_large(vdi, std::to_string(size_bytes_max));
     return (size_bytes + size_unit_bytes - 1) / size_unit_bytes * size_unit_bytes;
 }
 
@@ -115,7 +115,7 @@ Task<agent::VdiInfo> SimDriver::create(agent::VdiSpec spec) {
 
 Task<void> SimDriver::destroy(Location vdi) {
     checked_uuid(vdi);
-    if (open_.contains(vdi)) throw ApiError("VDI_IN_USE", {vdi, "destroy"});
+    if (open_.contains(vdi)) throw err::vdi_in_use(vdi, "destroy");
     co_await pause();
     repository().disks.erase(vdi);
     collect_garbage();
@@ -175,7 +175,7 @@ Task<agent::VdiInfo> SimDriver::clone(Location vdi, agent::VdiSpec spec) {
     spec = named(std::move(spec), loop_);
     const auto open = open_.find(vdi);
     if (open != open_.end() && open->second == agent::Access::rw)
-        throw ApiError("VDI_IN_USE", {vdi, "clone"});
+        throw err::vdi_in_use(vdi, "clone");
     co_await pause();
     const auto done = repository().disks.find(spec.uuid);
     if (done != repository().disks.end()) co_return describe(spec.uuid, done->second);
@@ -191,7 +191,7 @@ Task<agent::VdiInfo> SimDriver::clone(Location vdi, agent::VdiSpec spec) {
 
 Task<agent::VdiInfo> SimDriver::resize(Location vdi, std::int64_t size_bytes) {
     const std::int64_t size = rounded_size(vdi, size_bytes);
-    if (open_.contains(vdi)) throw ApiError("VDI_IN_USE", {vdi, "resize"});
+    if (open_.contains(vdi)) throw err::vdi_in_use(vdi, "resize");
     co_await pause();
     SimImage& image = world_->images.at(disk(vdi).image);
     if (size < image.size_bytes) throw backend_failure(Failure::vdi_size, "a disk cannot shrink");

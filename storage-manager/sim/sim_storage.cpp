@@ -1,6 +1,9 @@
 #include "storage-manager/sim/sim_storage.hpp"
 
+#include <set>
+
 #include "base/wait.hpp"
+#include "idl/errors.hpp"
 #include "storage-manager/manager/manager.hpp"
 #include "storage-manager/sim/sim_driver.hpp"
 #include "storage-manager/worker/kinds.hpp"
@@ -71,16 +74,23 @@ class SimTransfer final : public Transfer {
   public:
     SimTransfer(Loop& loop, SharedWorld world) : loop_(loop), world_(std::move(world)) {}
 
-    Task<void> copy(Attachment from, Attachment to, rpc::Progress progress) override {
+    Task<void> copy(Copy what, rpc::Progress progress) override {
         for (int step = 1; step <= copy_steps; ++step) {
             co_await sleep_for(loop_, 100ms);
             if (progress) progress(static_cast<double>(step) / copy_steps);
         }
-        std::map<std::uint64_t, std::uint64_t> blocks;
-        for (std::size_t i = from.chain.size(); i-- > 0;)
-            for (const auto& [block, value] : world_->images.at(from.chain[i].path).blocks)
-                blocks[block] = value;
-        world_->images.at(to.chain.front().path).blocks = std::move(blocks);
+        const std::string& from = what.from.chain.front().path;
+        std::set<std::uint64_t> candidates = written_blocks(what.from);
+        candidates.merge(written_blocks(what.base ? *what.base : what.to));
+        const auto end =
+            static_cast<std::uint64_t>(world_->images.at(from).size_bytes / block_bytes);
+        for (const std::uint64_t block : candidates) {
+            const std::uint64_t value = world_->read(from, block);
+            const bool same =
+                what.base && value == world_->read(what.base->chain.front().path, block);
+            if (block < end && !same)
+                world_->images.at(what.to.chain.front().path).blocks[block] = value;
+        }
     }
 
     Task<UniqueFd> serve(Attachment, Ended ended) override { return refuse(std::move(ended)); }
@@ -94,9 +104,17 @@ class SimTransfer final : public Transfer {
     }
 
   private:
+    [[nodiscard]] std::set<std::uint64_t> written_blocks(const Attachment& disk) const {
+        std::set<std::uint64_t> out;
+        for (const Image& image : disk.chain)
+            for (const auto& [block, value] : world_->images.at(image.path).blocks)
+                out.insert(block);
+        return out;
+    }
+
     static Task<UniqueFd> refuse(Ended ended) {
         ended();
-        throw ApiError("NOT_IMPLEMENTED", {"a stream of a simulated disk"});
+        throw err::not_implemented("a stream of a simulated disk");
         co_return UniqueFd();
     }
 
@@ -125,7 +143,7 @@ void SimDisks::write(const Plug& plug, std::uint64_t block, std::uint64_t value)
     const Served& served = at(plug);
     SimImage& image = world_->images.at(served.leaf);
     if (!served.writable || static_cast<std::int64_t>(block) >= image.size_bytes / block_bytes)
-        throw ApiError("VDI_IO_ERROR", {plug.second});
+        throw err::vdi_io_error(plug.second);
     image.blocks[block] = value;
 }
 
@@ -135,7 +153,7 @@ std::uint64_t SimDisks::read(const Plug& plug, std::uint64_t block) const {
 
 const SimDisks::Served& SimDisks::at(const Plug& plug) const {
     const auto found = served_.find(plug);
-    if (found == served_.end()) throw ApiError("VDI_IO_ERROR", {plug.second});
+    if (found == served_.end()) throw err::vdi_io_error(plug.second);
     return found->second;
 }
 

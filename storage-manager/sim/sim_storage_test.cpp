@@ -12,6 +12,7 @@ constexpr std::int64_t mib = 1024 * 1024;
 const std::string sr = "5e000000-0000-4000-8000-000000000001";
 const std::string disk_a = "aa000000-0000-4000-8000-00000000000a";
 const std::string disk_b = "bb000000-0000-4000-8000-00000000000b";
+const std::string disk_c = "cc000000-0000-4000-8000-00000000000c";
 const SimDisks::Plug plug{"f0000000-0000-4000-8000-00000000000f", "xvda"};
 
 agent::VdiSpec spec_of(const std::string& uuid, std::int64_t size) {
@@ -125,6 +126,45 @@ Task<void> copy(Host& host) {
     co_await host.storage->vdi_create({sr, spec_of(disk_a, 8 * mib)});
     agent::VdiCopyArgs args{{sr, disk_a, disk_a}, sr, spec_of(disk_b, 0)};
     co_await host.storage->vdi_copy(args, {});
+}
+
+Task<void> copy_over(Host& host) {
+    co_await attach(host, "file");
+    co_await host.storage->vdi_create({sr, spec_of(disk_a, 8 * mib)});
+    co_await open(host, disk_a);
+    host.disks->write(plug, 1, 5);
+    host.disks->write(plug, 2, 6);
+    co_await host.storage->close_all(plug.first);
+    agent::VdiCopyArgs args{{sr, disk_a, disk_a}, sr, spec_of(disk_b, 0)};
+    co_await host.storage->vdi_copy(args, {});
+    co_await open(host, disk_a);
+    host.disks->write(plug, 2, 7);
+    co_await host.storage->close_all(plug.first);
+    co_await open(host, disk_b);
+    host.disks->write(plug, 1, 9);  // where the two others agree
+    host.disks->write(plug, 3, 9);
+    co_await host.storage->close_all(plug.first);
+    // The difference of a disk to an older copy of it goes to that copy.
+    args = {{sr, disk_a, disk_a}, sr, {}};
+    args.into = agent::DiskRef{sr, disk_b, disk_b};
+    co_await host.storage->vdi_create({sr, spec_of(disk_c, 8 * mib)});
+    args.base = agent::DiskRef{sr, disk_c, disk_c};
+    co_await host.storage->vdi_copy(args, {});
+    co_await open(host, disk_b);
+    EXPECT_EQ(host.disks->read(plug, 1), 5U);
+    EXPECT_EQ(host.disks->read(plug, 2), 7U);
+    EXPECT_EQ(host.disks->read(plug, 3), 9U);  // zero in the disk and in the base
+    co_await host.storage->close_all(plug.first);
+    args.base = std::nullopt;
+    co_await host.storage->vdi_copy(args, {});
+    co_await open(host, disk_b);
+    EXPECT_EQ(host.disks->read(plug, 3), 0U);
+}
+
+TEST(SimStorage, a_copy_over_a_disk_is_whole_or_a_difference) {
+    SimLoop loop(10);
+    Host host(loop, std::make_shared<World>());
+    run(loop, copy_over(host));
 }
 
 Task<void> count(Host& host, std::size_t& out) {

@@ -1,5 +1,7 @@
 #include "storage-manager/worker/kinds.hpp"
 
+#include "idl/errors.hpp"
+
 namespace basalt::sm {
 
 void Kinds::add(Kind kind) {
@@ -32,7 +34,7 @@ Task<std::string> Kinds::probe(std::string type, DeviceConfig config) {
 
 const Kind& Kinds::kind(const std::string& type) const {
     const auto found = kinds_.find(type);
-    if (found == kinds_.end()) throw ApiError("SR_UNKNOWN_DRIVER", {type});
+    if (found == kinds_.end()) throw err::sr_unknown_driver(type);
     return found->second;
 }
 

@@ -7,6 +7,7 @@
 #include <system_error>
 
 #include "base/json.hpp"
+#include "idl/errors.hpp"
 
 namespace basalt::sm {
 
@@ -63,10 +64,10 @@ nlohmann::json read_large(const rpc::Reply& reply) {
     struct stat facts{};
     if (fstat(reply.fds[0].get(), &facts) != 0 || facts.st_size < 0 ||
         static_cast<std::size_t>(facts.st_size) > large_bytes_max)
-        throw ApiError("INTERNAL_ERROR", {"a worker's answer cannot be read"});
+        throw err::internal_error("a worker's answer cannot be read");
     std::string text(static_cast<std::size_t>(facts.st_size), '\0');
     if (pread(reply.fds[0].get(), text.data(), text.size(), 0) != facts.st_size)
-        throw ApiError("INTERNAL_ERROR", {"a worker's answer cannot be read"});
+        throw err::internal_error("a worker's answer cannot be read");
     return Json::parse(text);
 }
 

@@ -9,6 +9,7 @@
 #include "base/real_net.hpp"
 #include "base/rpc.hpp"
 #include "base/subprocess.hpp"
+#include "idl/errors.hpp"
 #include "storage-manager/worker/wire.hpp"
 
 namespace basalt::sm {
@@ -68,23 +69,34 @@ struct Ask {
     Duration limit;
 };
 
+// A timer that goes with its owner.
+class Timer {
+  public:
+    Timer(Loop& loop, Duration limit, Loop::Work work)
+        : loop_(loop), id_(loop.at(loop.now() + limit, std::move(work))) {}
+
+    Timer(const Timer&) = delete;
+    Timer& operator=(const Timer&) = delete;
+
+    ~Timer() { loop_.cancel(id_); }
+
+  private:
+    Loop& loop_;
+    Loop::TimerId id_;
+};
+
 Task<rpc::Reply> call(RealLoop& loop, std::shared_ptr<Worker> worker, std::string type, Ask ask) {
-    const Loop::TimerId timer = loop.at(loop.now() + ask.limit, [worker, type, verb = ask.verb] {
+    const Timer timer(loop, ask.limit, [worker, type, verb = ask.verb] {
         log::error("worker_stuck", {{"type", type}, {"verb", verb}});
         worker->too_late();
     });
-    std::exception_ptr failure;
-    rpc::Reply reply;
     try {
         const auto peer = worker->peer();
-        reply = co_await peer->call(ask.verb, std::move(ask.args));
-    } catch (...) {
-        failure = std::current_exception();
+        co_return co_await peer->call(ask.verb, std::move(ask.args));
+    } catch (const std::exception&) {
+        if (!worker->alive()) throw err::sm_plugin_communication_failure(type);
+        throw;
     }
-    loop.cancel(timer);
-    if (failure && !worker->alive()) throw ApiError("SM_PLUGIN_COMMUNICATION_FAILURE", {type});
-    if (failure) std::rethrow_exception(failure);
-    co_return reply;
 }
 
 Json sr_args(const Drivers::Sr& sr) {
@@ -245,7 +257,7 @@ Task<std::vector<agent::SmFacts>> WorkerDrivers::facts() {
 Task<std::unique_ptr<Driver>> WorkerDrivers::make(Sr sr) {
     const auto known = co_await facts();
     const auto found = std::ranges::find(known, sr.type, &agent::SmFacts::type);
-    if (found == known.end()) throw ApiError("SR_UNKNOWN_DRIVER", {sr.type});
+    if (found == known.end()) throw err::sr_unknown_driver(sr.type);
     co_return std::make_unique<WorkerDriver>(loop_, program_, limits_, std::move(sr), *found);
 }
 

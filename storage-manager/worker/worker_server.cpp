@@ -1,6 +1,7 @@
 #include "storage-manager/worker/worker_server.hpp"
 
 #include "base/json.hpp"
+#include "idl/errors.hpp"
 #include "storage-manager/worker/wire.hpp"
 
 namespace basalt::sm {
@@ -54,8 +55,7 @@ WorkerServer::WorkerServer(Drivers& drivers) : drivers_(drivers) {
 
 Task<Reply> WorkerServer::handle(rpc::Request request) {
     const auto verb = verbs_.find(request.verb);
-    if (verb == verbs_.end())
-        throw ApiError("INTERNAL_ERROR", {"unknown worker verb " + request.verb});
+    if (verb == verbs_.end()) throw err::internal_error("unknown worker verb " + request.verb);
     co_return co_await verb->second(std::move(request.args));
 }
 
@@ -109,17 +109,17 @@ void WorkerServer::add_ability_verbs() {
 }
 
 Driver& WorkerServer::driver() {
-    if (!driver_) throw ApiError("INTERNAL_ERROR", {"the worker has no driver yet"});
+    if (!driver_) throw err::internal_error("the worker has no driver yet");
     return *driver_;
 }
 
 Snapshots& WorkerServer::snapshots() {
-    if (driver().snapshots() == nullptr) throw ApiError("SR_OPERATION_NOT_SUPPORTED", {""});
+    if (driver().snapshots() == nullptr) throw err::sr_operation_not_supported("");
     return *driver().snapshots();
 }
 
 Resizer& WorkerServer::resizer() {
-    if (driver().resizer() == nullptr) throw ApiError("SR_OPERATION_NOT_SUPPORTED", {""});
+    if (driver().resizer() == nullptr) throw err::sr_operation_not_supported("");
     return *driver().resizer();
 }
 

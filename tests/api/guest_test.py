@@ -99,6 +99,9 @@ class GuestStory(unittest.TestCase):
         size = lab.wait_until(
             lambda: "67108864" in self.console.command("lsblk -bdno SIZE"), 30, "a new disk")
         self.assertTrue(size)
+        self.api.VDI.resize(vdi, str(80 << 20))
+        lab.wait_until(lambda: "83886080" in self.console.command("lsblk -bdno SIZE"), 30,
+                       "the guest sees the new size")
         self.api.VBD.unplug(vbd)
         self.assertFalse(self.api.VBD.get_currently_attached(vbd))
         self.api.VBD.destroy(vbd)

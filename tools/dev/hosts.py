@@ -43,6 +43,7 @@ plugin_dir = "{folder}/plugins"
 qemu = "/usr/bin/qemu-system-x86_64"
 qsd = "/usr/bin/qemu-storage-daemon"
 run_dir = "{folder}/run"
+console_program = ["/bin/bash", "--login"]
 xapi_uid = {uid}
 
 [storage]

@@ -31,14 +31,14 @@ Task<std::string> HostDomain::call_plugin(Call& call, HostCallPlugin params) {
 
 Task<DateTime> HostDomain::get_servertime(Call& call, HostGetServertime params) {
     (void)call.db().get(params.host);
-    co_return DateTime{core_.now_seconds()};
+    co_return DateTime{(co_await core_.hosts->agent(params.host).host_time({})).seconds};
 }
 
 Task<DateTime> HostDomain::get_server_localtime(Call& call, HostGetServerLocaltime params) {
-    // The hosts keep UTC until a time zone can be set; the form without a zone is what clients
-    // expect here.
     (void)call.db().get(params.host);
-    co_return DateTime{core_.now_seconds(), true};
+    const agent::HostTime now = co_await core_.hosts->agent(params.host).host_time({});
+    // The form without a zone, which is what clients expect here.
+    co_return DateTime{now.seconds + now.utc_offset_seconds, true};
 }
 
 Task<std::int64_t> HostDomain::compute_free_memory(Call& call, HostComputeFreeMemory params) {

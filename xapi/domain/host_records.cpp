@@ -27,7 +27,8 @@ namespace {
 constexpr std::int64_t mib = 1024 * 1024;
 constexpr std::int64_t dom0_overhead_bytes = 20 * mib;
 
-// Every licensed feature is there: `restrict_` keys say false.
+// Every licensed feature is there: `restrict_` keys say false. The keys, and the three besides
+// them, are those of a real host's license_params: clients look them up one by one.
 constexpr const char* features[] = {"vlan",
                                     "qos",
                                     "pool_attached_storage",
@@ -85,6 +86,8 @@ Map<std::string, std::string> restrictions() {
     for (const char* feature : features)
         map.insert_or_assign(std::string("restrict_") + feature, "false");
     map.insert_or_assign("enable_xha", "true");
+    map.insert_or_assign("platform_filter", "false");
+    map.insert_or_assign("regular_nag_dialog", "false");
     return map;
 }
 
@@ -130,12 +133,15 @@ Map<std::string, std::string> software_version(const core::Core& core,
     return map;
 }
 
+// From /proc/cpuinfo, /sys/devices/system/node and CPUID of the host (host-agent/services). Guests
+// are hardware virtualised only, so there are no features of paravirtualised ones; and what the
+// processor has is what guests get.
 Map<std::string, std::string> cpu_info(const agent::HostFacts& facts) {
     const auto number = [](auto value) { return std::to_string(value); };
     return {{"cpu_count", number(facts.cpu_count)},
             {"socket_count", number(facts.cpu_sockets)},
-            {"threads_per_core", "1"},
-            {"nr_nodes", "1"},
+            {"threads_per_core", number(facts.cpu_threads_per_core)},
+            {"nr_nodes", number(facts.numa_nodes)},
             {"vendor", facts.cpu_vendor},
             {"speed", number(static_cast<std::int64_t>(facts.cpu_mhz))},
             {"modelname", facts.cpu_model},
@@ -144,9 +150,9 @@ Map<std::string, std::string> cpu_info(const agent::HostFacts& facts) {
             {"stepping", number(facts.cpu_stepping)},
             {"flags", facts.cpu_flags},
             {"features_pv", ""},
-            {"features_hvm", ""},
+            {"features_hvm", facts.cpu_features},
             {"features_pv_host", ""},
-            {"features_hvm_host", ""}};
+            {"features_hvm_host", facts.cpu_features}};
 }
 
 Ref<Host> insert_host(core::Core& core, db::Txn& txn, const agent::HostFacts& facts) {
@@ -202,22 +208,12 @@ void insert_dom0(db::Txn& txn, Ref<Host> host, const agent::HostFacts& facts) {
     row.domain_type = DomainType::pv;
     row.user_version = 1;
     row.memory_overhead = dom0_overhead_bytes;
-    // What the machine used before any guest ran is what the control domain needs.
-    const std::int64_t used =
-        std::max(facts.memory_total_bytes - facts.memory_free_bytes, 512 * mib) / mib * mib;
-    row.memory_target = row.memory_static_max = row.memory_static_min = used;
-    row.memory_dynamic_max = row.memory_dynamic_min = used;
     row.VCPUs_max = row.VCPUs_at_startup = std::max<std::int64_t>(1, facts.cpu_count);
     row.actions_after_shutdown = OnNormalExit::destroy;
     row.actions_after_reboot = OnNormalExit::destroy;
     row.actions_after_crash = OnCrashBehaviour::destroy;
     row.has_vendor_device = false;
-    VmMetrics metrics;
-    metrics.memory_actual = used;
-    metrics.VCPUs_number = row.VCPUs_max;
-    metrics.start_time = DateTime{facts.boot_time};
-    metrics.state = {"running"};
-    row.metrics = txn.insert(std::move(metrics));
+    row.metrics = txn.insert(VmMetrics{});
     const Ref<Vm> dom0 = txn.insert(std::move(row));
     txn.edit(host).control_domain = dom0;
     Console console;
@@ -328,6 +324,18 @@ void refresh_drivers(core::Core& core, db::Txn& txn, const std::vector<agent::Sm
     }
 }
 
+// Not kept over a restart of xapi, so told anew each time.
+void refresh_control_domain(core::Core& core, db::Txn& txn, Ref<Host> host,
+                            const agent::HostFacts& facts) {
+    const Vm& vm = txn.get(txn.get(host).control_domain);
+    VmMetrics& metrics = txn.edit(vm.metrics);
+    metrics.memory_actual = vm.memory_target;
+    metrics.VCPUs_number = vm.VCPUs_max;
+    metrics.start_time = DateTime{facts.boot_time};
+    metrics.state = {"running"};
+    metrics.last_updated = DateTime{core.now_seconds()};
+}
+
 void refresh_pifs(core::Core& core, db::Txn& txn, Ref<Host> host, const agent::HostFacts& facts) {
     std::map<std::string, Ref<Pif>> known;
     for (const auto pif : txn.get(host).PIFs)
@@ -349,6 +357,16 @@ void refresh_pifs(core::Core& core, db::Txn& txn, Ref<Host> host, const agent::H
 }
 
 }  // namespace
+
+void land_control_domain_memory(db::Txn& txn, Ref<Host> host, const agent::HostFacts& facts) {
+    // MemTotal less MemAvailable of /proc/meminfo while no guest runs yet: what the machine used
+    // then is what the control domain needs.
+    const std::int64_t used =
+        std::max(facts.memory_total_bytes - facts.memory_free_bytes, 512 * mib) / mib * mib;
+    Vm& row = txn.edit(txn.get(host).control_domain);
+    row.memory_target = row.memory_static_max = row.memory_static_min = used;
+    row.memory_dynamic_max = row.memory_dynamic_min = used;
+}
 
 Ref<Host> first_boot_records(core::Core& core, db::Txn& txn, const agent::HostFacts& facts,
                              const std::vector<agent::SmFacts>& drivers) {
@@ -380,6 +398,7 @@ void refresh_host(core::Core& core, db::Txn& txn, Ref<Host> host, const agent::H
     metrics.memory_total = facts.memory_total_bytes;
     metrics.memory_free = facts.memory_free_bytes;
     metrics.last_updated = DateTime{core.now_seconds()};
+    refresh_control_domain(core, txn, host, facts);
     refresh_cpus(txn, host, facts);
     refresh_drivers(core, txn, drivers);
     refresh_pifs(core, txn, host, facts);
@@ -389,7 +408,7 @@ void refresh_host(core::Core& core, db::Txn& txn, Ref<Host> host, const agent::H
                                   {"socket_count", std::to_string(facts.cpu_sockets)},
                                   {"cpu_count", std::to_string(facts.cpu_count)},
                                   {"features_pv_host", ""},
-                                  {"features_hvm_host", ""}};
+                                  {"features_hvm_host", facts.cpu_features}};
     });
 }
 

@@ -69,6 +69,7 @@ Task<Ref<Host>> HostKeeper::host_appeared(agent::HostFacts facts, agent::Host& a
             for (const auto pbd : std::vector(txn.get(known).PBDs))
                 txn.edit(pbd).currently_attached = false;
             txn.edit(known).enabled = false;
+            land_control_domain_memory(txn, known, facts);
         }
         refresh_host(core_, txn, known, facts, drivers);
         land_liveness(core_, txn, known, true);

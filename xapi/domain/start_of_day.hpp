@@ -16,6 +16,10 @@ xenapi::Ref<xenapi::Host> first_boot_records(core::Core& core, db::Txn& txn,
 void refresh_host(core::Core& core, db::Txn& txn, xenapi::Ref<xenapi::Host> host,
                   const agent::HostFacts& facts, const std::vector<agent::SmFacts>& drivers);
 
+/// The control domain's memory; only at a boot of the host, before any guest runs.
+void land_control_domain_memory(db::Txn& txn, xenapi::Ref<xenapi::Host> host,
+                                const agent::HostFacts& facts);
+
 /// Templates that every pool has; existing ones stay as they are.
 void insert_default_templates(core::Core& core, db::Txn& txn);
 

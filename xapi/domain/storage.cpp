@@ -41,6 +41,16 @@ void apply(Vdi& row, const agent::VdiInfo& info) {
     if (!info.parent.empty()) row.sm_config.insert_or_assign("vhd-parent", info.parent);
 }
 
+// Whether a disk may be written over with so much: nobody else works with it.
+void require_overwritable(db::Txn& txn, Ref<Vdi> into, std::int64_t size_bytes) {
+    const Vdi& row = txn.get(into);
+    for (const auto& [task, operation] : row.current_operations)
+        throw err::other_operation_in_progress("VDI", into, wire_text(operation), task);
+    if (row.read_only) throw err::vdi_readonly(into);
+    if (view(txn, into, row).attached) throw err::vdi_in_use(into, "copy");
+    if (row.virtual_size < size_bytes) throw err::vdi_too_small(into, size_bytes);
+}
+
 }  // namespace
 
 agent::Host& Storage::home_agent(Ref<Sr> sr) {
@@ -49,6 +59,11 @@ agent::Host& Storage::home_agent(Ref<Sr> sr) {
 
 agent::DiskRef Storage::disk_ref(Ref<Vdi> disk) const {
     return core::disk_ref(core_.db, disk);
+}
+
+std::optional<agent::DiskRef> Storage::disk_ref_if(Ref<Vdi> disk) const {
+    if (!disk) return std::nullopt;
+    return disk_ref(disk);
 }
 
 std::string Storage::live_in(Ref<Vdi> disk) const {
@@ -113,19 +128,44 @@ Task<void> Storage::destroy_disk(Call& call, Ref<Vdi> disk) {
 }
 
 Task<Ref<Vdi>> Storage::clone_disk(Call& call, Ref<Vdi> disk) {
-    return duplicate(call, disk, call.db().get(disk).SR, Copy::clone);
+    return duplicate(call, {disk, call.db().get(disk).SR, Copy::clone});
 }
 
-Task<Ref<Vdi>> Storage::copy_disk(Call& call, Ref<Vdi> disk, Ref<Sr> sr) {
-    return duplicate(call, disk, sr, Copy::copy);
+Task<Ref<Vdi>> Storage::copy_disk(Call& call, Ref<Vdi> disk, Ref<Sr> sr, Ref<Vdi> base) {
+    return duplicate(call, {disk, sr, Copy::copy, base});
+}
+
+Task<Ref<Vdi>> Storage::copy_over(Call& call, Overwrite what) {
+    core::Operation operation(call);
+    const Ref<Sr> sr = call.db().transact([&](db::Txn& txn) {
+        require(txn, what.disk, VdiOperations::copy);
+        if (what.base) require(txn, what.base, VdiOperations::copy);
+        require_overwritable(txn, what.into, txn.get(what.disk).virtual_size);
+        operation.mark(txn, what.disk, VdiOperations::copy);
+        if (what.base) operation.mark(txn, what.base, VdiOperations::copy);
+        operation.mark(txn, what.into, VdiOperations::update);
+        return txn.get(what.into).SR;
+    });
+    co_await call.committed();
+    agent::VdiCopyArgs args{.disk = disk_ref(what.disk), .sr = call.db().get(sr).uuid};
+    args.base = disk_ref_if(what.base);
+    args.into = disk_ref(what.into);
+    const agent::VdiInfo info = co_await home_agent(call.db().get(what.disk).SR)
+                                    .vdi_copy(call.operation(), std::move(args));
+    call.db().transact([&](db::Txn& txn) {
+        operation.unmark(txn);
+        apply(txn.edit(what.into), info);
+    });
+    co_await refresh_sizes(sr);
+    co_return what.into;
 }
 
 Task<Ref<Vdi>> Storage::snapshot_disk(Call& call, Ref<Vdi> disk) {
-    return duplicate(call, disk, call.db().get(disk).SR, Copy::snapshot);
+    return duplicate(call, {disk, call.db().get(disk).SR, Copy::snapshot});
 }
 
-Task<agent::VdiInfo> Storage::duplicate_files(Call& call, Ref<Vdi> disk, Ref<Sr> sr, Copy how,
-                                              agent::VdiSpec spec) {
+Task<agent::VdiInfo> Storage::duplicate_files(Call& call, Duplicate what, agent::VdiSpec spec) {
+    const auto& [disk, sr, how, base] = what;
     switch (how) {
         case Copy::clone:
             co_return co_await home_agent(sr).vdi_clone(call.operation(),
@@ -137,10 +177,15 @@ Task<agent::VdiInfo> Storage::duplicate_files(Call& call, Ref<Vdi> disk, Ref<Sr>
             break;
     }
     co_return co_await home_agent(call.db().get(disk).SR)
-        .vdi_copy(call.operation(), {disk_ref(disk), call.db().get(sr).uuid, std::move(spec)});
+        .vdi_copy(call.operation(), {.disk = disk_ref(disk),
+                                     .sr = call.db().get(sr).uuid,
+                                     .spec = std::move(spec),
+                                     .base = disk_ref_if(base),
+                                     .into = {}});
 }
 
-Task<Ref<Vdi>> Storage::duplicate(Call& call, Ref<Vdi> disk, Ref<Sr> sr, Copy how) {
+Task<Ref<Vdi>> Storage::duplicate(Call& call, Duplicate what) {
+    const auto& [disk, sr, how, base] = what;
     core::Operation operation(call);
     Vdi row = call.db().transact([&](db::Txn& txn) {
         constexpr VdiOperations operations[] = {VdiOperations::clone, VdiOperations::copy,
@@ -149,6 +194,10 @@ Task<Ref<Vdi>> Storage::duplicate(Call& call, Ref<Vdi> disk, Ref<Sr> sr, Copy ho
         require(txn, disk, op);
         if (how == Copy::copy) require(txn, sr, StorageOperations::vdi_create);
         operation.mark(txn, disk, op);
+        if (base) {
+            require(txn, base, op);
+            operation.mark(txn, base, op);
+        }
         return txn.get(disk);
     });
     row.uuid = core_.new_uuid();
@@ -162,7 +211,7 @@ Task<Ref<Vdi>> Storage::duplicate(Call& call, Ref<Vdi> disk, Ref<Sr> sr, Copy ho
     row.sm_config.erase("vhd-parent");
     if (how != Copy::snapshot) row.read_only = false;
     co_await call.committed();
-    const agent::VdiInfo info = co_await duplicate_files(call, disk, sr, how, spec_of(row));
+    const agent::VdiInfo info = co_await duplicate_files(call, what, spec_of(row));
     apply(row, info);
     const Ref<Vdi> made = call.db().transact([&](db::Txn& txn) {
         operation.unmark(txn);

@@ -1,4 +1,5 @@
 #pragma once
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -27,8 +28,21 @@ class Storage {
     /// A writable disk with the same content, on the same SR.
     Task<xenapi::Ref<xenapi::Vdi>> clone_disk(Call& call, xenapi::Ref<xenapi::Vdi> disk);
     /// A full copy, to the same or another SR.
+    /// A new disk in `sr`; with a base (or null) it holds only what differs from that one.
     Task<xenapi::Ref<xenapi::Vdi>> copy_disk(Call& call, xenapi::Ref<xenapi::Vdi> disk,
-                                             xenapi::Ref<xenapi::Sr> sr);
+                                             xenapi::Ref<xenapi::Sr> sr,
+                                             xenapi::Ref<xenapi::Vdi> base = {});
+
+    /// Writes the content of `disk` over an existing one, or (`into` null) into a new one in `sr`.
+    /// With a base only what differs from it. VDI_READONLY, VDI_TOO_SMALL, VDI_IN_USE of `into`,
+    /// VDI_NOT_SPARSE; a copy that fails half-way leaves `into` with part of the content.
+    struct Overwrite {
+        xenapi::Ref<xenapi::Vdi> disk;
+        xenapi::Ref<xenapi::Vdi> base;
+        xenapi::Ref<xenapi::Vdi> into;
+    };
+
+    Task<xenapi::Ref<xenapi::Vdi>> copy_over(Call& call, Overwrite what);
     Task<xenapi::Ref<xenapi::Vdi>> snapshot_disk(Call& call, xenapi::Ref<xenapi::Vdi> disk);
     Task<void> resize_disk(Call& call, xenapi::Ref<xenapi::Vdi> disk, std::int64_t size,
                            bool online);
@@ -44,10 +58,17 @@ class Storage {
 
   private:
     enum class Copy : std::uint8_t { clone, copy, snapshot };
-    Task<xenapi::Ref<xenapi::Vdi>> duplicate(Call& call, xenapi::Ref<xenapi::Vdi> disk,
-                                             xenapi::Ref<xenapi::Sr> sr, Copy how);
-    Task<agent::VdiInfo> duplicate_files(Call& call, xenapi::Ref<xenapi::Vdi> disk,
-                                         xenapi::Ref<xenapi::Sr> sr, Copy how, agent::VdiSpec spec);
+
+    struct Duplicate {
+        xenapi::Ref<xenapi::Vdi> disk;
+        xenapi::Ref<xenapi::Sr> sr;
+        Copy how;
+        xenapi::Ref<xenapi::Vdi> base{};
+    };
+
+    Task<xenapi::Ref<xenapi::Vdi>> duplicate(Call& call, Duplicate what);
+    Task<agent::VdiInfo> duplicate_files(Call& call, Duplicate what, agent::VdiSpec spec);
+    [[nodiscard]] std::optional<agent::DiskRef> disk_ref_if(xenapi::Ref<xenapi::Vdi> disk) const;
     /// The SR's sizes after a change; a failure to read them is logged and no error.
     Task<void> refresh_sizes(xenapi::Ref<xenapi::Sr> sr);
 

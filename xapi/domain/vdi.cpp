@@ -38,10 +38,10 @@ Task<Ref<Vdi>> VdiDomain::snapshot(Call& call, VdiSnapshot params) {
 }
 
 Task<Ref<Vdi>> VdiDomain::copy(Call& call, VdiCopy params) {
-    if (params.base_vdi || params.into_vdi)
-        throw err::not_implemented("VDI.copy with base_vdi or into_vdi");
+    if (params.into_vdi)
+        return storage_.copy_over(call, {params.vdi, params.base_vdi, params.into_vdi});
     const Ref<Sr> sr = params.sr ? params.sr : call.db().get(params.vdi).SR;
-    return storage_.copy_disk(call, params.vdi, sr);
+    return storage_.copy_disk(call, params.vdi, sr, params.base_vdi);
 }
 
 Task<void> VdiDomain::resize(Call& call, VdiResize params) {

@@ -162,10 +162,9 @@ void land_guest_facts(core::Core& core, db::Txn& txn, Ref<Vm> vm, const agent::G
         row.networks.insert_or_assign(key, value);
     row.PV_drivers_detected = facts.agent;
     row.PV_drivers_up_to_date = facts.agent;
-    row.other = {{"platform-feature-multiprocessor-suspend", "1"},
-                 {"feature-suspend", "1"},
-                 {"feature-poweroff", "1"},
-                 {"feature-reboot", "1"}};
+    row.other = {};
+    for (const auto& [key, value] : facts.features)
+        row.other.insert_or_assign(key, value);
     if (!facts.hostname.empty()) row.netbios_name = {{"host_name", facts.hostname}};
     if (facts.memory_total_bytes > 0)
         row.memory = {{"total", std::to_string(facts.memory_total_bytes)},

@@ -206,16 +206,32 @@ Ref<xenapi::Console> console_of(Call& call, const server::HttpRequest& request) 
     return object<xenapi::Console>(call, request, "console", {"uuid", "ref"});
 }
 
+/// A login on the host itself is worth more than one in a guest, which operators may open.
+void require_pool_admin(const Call& call) {
+    const Caller& caller = call.caller();
+    const bool admin =
+        caller.root || caller.pool || (caller.roles & server::roles_from("pool-admin")) != 0;
+    if (!admin)
+        throw err::rbac_permission_denied("http/connect_console/host_console",
+                                          "No permission in user session");
+}
+
 Task<void> connect_console(Exchange& exchange, Call& call, Adopt adopt) {
     const auto console = console_of(call, exchange.request());
     const xenapi::Console row = call.db().get(console);
     const xenapi::Vm vm = call.db().get(row.VM);
-    if (vm.is_control_domain) throw err::not_implemented("the console of a control domain");
     if (!vm.resident_on) throw err::vm_bad_power_state(row.VM, "running", "halted");
     const auto kind = row.protocol == xenapi::ConsoleProtocol::vt100 ? agent::ConsoleKind::serial
                                                                      : agent::ConsoleKind::vnc;
     agent::Host& agent = call.core().hosts->agent(vm.resident_on);
-    const auto guest = adopt(co_await agent.console_open({vm.uuid, kind}));
+    UniqueFd socket;
+    if (vm.is_control_domain) {
+        require_pool_admin(call);
+        socket = co_await agent.host_console_open({});
+    } else {
+        socket = co_await agent.console_open({vm.uuid, kind});
+    }
+    const auto guest = adopt(std::move(socket));
     Stream& client = exchange.take_over();
     const server::ResponseHead head{
         .headers = {{"Connection", "keep-alive"}, {"Cache-Control", "no-cache, no-store"}}};

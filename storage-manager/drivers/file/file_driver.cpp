@@ -11,6 +11,7 @@
 #include "base/log.hpp"
 #include "base/subprocess.hpp"
 #include "base/uuid.hpp"
+#include "idl/errors.hpp"
 
 namespace basalt::sm {
 
@@ -23,8 +24,7 @@ constexpr Duration merge_limit = 12h;
 
 std::int64_t rounded_size(const std::string& vdi, std::int64_t size_bytes) {
     if (size_bytes <= 0) throw backend_failure(Failure::vdi_size, std::to_string(size_bytes));
-    if (size_bytes > size_bytes_max)
-        throw ApiError("VDI_TOO_LARGE", {vdi, std::to_string(size_bytes_max)});
+    if (size_bytes > size_bytes_max) throw err::vdi_too_large(vdi, std::to_string(size_bytes_max));
     return (size_bytes + size_unit_bytes - 1) / size_unit_bytes * size_unit_bytes;
 }
 
@@ -185,7 +185,7 @@ Task<agent::VdiInfo> FolderSr::create(agent::VdiSpec spec) {
 
 Task<void> FolderSr::destroy(Location vdi) {
     checked_uuid(vdi);
-    if (open_.contains(vdi)) throw ApiError("VDI_IN_USE", {vdi, "destroy"});
+    if (open_.contains(vdi)) throw err::vdi_in_use(vdi, "destroy");
     const auto lease = co_await queue_.acquire("sr");
     co_await stop_merging();
     const auto view = co_await look();
@@ -274,7 +274,7 @@ Task<agent::VdiInfo> FolderSr::clone(Location vdi, agent::VdiSpec spec) {
     if (spec.uuid.empty()) spec.uuid = loop_.new_uuid().text();
     checked_uuid(spec.uuid);
     if (const auto open = open_.find(vdi); open != open_.end() && open->second == agent::Access::rw)
-        throw ApiError("VDI_IN_USE", {vdi, "clone"});
+        throw err::vdi_in_use(vdi, "clone");
     const auto lease = co_await queue_.acquire("sr");
     co_await stop_merging();
     const Found found = co_await find(vdi);
@@ -298,7 +298,7 @@ Task<agent::VdiInfo> FolderSr::clone(Location vdi, agent::VdiSpec spec) {
 Task<agent::VdiInfo> FolderSr::resize(Location vdi, std::int64_t size_bytes) {
     checked_uuid(vdi);
     const std::int64_t size = rounded_size(vdi, size_bytes);
-    if (open_.contains(vdi)) throw ApiError("VDI_IN_USE", {vdi, "resize"});
+    if (open_.contains(vdi)) throw err::vdi_in_use(vdi, "resize");
     const auto lease = co_await queue_.acquire("sr");
     co_await stop_merging();
     const Found found = co_await find(vdi);
@@ -419,8 +419,7 @@ Task<void> FolderSr::qemu_img(std::vector<std::string> args, Duration limit, Fai
     if (output.status == 0) co_return;
     if (output.err.find("No space left") != std::string::npos)
         throw backend_failure(Failure::no_space, output.err);
-    if (output.err.find("lock") != std::string::npos)
-        throw ApiError("VDI_IN_USE", {"", output.err});
+    if (output.err.find("lock") != std::string::npos) throw err::vdi_in_use("", output.err);
     throw backend_failure(failure, output.err);
 }
 
