@@ -9,9 +9,11 @@
 #include "base/json.hpp"
 #include "base/log.hpp"
 #include "base/real_net.hpp"
+#include "base/subprocess.hpp"
 #include "base/undo.hpp"
 #include "idl/errors.hpp"
 #include "network-manager/linux/links.hpp"
+#include "network-manager/ovsdb/locks.hpp"
 
 namespace basalt::nm::ovsdb {
 
@@ -123,6 +125,14 @@ void write_resolv_conf(const std::string& path, const agent::NetworkWant& want) 
     std::filesystem::rename(fresh, path);
 }
 
+// g++ 14 fails on some lists of strings inside a coroutine, hence a function of its own.
+Command rules_command(const std::filesystem::path& socket) {
+    Command command;
+    command.argv = {
+        "ovs-ofctl", "-O", "OpenFlow14", "--bundle", "add-flows", "unix:" + socket.string(), "-"};
+    return command;
+}
+
 bool all_there(const std::map<std::string, Bridge>& bridges) {
     const std::vector<links::Link> found = links::list();
     return std::ranges::all_of(bridges, [&](const auto& bridge) {
@@ -214,7 +224,6 @@ Task<void> OvsNetwork::restore(State before) {
 }
 
 Task<void> OvsNetwork::add_port(PortWant port) {
-    if (port.nic.locked) fail("locked ports are not built yet");
     const ObjectQueue::Lease lease = co_await queue_.acquire(queue_key);
     const Snapshot snapshot = co_await read();
     const std::optional<Place> place = find_place(snapshot, port.bridge);
@@ -223,17 +232,16 @@ Task<void> OvsNetwork::add_port(PortWant port) {
         loop_, translated([name = port.name] { return links::find(name).has_value(); }));
     co_await with_undo([this, &port, &place, was_there](Undo& undo) -> Task<void> {
         if (!was_there) undo.push("remove port", [this, name = port.name] { return unplug(name); });
-        co_await plug(port, *place);
+        co_await plug(port, *place, was_there);
     });
 }
 
-Task<void> OvsNetwork::plug(PortWant port, Place place) {
+Task<void> OvsNetwork::plug(PortWant port, Place place, bool was_there) {
     co_await blocking(loop_, translated([port, owner = config_.port_owner] {
                           links::make_tap(port.name, owner);
                           links::set_alias(port.name, std::string(tap_alias) + port.nic.vif);
                           if (port.mtu > 0) links::set_mtu(port.name, port.mtu);
-                          // A disabled one carries nothing, whatever Open vSwitch thinks of it.
-                          links::set_up(port.name, !port.nic.disabled);
+                          links::set_up(port.name, false);
                       }));
     const Snapshot snapshot = co_await read();
     co_await commit(add_port_operations(port, place, snapshot));
@@ -241,6 +249,33 @@ Task<void> OvsNetwork::plug(PortWant port, Place place) {
     const auto row = after.interfaces.find(port.name);
     if (row == after.interfaces.end()) fail("port " + port.name + " vanished");
     if (!row->second.error.empty()) fail(port.name + ": " + row->second.error);
+    co_await lock(port.name, was_there);
+    // Last: not a frame before its rules. A disabled one stays down, and the guest sees no link.
+    if (!port.nic.disabled)
+        co_await blocking(loop_, translated([name = port.name] { links::set_up(name, true); }));
+}
+
+Task<void> OvsNetwork::lock(std::string name, bool was_there) {
+    const Snapshot snapshot = co_await read();
+    const PortRow* row = snapshot.port(name);
+    const BridgeRow* bridge = row == nullptr ? nullptr : snapshot.bridge_of(*row);
+    if (bridge == nullptr) fail("port " + name + " vanished");
+    const InterfaceRow& interface = snapshot.interfaces.at(name);
+    const auto kept = interface.external_ids.find(lock_key);
+    const bool open = kept == interface.external_ids.end();
+    if (open && !was_there) co_return;
+    const auto lock = open ? std::nullopt : lock_from(kept->second);
+    if (!open && (!lock || interface.ofport.value_or(0) <= 0)) fail(name + " cannot be locked");
+    co_await change_rules(bridge->name,
+                          open ? unlock_rules(name) : lock_rules(name, *interface.ofport, *lock));
+}
+
+Task<void> OvsNetwork::change_rules(std::string bridge, std::string rules) {
+    // vswitchd has this socket beside the database's.
+    const auto folder = std::filesystem::path(config_.database).parent_path();
+    const Output output = co_await run_command(loop_, rules_command(folder / (bridge + ".mgmt")),
+                                               config_.limit, rules);
+    if (output.status != 0) fail("rules of " + bridge + ": " + output.err);
 }
 
 Task<void> OvsNetwork::remove_port(std::string name) {
@@ -251,6 +286,15 @@ Task<void> OvsNetwork::remove_port(std::string name) {
 Task<void> OvsNetwork::unplug(std::string name) {
     const Snapshot snapshot = co_await read();
     Json operations = remove_port_operations(name, snapshot);
+    if (const PortRow* row = snapshot.port(name)) {
+        // Its number may be another port's tomorrow. While vswitchd is away there are no rules.
+        const BridgeRow* bridge = snapshot.bridge_of(*row);
+        try {
+            if (bridge != nullptr) co_await change_rules(bridge->name, unlock_rules(name));
+        } catch (const ApiError& error) {
+            log::warn("network.unlock", {{"port", name}, {"error", error.what()}});
+        }
+    }
     if (!operations.empty()) {
         append_bump(operations);
         const Json results = co_await session_.transact(std::move(operations), config_.limit);
@@ -342,6 +386,11 @@ Task<void> OvsNetwork::repair_loop() {
         try {
             const ObjectQueue::Lease lease = co_await queue_.acquire(queue_key);
             repair_due_ = false;
+            const Snapshot snapshot = co_await read();
+            // First, as an open port is worse than a silent one.
+            const auto locked = all_lock_rules(snapshot);
+            for (const auto& [bridge, rules] : locked)
+                co_await change_rules(bridge, rules);
             if (last_want_) co_await realise(*last_want_);
         } catch (const ApiError& error) {
             log::warn("network.repair", {{"error", error.what()}});

@@ -57,8 +57,12 @@ class OvsNetwork final : public Network {
     Task<void> commit(nlohmann::json operations, bool wait_anyway = false);
     Task<void> wait_for_config(std::int64_t number);
     Task<void> prepare_links(std::map<std::string, Bridge> bridges);
-    Task<void> plug(PortWant port, Place place);
+    Task<void> plug(PortWant port, Place place, bool was_there);
     Task<void> unplug(std::string name);
+    /// Makes the rules of a port as its row says. An open port that is new has none to lose.
+    Task<void> lock(std::string name, bool was_there);
+    /// Tells vswitchd the rules of one bridge.
+    Task<void> change_rules(std::string bridge, std::string rules);
     Task<void> repair_loop();
     void on_change(const nlohmann::json& tables);
 

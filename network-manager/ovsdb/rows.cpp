@@ -5,6 +5,7 @@
 
 #include "base/json.hpp"
 #include "idl/errors.hpp"
+#include "network-manager/ovsdb/locks.hpp"
 
 namespace basalt::nm::ovsdb {
 
@@ -264,10 +265,12 @@ Strings guest_ids(const PortWant& port) {
 }
 
 Strings interface_ids(const PortWant& port) {
-    return {{"iface-id", port.nic.vif},
-            {"xs-vif-uuid", port.nic.vif},
-            {"attached-mac", port.nic.mac},
-            {"iface-status", port.nic.disabled ? "inactive" : "active"}};
+    Strings ids = {{"iface-id", port.nic.vif},
+                   {"xs-vif-uuid", port.nic.vif},
+                   {"attached-mac", port.nic.mac},
+                   {"iface-status", port.nic.disabled ? "inactive" : "active"}};
+    if (const auto lock = lock_of(port.nic)) ids[lock_key] = to_text(*lock);
+    return ids;
 }
 
 }  // namespace

@@ -52,8 +52,8 @@ agent::OnHalt on_exit(OnNormalExit exit) {
     return exit == OnNormalExit::restart ? agent::OnHalt::restart : agent::OnHalt::destroy;
 }
 
-bool is_locked(const db::Txn& txn, const Vif& vif) {
-    if (vif.locking_mode == VifLockingMode::locked) return true;
+bool is_disabled(const db::Txn& txn, const Vif& vif) {
+    if (vif.locking_mode == VifLockingMode::disabled) return true;
     return vif.locking_mode == VifLockingMode::network_default &&
            txn.get(vif.network).default_locking_mode == NetworkDefaultLockingMode::disabled;
 }
@@ -86,10 +86,10 @@ agent::NicSpec nic_spec(const db::Txn& txn, Ref<Vif> vif) {
             .mac = row.MAC,
             .bridge = txn.get(row.network).bridge,
             .mtu = row.MTU,
-            .locked = is_locked(txn, row),
+            .locked = row.locking_mode == VifLockingMode::locked,
             .ipv4 = row.ipv4_allowed,
             .ipv6 = row.ipv6_allowed,
-            .disabled = row.locking_mode == VifLockingMode::disabled};
+            .disabled = is_disabled(txn, row)};
 }
 
 agent::VmSpec vm_spec(const db::Txn& txn, Ref<Vm> ref) {
