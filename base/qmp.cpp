@@ -8,6 +8,7 @@
 #include <map>
 #include <optional>
 
+#include "base/json.hpp"
 #include "base/log.hpp"
 
 namespace basalt::qmp {
@@ -66,7 +67,7 @@ struct Client::State : std::enable_shared_from_this<State> {
     }
 
     void take(const std::string& line) {
-        Json message = Json::parse(line, nullptr, false);
+        Json message = parse_foreign_json(line);
         if (!message.is_object()) {
             log::warn("qmp_garbage", {{"line", line.substr(0, 200)}});
             return;
@@ -75,12 +76,21 @@ struct Client::State : std::enable_shared_from_this<State> {
             greeting = std::move(message["QMP"]);
             greeted.notify_all();
         } else if (message.contains("event")) {
-            const auto handler = event;
-            if (handler)
-                handler(message.value("event", std::string()),
-                        message.value("data", Json::object()));
+            tell(message);
         } else {
             answer(std::move(message));
+        }
+    }
+
+    /// An event that its handler cannot read is dropped: a guest may have taken over its QEMU.
+    void tell(const Json& message) {
+        const auto handler = event;  // it may set another one
+        if (!handler) return;
+        const std::string name = text_member(message, "event");
+        try {
+            handler(name, message.value("data", Json::object()));
+        } catch (const std::exception& error) {
+            log::warn("qmp_event_refused", {{"event", name}, {"error", error.what()}});
         }
     }
 
@@ -186,8 +196,7 @@ Task<Json> execute_on(Shared state, std::string command, Json message, Duration 
     if (!call->answer) throw ApiError("INTERNAL_ERROR", {"QMP: " + command + " took too long"});
     const Json& answer = *call->answer;
     if (const auto error = answer.find("error"); error != answer.end())
-        throw Error(command, error->value("class", std::string("GenericError")),
-                    error->value("desc", std::string()));
+        throw Error(command, text_member(*error, "class"), text_member(*error, "desc"));
     co_return answer.value("return", Json());
 }
 

@@ -142,5 +142,23 @@ TEST(Qmp, an_agent_is_synchronised_past_stale_bytes) {
     EXPECT_TRUE(synchronised);
 }
 
+TEST(Qmp, garbage_is_passed_over_and_bad_events_and_errors_do_no_harm) {
+    Script script(5);
+    std::vector<std::string> events;
+    script.client->on_event([&](const std::string& name, const Json& data) {
+        events.push_back(name + data.at("a").dump());
+    });
+    script.greet_and_serve();
+    std::string late;
+    spawn(script.loop, "a", run(script, "silent", late));
+    script.loop.run_for(10ms);
+    script.say("{\"event\": 7, \"data\": {\"a\": 1}}\n{\"event\": \"E\", \"data\": []}\n");
+    script.say(std::string(100'000, '[') + "\n" + "{\"id\": 1, \"error\": \"no object\"}\n");
+    script.loop.run_for(1s);
+    EXPECT_EQ(events, std::vector<std::string>{"1"});
+    EXPECT_EQ(late, "/silent: ");
+    EXPECT_FALSE(script.client->closed());
+}
+
 }  // namespace
 }  // namespace basalt::qmp

@@ -4,6 +4,7 @@
 #include <boost/asio/error.hpp>
 #include <boost/system/system_error.hpp>
 
+#include "base/json.hpp"
 #include "base/log.hpp"
 
 namespace basalt::rpc {
@@ -14,6 +15,24 @@ constexpr std::string_view connection_lost = "connection lost";
 
 [[noreturn]] void throw_end() {
     throw boost::system::system_error(asio::error::eof);
+}
+
+[[noreturn]] void throw_garbage() {
+    throw boost::system::system_error(asio::error::invalid_argument);
+}
+
+/// The number of a call. Throws for what is none: the other end is broken.
+std::uint64_t number_of(const Json& value) {
+    if (!value.is_number_unsigned()) throw_garbage();
+    return value.get<std::uint64_t>();
+}
+
+/// A member that may be absent; throws when it is not a text.
+std::string text_of(const Json& body, const char* name) {
+    const auto found = body.find(name);
+    if (found == body.end()) return {};
+    if (!found->is_string()) throw_garbage();
+    return found->get<std::string>();
 }
 
 class SocketChannel final : public Channel {
@@ -28,9 +47,8 @@ class SocketChannel final : public Channel {
             size = size << 8U | static_cast<unsigned char>(c);
         if (size > frame_bytes_max) throw boost::system::system_error(asio::error::message_size);
         const std::string text = co_await read_exactly(size, frame.fds);
-        frame.body = Json::parse(text, nullptr, false);
-        if (!frame.body.is_object())
-            throw boost::system::system_error(asio::error::invalid_argument);
+        frame.body = parse_foreign_json(text);
+        if (!frame.body.is_object()) throw_garbage();
         co_return frame;
     }
 
@@ -179,7 +197,7 @@ struct Peer::State : std::enable_shared_from_this<State> {
     }
 
     void answered(Frame frame) {
-        const auto found = calls.find(frame.body.value("id", std::uint64_t{0}));
+        const auto found = calls.find(number_of(frame.body.at("id")));
         if (found == calls.end()) return;
         const auto call = found->second;
         calls.erase(found);
@@ -202,24 +220,36 @@ struct Peer::State : std::enable_shared_from_this<State> {
         call->answered.notify_all();
     }
 
+    /// Throws system_error for a frame that is none of the protocol's.
     void dispatch(Frame frame) {
         const Json& body = frame.body;
         if (body.contains("verb")) return serve(std::move(frame));
         if (body.contains("id")) return answered(std::move(frame));
-        if (body.contains("progress")) {
-            const auto found = calls.find(body.value("progress", std::uint64_t{0}));
-            if (found != calls.end() && found->second->progress)
-                found->second->progress(body.value("value", 0.0));
-            return;
-        }
+        if (body.contains("progress")) return progressed(body);
         if (body.contains("cancel")) {
-            const auto found = serving.find(body.value("cancel", std::uint64_t{0}));
+            const auto found = serving.find(number_of(body.at("cancel")));
             if (found != serving.end()) found->second->cancel();
             return;
         }
-        if (body.contains("event") && handler != nullptr)
-            handler->on_event(body.value("event", std::string()),
-                              body.value("args", Json::object()));
+        if (body.contains("event") && handler != nullptr) tell(body);
+    }
+
+    void progressed(const Json& body) {
+        const auto found = calls.find(number_of(body.at("progress")));
+        const auto value = body.find("value");
+        if (found == calls.end() || !found->second->progress) return;
+        if (value != body.end() && value->is_number())
+            found->second->progress(value->get<double>());
+    }
+
+    /// An event that the handler cannot read is dropped: nobody waits for it.
+    void tell(const Json& body) {
+        const std::string name = text_of(body, "event");
+        try {
+            handler->on_event(name, body.value("args", Json::object()));
+        } catch (const std::exception& error) {
+            log::warn("rpc_event_refused", {{"event", name}, {"error", error.what()}});
+        }
     }
 
     void serve(Frame frame);
@@ -291,10 +321,10 @@ Task<void> await_answer(std::shared_ptr<Signal> keep, std::function<bool()> done
 }  // namespace
 
 void Peer::State::serve(Frame frame) {
-    const std::uint64_t id = frame.body.value("id", std::uint64_t{0});
-    Request request{frame.body.value("verb", std::string()),
-                    frame.body.value("args", Json::object()), std::move(frame.fds),
-                    [weak = weak_from_this(), id](double value) {
+    const auto number = frame.body.find("id");
+    const std::uint64_t id = number == frame.body.end() ? 0 : number_of(*number);
+    Request request{text_of(frame.body, "verb"), frame.body.value("args", Json::object()),
+                    std::move(frame.fds), [weak = weak_from_this(), id](double value) {
                         if (auto state = weak.lock())
                             state->enqueue({{"progress", id}, {"value", value}});
                     }};

@@ -2,6 +2,9 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
+#include <boost/system/system_error.hpp>
+
 #include "base/sim_loop.hpp"
 
 namespace basalt::rpc {
@@ -91,6 +94,116 @@ TEST(Rpc, events_arrive) {
     pair.client->notify("vm.changed", {});
     pair.loop.run_for(1s);
     EXPECT_EQ(pair.echo.events, std::vector<std::string>{"vm.changed"});
+}
+
+// The other end of a socket: says what it was made with, then ends.
+class Said final : public FdStream {
+  public:
+    explicit Said(std::string bytes) : bytes_(std::move(bytes)) {}
+
+    Task<std::size_t> read_some(std::span<char> buffer) override {
+        const std::size_t count = std::min(buffer.size(), bytes_.size());
+        std::copy_n(bytes_.begin(), count, buffer.begin());
+        bytes_.erase(0, count);
+        co_return count;
+    }
+
+    Task<FdMessage> read_with_fds(std::span<char> buffer) override {
+        FdMessage message;
+        message.bytes = co_await read_some(buffer);
+        co_return message;
+    }
+
+    Task<void> write(std::string_view) override { co_return; }
+
+    Task<void> write_with_fds(std::string_view, std::span<const UniqueFd>) override { co_return; }
+
+    void shutdown_write() override {}
+
+    void close() override {}
+
+    [[nodiscard]] int fd() const override { return -1; }
+
+  private:
+    std::string bytes_;
+};
+
+std::string frame(const std::string& text) {
+    std::string bytes;
+    for (const int shift : {24, 16, 8, 0})
+        bytes += static_cast<char>(text.size() >> shift);
+    return bytes + text;
+}
+
+struct Outcome {
+    std::string answer;
+    bool served = false;
+    bool failed = false;
+    std::vector<std::string> events;
+};
+
+// A peer with one call under way (its number is 1) hears `bytes`.
+Outcome heard(const std::string& bytes) {
+    SimLoop loop(5);
+    Echo echo(loop);
+    Peer peer(loop, socket_channel(std::make_unique<Said>(bytes)), &echo);
+    Outcome outcome;
+    spawn(loop, "call", ask(peer, "verb", outcome.answer, [](double) {}));
+    const auto serving = spawn(loop, "serve", peer.run());
+    loop.run_for(1min);
+    outcome.served = serving->finished();
+    outcome.failed = serving->failure() != nullptr;
+    outcome.events = echo.events;
+    EXPECT_TRUE(peer.closed());
+    return outcome;
+}
+
+TEST(Rpc, a_frame_that_is_none_ends_the_connection_and_every_call) {
+    for (const char* text :
+         {"[]", "nonsense", R"({"id":"1","result":1})", R"({"id":-1,"result":1})",
+          R"({"progress":{},"value":1})", R"({"cancel":"x"})", R"({"id":1.5,"verb":"a"})",
+          R"({"id":1,"verb":7})", R"({"event":[]})"}) {
+        const Outcome outcome = heard(frame(text));
+        EXPECT_TRUE(outcome.served) << text;
+        EXPECT_FALSE(outcome.failed) << text;
+        EXPECT_EQ(outcome.answer, "INTERNAL_ERROR(connection lost, verb)") << text;
+    }
+    EXPECT_EQ(heard(frame(R"({"id":1,"result":[2]})")).answer, "[2]");
+    EXPECT_EQ(
+        heard(frame(R"({"progress":1,"value":"half"})") + frame(R"({"id":1,"result":3})")).answer,
+        "3");
+}
+
+TEST(Rpc, nesting_is_bounded) {
+    const std::size_t depth = frame_bytes_max / 2 - 100;
+    const std::string deep =
+        R"({"id":1,"result":)" + std::string(depth, '[') + std::string(depth, ']') + "}";
+    EXPECT_EQ(heard(frame(deep)).answer, "INTERNAL_ERROR(connection lost, verb)");
+    const std::string fine =
+        R"({"id":1,"result":)" + std::string(400, '[') + std::string(400, ']') + "}";
+    EXPECT_EQ(heard(frame(fine)).answer, std::string(400, '[') + std::string(400, ']'));
+}
+
+TEST(Rpc, an_event_that_its_handler_cannot_read_is_dropped) {
+    class Picky final : public Handler {
+      public:
+        Task<Reply> handle(Request) override { co_return Reply{}; }
+
+        void on_event(std::string, Json args) override { sum += args.at("n").get<int>(); }
+
+        int sum = 0;
+    };
+
+    SimLoop loop(6);
+    Picky picky;
+    Peer peer(loop,
+              socket_channel(std::make_unique<Said>(frame(R"({"event":"e","args":{"n":"x"}})") +
+                                                    frame(R"({"event":"e","args":[]})") +
+                                                    frame(R"({"event":"e","args":{"n":4}})"))),
+              &picky);
+    spawn(loop, "serve", peer.run());
+    loop.run_for(1min);
+    EXPECT_EQ(picky.sum, 4);
 }
 
 }  // namespace

@@ -80,7 +80,7 @@ Task<void> Client::run() {
         co_await read();
     } catch (const boost::system::system_error&) {
         failure = std::current_exception();  // the end of the stream, in one of its forms
-    } catch (const ApiError& error) {
+    } catch (const std::exception& error) {
         log::warn("ovsdb.garbage", {{"error", error.what()}});
     }
     close();
@@ -95,7 +95,7 @@ Task<void> Client::read() {
         if (got == 0) co_return;
         splitter.feed({buffer.data(), got});
         for (std::string text = splitter.next(); !text.empty(); text = splitter.next()) {
-            Json message = Json::parse(text, nullptr, false);
+            Json message = parse_foreign_json(text);
             if (!message.is_object()) fail("not a message: " + text.substr(0, 100));
             co_await receive(std::move(message));
         }
@@ -113,7 +113,8 @@ Task<void> Client::receive(Json message) {
         co_await send(std::move(answer));
     } else if (method == "update") {
         const Json params = message.value("params", Json::array());
-        if (params.size() == 2 && on_update_) on_update_(params.at(1));
+        const bool good = params.is_array() && params.size() == 2 && params.at(1).is_object();
+        if (good && on_update_) on_update_(params.at(1));
     } else if (const Json id = message.value("id", Json()); id.is_number_integer()) {
         const auto found = calls_.find(id.get<std::int64_t>());
         if (found == calls_.end()) co_return;

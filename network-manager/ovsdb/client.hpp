@@ -31,6 +31,7 @@ class Splitter {
 /// One connection. Loop only.
 class Client {
   public:
+    /// What it throws ends the connection.
     using OnUpdate = std::function<void(const nlohmann::json& tables)>;
 
     Client(Loop& loop, std::unique_ptr<Stream> stream, OnUpdate on_update);

@@ -202,5 +202,17 @@ TEST_F(SessionTest, fails_in_time_without_a_server) {
     EXPECT_EQ(transact("work"), "ovsdb: Open vSwitch's database does not answer");
 }
 
+TEST_F(SessionTest, an_update_that_is_none_is_passed_over) {
+    transact("work");
+    for (Json params : {Json::array({nullptr, 3}), Json::array(), Json("x")}) {
+        spawn(loop_, "send",
+              server_.send({{"id", nullptr}, {"method", "update"}, {"params", params}}));
+        loop_.run_for(10ms);
+    }
+    EXPECT_TRUE(session_.connected());
+    EXPECT_THAT(changes_, ElementsAre(R"({"first":true})"));
+    EXPECT_EQ(transact("work"), R"([{"count":1}])");
+}
+
 }  // namespace
 }  // namespace basalt::nm::ovsdb

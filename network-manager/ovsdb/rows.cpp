@@ -300,7 +300,9 @@ Json create_root_operations() {
     return Json::array({{{"op", "insert"}, {"table", "Open_vSwitch"}, {"row", Json::object()}}});
 }
 
-Snapshot parse_snapshot(const Json& results) {
+namespace {
+
+Snapshot snapshot_of(const Json& results) {
     Snapshot out;
     for (const Json& row : results.at(0).at("rows")) {
         out.root = uuid(row);
@@ -329,6 +331,22 @@ Snapshot parse_snapshot(const Json& results) {
         out.interfaces.emplace(interface.name, std::move(interface));
     }
     return out;
+}
+
+/// What a database that is not Open vSwitch's answers becomes the error of the call.
+template <class Read>
+auto read_or_fail(Read read) {
+    try {
+        return read();
+    } catch (const Json::exception& error) {
+        throw err::internal_error(std::string("ovsdb: unexpected answer: ") + error.what());
+    }
+}
+
+}  // namespace
+
+Snapshot parse_snapshot(const Json& results) {
+    return read_or_fail([&] { return snapshot_of(results); });
 }
 
 std::map<std::string, Bridge> bridges_of(const Snapshot& snapshot) {
@@ -443,7 +461,11 @@ void append_bump(Json& operations) {
 }
 
 std::int64_t bumped(const Json& results) {
-    return results.back().at("rows").at(0).at("next_cfg").get<std::int64_t>();
+    return read_or_fail([&] {
+        if (!results.is_array() || results.empty())
+            throw err::internal_error("ovsdb: unexpected answer: no results");
+        return results.back().at("rows").at(0).at("next_cfg").get<std::int64_t>();
+    });
 }
 
 }  // namespace basalt::nm::ovsdb

@@ -58,6 +58,7 @@ struct Place {
 nlohmann::json read_operations();
 /// Makes the one row of the table Open_vSwitch; fails when there is one.
 nlohmann::json create_root_operations();
+/// Throws INTERNAL_ERROR for what no Open vSwitch answers.
 Snapshot parse_snapshot(const nlohmann::json& results);
 
 /// Our bridges as the plan sees them; addresses are not in the database.

@@ -123,5 +123,13 @@ TEST(Rows, a_port_of_someone_else_is_refused) {
     EXPECT_THROW(bridge_operations({AddBridge{"theirs"}}, sample(), "netdev"), ApiError);
 }
 
+TEST(Rows, an_answer_of_another_shape_is_an_error) {
+    for (const char* text : {"[]", "{}", "[{},{},{},{}]", R"([{"rows":[{"_uuid":1}]}])",
+                             R"([{"rows":[]},{"rows":[{"_uuid":["uuid","a"],"name":7}]}])"}) {
+        EXPECT_THROW((void)parse_snapshot(Json::parse(text)), ApiError) << text;
+        EXPECT_THROW((void)bumped(Json::parse(text)), ApiError) << text;
+    }
+}
+
 }  // namespace
 }  // namespace basalt::nm::ovsdb
