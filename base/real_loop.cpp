@@ -30,6 +30,7 @@ struct RealLoop::State {
     std::map<TimerId, Time> timer_times;
     TimerId last_timer = 0;
     std::unique_ptr<asio::signal_set> signals;
+    std::function<void(const turn::Report&)> on_turn;
 
     std::mutex mutex;
     std::condition_variable ready;
@@ -49,6 +50,7 @@ struct RealLoop::State {
     }
 
     void run_due() {
+        turn::begun();
         const Time now = std::chrono::steady_clock::now();
         std::vector<Work> due;
         while (!timers.empty() && timers.begin()->first.first <= now) {
@@ -59,6 +61,23 @@ struct RealLoop::State {
         arm();
         for (Work& work : due)
             work();
+    }
+
+    void post(Work work) {
+        asio::post(context, [work = std::move(work)]() mutable {
+            turn::begun();
+            work();
+        });
+    }
+
+    void run_watched() {
+        turn::watch(true);
+        for (;;) {
+            turn::reset();
+            if (context.run_one() == 0) break;
+            if (const auto report = turn::finished()) on_turn(*report);
+        }
+        turn::watch(false);
     }
 
     void serve_pool() {
@@ -72,7 +91,7 @@ struct RealLoop::State {
                 jobs.pop_front();
             }
             job.work();
-            asio::post(context, std::move(job.done));
+            post(std::move(job.done));
         }
     }
 };
@@ -121,7 +140,7 @@ asio::any_io_executor RealLoop::executor() {
 }
 
 void RealLoop::post(Work work) {
-    asio::post(state_->context, std::move(work));
+    state_->post(std::move(work));
 }
 
 Loop::TimerId RealLoop::at(Time when, Work work) {
@@ -149,8 +168,16 @@ void RealLoop::offload(Work work, Work done) {
 }
 
 void RealLoop::run() {
-    state_->context.run();
+    if (state_->on_turn) {
+        state_->run_watched();
+    } else {
+        state_->context.run();
+    }
     state_->context.restart();  // so that it can be run again after a stop
+}
+
+void RealLoop::on_turn(std::function<void(const turn::Report&)> handler) {
+    state_->on_turn = std::move(handler);
 }
 
 void RealLoop::stop() {

@@ -1,7 +1,9 @@
 #pragma once
+#include <functional>
 #include <memory>
 
 #include "base/loop.hpp"
+#include "base/turn.hpp"
 
 namespace boost::asio {
 class io_context;
@@ -23,6 +25,9 @@ class RealLoop final : public Loop {
     TimerId at(Time when, Work work) override;
     void cancel(TimerId timer) override;
     void offload(Work work, Work done) override;
+
+    /// Calls `handler` on the loop after every turn that did something. Before `run`.
+    void on_turn(std::function<void(const turn::Report&)> handler);
 
     /// Turns the loop until `stop`; may be called again. Call from the thread that owns it.
     void run();

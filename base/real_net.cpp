@@ -17,6 +17,7 @@
 #include <cstring>
 
 #include "base/context.hpp"
+#include "base/turn.hpp"
 
 namespace basalt {
 
@@ -35,6 +36,7 @@ bool would_block() {
 
 Task<void> until(Descriptor& descriptor, Descriptor::wait_type what) {
     const log::Suspension suspended;
+    const turn::Kept same_job;
     co_await descriptor.async_wait(what, asio::use_awaitable);
 }
 
@@ -162,6 +164,19 @@ class RealStream final : public FdStream {
     bool is_socket_ = false;
 };
 
+/// Without delay, and a peer that has vanished is noticed in two minutes even by who only waits
+/// for it (long polls, consoles). All of it fails on unix sockets, which need none of it.
+void set_tcp_options(int fd) {
+    const auto set = [fd](int level, int name, int value) {
+        setsockopt(fd, level, name, &value, sizeof value);
+    };
+    set(IPPROTO_TCP, TCP_NODELAY, 1);
+    set(SOL_SOCKET, SO_KEEPALIVE, 1);
+    set(IPPROTO_TCP, TCP_KEEPIDLE, 60);
+    set(IPPROTO_TCP, TCP_KEEPINTVL, 15);
+    set(IPPROTO_TCP, TCP_KEEPCNT, 4);
+}
+
 class RealListener final : public Listener {
   public:
     RealListener(RealLoop& loop, UniqueFd fd) : loop_(loop), descriptor_(loop.context(), fd.get()) {
@@ -175,9 +190,7 @@ class RealListener final : public Listener {
                 throw boost::system::system_error(asio::error::operation_aborted);
             UniqueFd fd(accept4(descriptor_.native_handle(), nullptr, nullptr, SOCK_CLOEXEC));
             if (fd) {
-                const int on = 1;
-                setsockopt(fd.get(), IPPROTO_TCP, TCP_NODELAY, &on,
-                           sizeof on);  // fails on unix sockets
+                set_tcp_options(fd.get());
                 co_return adopt_stream(loop_, std::move(fd));
             }
             if (errno == ECONNABORTED || errno == EINTR) continue;

@@ -12,6 +12,7 @@
 
 #include "base/context.hpp"
 #include "base/log.hpp"
+#include "base/turn.hpp"
 
 namespace basalt {
 
@@ -48,6 +49,7 @@ namespace {
 template <class Start>
 Task<void> suspend(Start start) {
     const log::Suspension suspended;
+    const turn::Kept same_job;
     co_await asio::async_initiate<const asio::use_awaitable_t<>, void(boost::system::error_code)>(
         std::move(start), asio::use_awaitable);
 }
@@ -137,6 +139,7 @@ void Job::cancel() {
 }
 
 Task<void> Job::begin(Loop& loop, std::shared_ptr<Job> job, Task<void> body) {
+    turn::belongs_to(std::make_shared<const std::string>(job->name_));
     job->cancellation_->begun = true;
     // Posted: the body must reach its first wait before.
     if (job->cancellation_->wanted) loop.post([job] { job->cancel(); });
@@ -162,7 +165,7 @@ std::shared_ptr<Job> spawn(Loop& loop, std::string name, Task<void> body) {
         job->ended_.notify_all();
         if (job->failure_ && !job->observed_ && !is_cancellation(job->failure_))
             log::error("job_failed",
-                       {{"job", job->name_}, {"error", as_api_error(job->failure_).what()}});
+                       {{"job", job->name()}, {"error", as_api_error(job->failure_).what()}});
     };
     // The real loop begins the job here and now, up to its first wait.
     const log::Suspension apart;
@@ -195,6 +198,7 @@ Task<void> shielded(Task<void> body) {
     const bool throwing = co_await asio::this_coro::throw_if_cancelled();
     co_await asio::this_coro::throw_if_cancelled(false);
     std::exception_ptr failure;
+    const turn::Kept same_job;
     try {
         co_await run_apart(executor, std::move(body));
     } catch (...) {
