@@ -121,8 +121,7 @@ def message_section(site, cls, message) -> str:
     facts.append(("Role", f'<a href="roles.html">{text(role_text(site.model, message.mask))}</a>'
                   + key_roles(site.model, message)))
     if message.errors:
-        facts.append(("Errors", ", ".join(
-            f'<a href="errors.html#{code}"><code>{code}</code></a>' for code in message.errors)))
+        facts.append(("Errors", error_links(message)))
     if message.where != "coordinator":
         facts.append(("Where", "Any host answers." if message.where == "any" else
                       "Any host answers, even one that is cut off from its coordinator."))
@@ -133,6 +132,11 @@ def message_section(site, cls, message) -> str:
             f"<p>{text(message.doc)}</p>"
             f'<div class="call"><code>{call_text(cls, message)}</code></div>'
             f"<dl>{rows}</dl></section>")
+
+
+def error_links(message) -> str:
+    return ", ".join(f'<a href="errors.html#{code}"><code>{code}</code></a>'
+                     for code in message.errors)
 
 
 def param_text(cls, message, param) -> str:
@@ -180,6 +184,11 @@ def implicit_table(site, cls, implicit) -> str:
         names = pattern if len(own) > 1 or "FIELD" in pattern else own[0].name
         rows.append(f'<tr><td class="name"><code>{text(names)}</code></td><td>{text(said)}'
                     f"{which(kind, own)}</td><td class=\"soft\">{text(', '.join(roles))}</td></tr>")
+    # Those that answer more than any call does have a row of their own.
+    for message in (m for own in by_kind.values() for m in own if m.errors):
+        rows.append(f'<tr id="{text(message.name)}"><td class="name"><code>{text(message.name)}'
+                    f"</code></td><td>Errors: {error_links(message)}.</td><td class=\"soft\">"
+                    f"{role_text(site.model, message.mask)}</td></tr>")
     return ('<h2 id="implicit">Reading and writing</h2><div class="wide"><table><thead><tr>'
             "<th>message</th><th>what it does</th><th>role</th></tr></thead>"
             f"<tbody>{''.join(rows)}</tbody></table></div>")
