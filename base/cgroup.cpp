@@ -13,8 +13,8 @@
 #include <fstream>
 #include <iterator>
 #include <optional>
+#include <ranges>
 #include <set>
-#include <sstream>
 
 #include "base/fd.hpp"
 #include "base/log.hpp"
@@ -26,6 +26,8 @@ namespace {
 constexpr std::array controllers_known = {"memory", "pids", "cpu"};
 constexpr const char* daemon_group = "daemon";
 constexpr std::int64_t weight_default = 100;
+// Ours has one weight against every other session of the machine, however many groups are in it.
+constexpr CgroupLimits of_all = {.cpu_weight = 1000};
 constexpr std::int64_t shares_default = 1024;  // what v1 calls the same
 
 std::string text_of(const std::string& path) {
@@ -54,16 +56,14 @@ bool make_folder(const std::string& path) {
 // The caller's group in the tree of `controller` ("" names the one tree of v2), from lines
 // `NUMBER:CONTROLLER,CONTROLLER:/PATH`.
 std::optional<std::string> own_group(const std::string& lines, const std::string& controller) {
-    std::istringstream in(lines);
-    for (std::string line; std::getline(in, line);) {
+    for (const auto part : std::views::split(lines, '\n')) {
+        const std::string line(part.begin(), part.end());
         const auto first = line.find(':');
         const auto second = line.find(':', first + 1);
         if (second == std::string::npos) continue;
-        std::istringstream names(line.substr(first + 1, second - first - 1));
-        bool here = controller.empty() && second == first + 1;
-        for (std::string name; std::getline(names, name, ',');)
-            here = here || name == controller;
-        if (!here) continue;
+        // Between commas, so that no name is found within another.
+        const std::string names = "," + line.substr(first + 1, second - first - 1) + ",";
+        if (!names.contains("," + controller + ",")) continue;
         const std::string path = line.substr(second + 1);
         return path == "/" ? "" : path;
     }
@@ -108,7 +108,9 @@ void Cgroups::find_v1(const Places& places) {
         // A container's view of the tree may begin at its own group.
         if (!is_folder(parent)) parent = mount;
         const std::string folder = parent + "/" + name_;
-        if (make_folder(folder)) trees_.push_back({controller, folder});
+        if (!make_folder(folder)) continue;
+        trees_.push_back({controller, folder});
+        set_limit(Layout::v1, folder, controller, of_all);
     }
     if (!trees_.empty()) layout_ = Layout::v1;
 }
@@ -132,6 +134,8 @@ void Cgroups::find_v2(const Places& places) {
             write_to(folder + "/cgroup.subtree_control", on) == 0)
             enabled_.emplace_back(controller);
     }
+    for (const std::string& controller : enabled_)
+        set_limit(layout_, folder, controller, of_all);
 }
 
 std::vector<std::string> Cgroups::controllers() const {

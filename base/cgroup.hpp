@@ -43,7 +43,7 @@ class Cgroups {
     /// Makes the group, or finds it, and sets its limits. Returns the files into which a process
     /// writes `0` to join.
     std::vector<std::string> make(const std::string& group, const CgroupLimits& limits);
-    /// Absent is success; a group that still has processes stays.
+    /// Absent is success; a group that still has processes stays. Empty: ours, that holds them all.
     void remove(const std::string& group);
     [[nodiscard]] std::vector<pid_t> processes(const std::string& group) const;
     /// Sends SIGKILL to all in it, those that they start meanwhile too.

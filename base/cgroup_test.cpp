@@ -2,6 +2,7 @@
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <sched.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -58,12 +59,14 @@ TEST(CgroupLayout, one_tree_moves_the_caller_aside_and_enables_controllers) {
     folder.file(unit + "/cgroup.subtree_control");
     folder.file(unit + "/daemon/cgroup.procs");
     folder.file(unit + "/basalt/cgroup.subtree_control");
+    folder.file(unit + "/basalt/cpu.weight");
     for (const char* file : {"memory.max", "pids.max", "cpu.weight", "cgroup.procs"})
         folder.file(unit + "/basalt/vm/" + file);
     Cgroups groups("basalt", folder.places());
     EXPECT_EQ(groups.layout(), Cgroups::Layout::v2);
     EXPECT_THAT(groups.controllers(), ElementsAre("memory", "pids", "cpu"));
     EXPECT_EQ(text_of(folder.path() / unit / "daemon/cgroup.procs"), "0");
+    EXPECT_EQ(text_of(folder.path() / unit / "basalt/cpu.weight"), "1000");
     const auto joins =
         groups.make("vm", {.memory_bytes_max = 1 << 20, .pids_max = 7, .cpu_weight = 50});
     EXPECT_THAT(joins, ElementsAre((folder.path() / unit / "basalt/vm/cgroup.procs").string()));
@@ -137,9 +140,9 @@ TEST(CgroupKernel, holds_what_joined) {
     ASSERT_EQ(::waitpid(child, &status, 0), child);
     EXPECT_EQ(WTERMSIG(status), SIGKILL);
     while (!groups.processes("cell").empty())
-        ::usleep(1000);
+        ::sched_yield();
     groups.remove("cell");
-    groups.remove(".");  // ours too, as nothing is left in it
+    groups.remove("");  // ours too, as nothing is left in it
 }
 
 }  // namespace

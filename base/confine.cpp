@@ -9,8 +9,8 @@
 #include <cstring>
 #include <fstream>
 #include <iterator>
+#include <ranges>
 #include <set>
-#include <sstream>
 
 #include "base/error.hpp"
 #include "base/fd.hpp"
@@ -62,12 +62,14 @@ pid_t process_of(const std::string& pid_file) {
     std::ifstream stat_file("/proc/" + std::to_string(pid) + "/stat");
     const std::string stat(std::istreambuf_iterator<char>(stat_file), {});
     // The name in parentheses may hold anything; state and 18 numbers lie between it and the start.
-    std::istringstream fields(stat.substr(std::min(stat.size(), stat.rfind(')') + 1)));
-    constexpr int fields_before = 22 - 3;
-    std::string word;
-    for (int field = 0; field <= fields_before; ++field)
-        if (!(fields >> word) || (field == 0 && (word == "Z" || word == "X"))) return -1;
-    return word == started ? pid : -1;
+    const auto name_end = stat.rfind(") ");
+    if (name_end == std::string::npos) return -1;
+    std::vector<std::string> words;
+    for (const auto part : std::views::split(std::string_view(stat).substr(name_end + 2), ' '))
+        words.emplace_back(part.begin(), part.end());
+    constexpr std::size_t start_field = 22 - 3;
+    if (words.size() <= start_field || words.front() == "Z" || words.front() == "X") return -1;
+    return words[start_field] == started ? pid : -1;
 }
 
 Slots::Slots(RealLoop& loop, Range range) : loop_(loop), range_(std::move(range)), queue_(loop) {

@@ -207,7 +207,7 @@ TEST_F(Confine, joins_its_group_and_says_who_it_is) {
     EXPECT_EQ(output.out.substr(0, said.size()), said);
     EXPECT_EQ(process_of(pid.string()), -1);  // it has ended
     groups.remove("cell");
-    groups.remove(".");
+    groups.remove("");
 }
 
 TEST_F(Confine, a_process_is_known_by_its_start_too) {

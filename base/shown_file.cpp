@@ -33,51 +33,46 @@ void write_map(const std::string& path, const std::string& text) {
     if (!fd || ::write(fd.get(), text.data(), text.size()) != std::ssize(text)) throw_errno(path);
 }
 
-// A process that waits in a user namespace of its own until this object goes.
+int wait_for_the_end(void*) {
+    for (;;)
+        ::pause();
+}
+
+// A process that waits in a user namespace of its own until this object goes. It shares our memory,
+// as a copy of it would cost more than all else, but touches none of it.
 class NamespaceHolder {
   public:
     NamespaceHolder() {
-        std::array<int, 2> ready{};
-        if (::pipe2(ready.data(), O_CLOEXEC) != 0) throw_errno("pipe2");
-        const UniqueFd reading(ready[0]);
-        UniqueFd writing(ready[1]);
-        pid_ = ::fork();
-        if (pid_ < 0) throw_errno("fork");
-        if (pid_ == 0) wait_inside(writing.get());
-        writing.reset();
-        char word = 0;
-        if (::read(reading.get(), &word, 1) == 1) return;
-        end();
-        throw std::system_error(EPERM, std::generic_category(), "a user namespace");
+        sigset_t all;
+        sigset_t before;
+        sigfillset(&all);
+        // The child keeps this mask: only the signal that ends it gets through.
+        ::pthread_sigmask(SIG_SETMASK, &all, &before);
+        pid_ = ::clone(wait_for_the_end, stack_.data() + stack_.size(),
+                       CLONE_VM | CLONE_NEWUSER | SIGCHLD, nullptr);
+        const int error = errno;
+        ::pthread_sigmask(SIG_SETMASK, &before, nullptr);
+        errno = error;
+        if (pid_ < 0) throw_errno("a user namespace");
     }
 
     NamespaceHolder(const NamespaceHolder&) = delete;
     NamespaceHolder& operator=(const NamespaceHolder&) = delete;
 
-    ~NamespaceHolder() { end(); }
-
-    [[nodiscard]] std::string proc() const { return "/proc/" + std::to_string(pid_); }
-
-  private:
-    // The child of a program with threads: system calls only.
-    [[noreturn]] static void wait_inside(int writing) {
-        if (::unshare(CLONE_NEWUSER) == 0 && ::write(writing, "r", 1) == 1)
-            for (;;)
-                ::pause();
-        ::_exit(1);
-    }
-
-    void end() const noexcept {
+    ~NamespaceHolder() {
         ::kill(pid_, SIGKILL);
         while (::waitpid(pid_, nullptr, 0) < 0 && errno == EINTR) {
         }
     }
 
+    [[nodiscard]] std::string proc() const { return "/proc/" + std::to_string(pid_); }
+
+  private:
+    alignas(16) std::array<char, 16384> stack_{};
     pid_t pid_ = -1;
 };
 
-// A user namespace in which what belongs to `owner` on the disk belongs to `uid`.
-UniqueFd user_map(uid_t owner, gid_t group, uid_t uid) {
+UniqueFd make_map(uid_t owner, gid_t group, uid_t uid) {
     const NamespaceHolder holder;
     write_map(holder.proc() + "/uid_map", std::to_string(owner) + " " + std::to_string(uid) + " 1");
     write_map(holder.proc() + "/gid_map", std::to_string(group) + " " + std::to_string(uid) + " 1");
@@ -92,10 +87,10 @@ UniqueFd detached_copy(int file, const std::string& path) {
     return tree;
 }
 
-bool owned_as(const UniqueFd& tree, const UniqueFd& map) {
+bool owned_as(const UniqueFd& tree, int map) {
     mount_attr attributes{};
     attributes.attr_set = MOUNT_ATTR_IDMAP;
-    attributes.userns_fd = static_cast<std::uint64_t>(map.get());
+    attributes.userns_fd = static_cast<std::uint64_t>(map);
     return ::mount_setattr(tree.get(), "", AT_EMPTY_PATH, &attributes, sizeof attributes) == 0;
 }
 
@@ -107,9 +102,9 @@ void make_plain(const UniqueFd& tree, bool read_only) {
         throw_errno("mount_setattr");
 }
 
-void mount_file(const ShownFile& file, int source, const struct stat& facts) {
+void mount_file(const ShownFile& file, int source, const struct stat& facts, int map) {
     const UniqueFd tree = detached_copy(source, file.path);
-    if (!owned_as(tree, user_map(facts.st_uid, facts.st_gid, file.uid))) {
+    if (!owned_as(tree, map)) {
         const bool everybody = file.read_only && (facts.st_mode & S_IROTH) != 0;
         if (!everybody) throw_errno(file.path + ": its file system cannot map owners");
     }
@@ -137,7 +132,13 @@ void make_node(const ShownFile& file, const struct stat& facts) {
 
 }  // namespace
 
-void show_file(const ShownFile& file) {
+int OwnerMaps::get(uid_t owner, gid_t group, uid_t uid) {
+    UniqueFd& map = known_[{owner, group, uid}];
+    if (!map) map = make_map(owner, group, uid);
+    return map.get();
+}
+
+void show_file(const ShownFile& file, OwnerMaps& maps) {
     const UniqueFd source(::open(file.path.c_str(), O_PATH | O_CLOEXEC));
     struct stat facts{};
     if (!source || ::fstat(source.get(), &facts) != 0) throw_errno(file.path);
@@ -146,7 +147,13 @@ void show_file(const ShownFile& file) {
         errno = EINVAL;
         throw_errno(file.path + " is not a file");
     }
-    mount_file(file, source.get(), facts);
+    mount_file(file, source.get(), facts, maps.get(facts.st_uid, facts.st_gid, file.uid));
+}
+
+void make_show_folder(const std::string& folder, uid_t uid) {
+    fs::create_directories(folder);
+    if (::chown(folder.c_str(), 0, uid) != 0 || ::chmod(folder.c_str(), 0710) != 0)
+        throw_errno(folder);
 }
 
 void hide_file(const std::string& at) noexcept {

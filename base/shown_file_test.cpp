@@ -61,8 +61,10 @@ class Shown : public testing::TestWithParam<const char*> {
     [[nodiscard]] fs::path at() const { return folder_ / "cell/disk"; }
 
     void show(bool read_only) {
-        show_file({.path = image(), .at = at(), .uid = guest, .read_only = read_only});
+        show_file({.path = image(), .at = at(), .uid = guest, .read_only = read_only}, maps_);
     }
+
+    OwnerMaps maps_;
 
   private:
     fs::path folder_;
@@ -103,9 +105,10 @@ TEST_P(Shown, whoever_owned_it) {
 TEST_P(Shown, nothing_takes_a_place_that_is_taken) {
     std::ofstream(at()) << "mine";
     EXPECT_THROW(show(true), std::system_error);
-    EXPECT_THROW(show_file({.path = image().parent_path(), .at = at(), .uid = guest}),
+    EXPECT_THROW(show_file({.path = image().parent_path(), .at = at(), .uid = guest}, maps_),
                  std::system_error);
-    EXPECT_THROW(show_file({.path = "/no/such", .at = at(), .uid = guest}), std::system_error);
+    EXPECT_THROW(show_file({.path = "/no/such", .at = at(), .uid = guest}, maps_),
+                 std::system_error);
     EXPECT_EQ(fs::file_size(at()), 4U);
 }
 
@@ -113,7 +116,7 @@ TEST_P(Shown, a_device_by_a_node_of_its_own) {
     const fs::path node = image().string() + ".node";
     if (::mknod(node.c_str(), S_IFBLK | 0600, makedev(7, 250)) != 0)
         GTEST_SKIP() << "this machine lets nobody make nodes";
-    show_file({.path = node, .at = at(), .uid = guest, .read_only = true});
+    show_file({.path = node, .at = at(), .uid = guest, .read_only = true}, maps_);
     struct stat facts{};
     ASSERT_EQ(::stat(at().c_str(), &facts), 0);
     EXPECT_EQ(facts.st_rdev, makedev(7, 250));

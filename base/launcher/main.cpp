@@ -186,6 +186,9 @@ void drop_privileges(const Cell& cell) {
     if (!cell.pid_file.empty())
         put(cell.pid_file, O_CREAT | O_TRUNC | O_NOFOLLOW,
             std::to_string(::getpid()) + " " + start_ticks() + "\n");
+    // Sockets are handed over to a process by its number, which whoever starts it cannot know.
+    if (std::getenv("LISTEN_FDS") != nullptr)
+        ::setenv("LISTEN_PID", std::to_string(::getpid()).c_str(), 1);
     limit_resources(cell);
     const std::string program = found(request.argv.front());
     const int files = cell.all_files ? -1 : file_rules(cell, program);
