@@ -26,6 +26,8 @@ SCHEMA = "/usr/share/openvswitch/vswitch.ovsschema"
 SR = "5c0ffee0-0000-4000-8000-000000000001"
 VM = "5c0ffee0-0000-4000-8000-000000000002"
 VIF = "5c0ffee0-0000-4000-8000-00000000000a"
+HOST = f"5c0ffee0-0000-4000-8000-{os.getpid():012x}"
+VBD = "5c0ffee0-0000-4000-8000-00000000000b"
 ROOT_DISK = "5c0ffee0-0000-4000-8000-000000000003"
 DATA_DISK = "5c0ffee0-0000-4000-8000-000000000004"
 IMAGE = "5c0ffee0-0000-4000-8000-000000000005"
@@ -111,6 +113,7 @@ class Machine:
 
     def __init__(self):
         self.folder = tempfile.mkdtemp(prefix="basalt-hostd-")
+        os.chmod(self.folder, 0o711)  # guests' users pass through to their sockets
         self.children = []
         self.hostd = None
         self.peer = None
@@ -126,7 +129,7 @@ class Machine:
         with open(self.folder + "/host.toml", "w") as file:
             file.write(f"""
 [host]
-uuid = "5c0ffee0-0000-4000-8000-0000000000ff"
+uuid = "{HOST}"
 hostname = "contract"
 address = "192.0.2.1/24"
 state = "{self.folder}/state"
@@ -136,6 +139,8 @@ backend = "qemu"
 ovsdb = "{self.ovsdb}"
 ovs_datapath = "netdev"
 run_dir = "{self.folder}/run"
+launcher = "{PROGRAMS}/confine"
+boot_dir = "{GUEST}"
 [storage]
 local_sr = "{self.folder}/sr"
 worker = "{PROGRAMS}/sm-worker"
@@ -175,8 +180,10 @@ worker = "{PROGRAMS}/sm-worker"
         self.operations += 1
         return {"operation": f"op-{self.operations}", "term": 1}
 
-    def processes(self, word):
-        """Pids whose command line names our folder and `word`."""
+    def processes(self, word, program=None):
+        """Pids of the program (`word` alone: of that program) whose command line names our folder
+        and `word`."""
+        program = program or word
         found = []
         for path in glob.glob("/proc/[0-9]*/cmdline"):
             try:
@@ -184,8 +191,24 @@ worker = "{PROGRAMS}/sm-worker"
                     line = file.read().replace("\0", " ")
             except OSError:
                 continue
-            if self.folder in line and word in line.split(" ")[0]:
+            if self.folder in line and word in line and program in line.split(" ")[0]:
                 found.append(int(path.split("/")[2]))
+        if word == "qemu-storage":
+            found += self.storage_daemons()
+        return found
+
+    def storage_daemons(self):
+        """Nothing on their command lines says whose they are; their pid files do."""
+        found = []
+        for path in glob.glob(self.folder + "/run/sd/*/pid"):
+            try:
+                with open(path) as file:
+                    pid, start = file.read().split()
+                with open(f"/proc/{pid}/stat") as file:
+                    if file.read().rpartition(")")[2].split()[19] == start:
+                        found.append(int(pid))
+            except (OSError, ValueError):
+                continue  # it has ended, or has not begun
         return found
 
     def close(self):
@@ -199,6 +222,12 @@ worker = "{PROGRAMS}/sm-worker"
         for child in reversed(self.children):
             child.terminate()
             child.wait()
+        until(lambda: not self.processes("qemu-system"), "no QEMU")
+        for shown in glob.glob(self.folder + "/run/*/*/disks/*"):
+            subprocess.run(["umount", "-q", shown], check=False)
+        for path in glob.glob("/sys/fs/cgroup/**/basalt-" + HOST, recursive=True):
+            for group in [*glob.glob(path + "/*/"), path]:
+                os.rmdir(group)
         if os.environ.get("KEEP"):
             print("kept", self.folder)
         else:
@@ -269,7 +298,7 @@ class Hostd(unittest.TestCase):
             "boot": {"kind": "kernel", "kernel": GUEST + "/vmlinuz", "ramdisk": GUEST + "/initrd.gz",
                      # On a busy machine the emulated timer is late, and the kernel would give up.
                      "args": "console=ttyS0 quiet no_timer_check", "firmware": "bios", "order": "c"},
-            "disks": [{"vbd": "vbd-a", "device": "xvda", "position": 0, "kind": "disk",
+            "disks": [{"vbd": VBD, "device": "xvda", "position": 0, "kind": "disk",
                        "access": "rw", "bootable": True, "disk": disk_ref(self.root)}],
             "nics": [{"vif": VIF, "device": 0, "mac": "02:00:00:00:00:01", "bridge": "xenbr0",
                       "mtu": 1500}],
@@ -310,7 +339,7 @@ class Hostd(unittest.TestCase):
         after = [float(t) for t in re.findall(r"tick ([0-9.]+)\s", console.text)]
         self.assertTrue(not after or min(after) >= before, "the guest was started anew")
         self.effect("disk_plug", uuid=VM, disk={
-            "vbd": "vbd-b", "device": "xvdb", "position": 1, "kind": "disk", "access": "rw",
+            "vbd": VBD[:-1] + "c", "device": "xvdb", "position": 1, "kind": "disk", "access": "rw",
             "disk": disk_ref(self.data)})
         time.sleep(1)
         console.say("disks")

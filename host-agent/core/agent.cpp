@@ -4,6 +4,7 @@
 #include <set>
 
 #include "base/log.hpp"
+#include "host-agent/core/guard.hpp"
 #include "host-agent/core/planners.hpp"
 #include "idl/errors.hpp"
 
@@ -80,6 +81,7 @@ void Agent::keep(std::shared_ptr<Job> job) {
 
 Task<rpc::Reply> Agent::handle(rpc::Request request) {
     if (stopping_) throw err::internal_error("the host agent is stopping");
+    if (backends_.guard != nullptr) backends_.guard->check(request.verb, request.args);
     if (request.verb == "acknowledge") {
         co_await journal_.acknowledge(request.args.value("operations", std::vector<std::string>()));
         co_return rpc::Reply{};

@@ -39,12 +39,17 @@ class Images {
     virtual Task<void> load(hv::DiskAttachment disk, Use drain) = 0;
 };
 
+class Guard;
+
 struct Backends {
     hv::Hypervisor& hypervisor;
     sm::Storage& storage;
     nm::Network& network;
     Services& services;
     Images& images;
+    /// Looks at what xapi asks for before anything else does. Null in simulations, whose names are
+    /// made up.
+    const Guard* guard = nullptr;
 };
 
 /// The interface that stands for a VIF on this host: at most 15 characters, the same each time.

@@ -3,6 +3,9 @@
 #include <filesystem>
 #include <stdexcept>
 
+#include "base/confine.hpp"
+#include "base/log.hpp"
+#include "host-agent/core/guard.hpp"
 #include "host-agent/images/nbd_images.hpp"
 #include "host-agent/real/real_services.hpp"
 #include "hypervisor/qemu/qemu_hypervisor.hpp"
@@ -15,7 +18,24 @@ namespace {
 
 namespace fs = std::filesystem;
 
-std::unique_ptr<hv::Hypervisor> make_hypervisor(RealLoop& loop, const Config& config) {
+constexpr std::size_t guests_max = 1000;
+
+std::shared_ptr<Confinement> make_confinement(RealLoop& loop, const Config& config) {
+    fs::create_directories(config.host.state);
+    auto out = std::make_shared<Confinement>(
+        loop, Confinement::Config{.launcher = config.hostd.launcher,
+                                  .cgroup = "basalt-" + config.host.uuid,
+                                  .slots = {static_cast<uid_t>(config.hostd.uid_first), guests_max,
+                                            config.host.state + "/users.json"}});
+    std::string controllers;
+    for (const std::string& one : out->groups.controllers())
+        controllers += (controllers.empty() ? "" : ",") + one;
+    log::info("confinement", {{"launcher", out->launcher}, {"controllers", controllers}});
+    return out;
+}
+
+std::unique_ptr<hv::Hypervisor> make_hypervisor(RealLoop& loop, const Config& config,
+                                                std::shared_ptr<Confinement> confinement) {
     if (config.hostd.backend != "qemu")
         throw std::invalid_argument("backend " + config.hostd.backend +
                                     ": this hostd has qemu and sim");
@@ -23,18 +43,21 @@ std::unique_ptr<hv::Hypervisor> make_hypervisor(RealLoop& loop, const Config& co
     options.run_dir = config.hostd.run_dir + "/vm";
     options.nvram_dir = config.host.state + "/nvram";
     options.installation.program = config.hostd.qemu;
+    options.confinement = std::move(confinement);
     fs::create_directories(options.run_dir);
     fs::create_directories(options.nvram_dir);
     return std::make_unique<hv::qemu::QemuHypervisor>(loop, std::move(options));
 }
 
-std::shared_ptr<sm::Storage> make_storage(RealLoop& loop, const Config& config) {
+std::shared_ptr<sm::Storage> make_storage(RealLoop& loop, const Config& config,
+                                          std::shared_ptr<Confinement> confinement) {
     sm::RealStorageConfig options;
     options.run_folder = config.hostd.run_dir + "/sd";
     options.state_file = config.host.state + "/storage.json";
     options.work_folder = config.host.state + "/work";
     options.worker_program = config.storage.worker;
     options.stream_program = fs::path(config.storage.worker).parent_path() / "sm-stream";
+    options.confinement = std::move(confinement);
     fs::create_directories(options.run_folder);
     fs::create_directories(options.work_folder);
     return sm::real_storage(loop, options);
@@ -58,21 +81,25 @@ struct RealHost::Parts {
     Parts(RealLoop& owner, const Config& config)
         : loop(owner),
           records(owner, store_file(config)),
-          hypervisor(make_hypervisor(owner, config)),
-          storage(make_storage(owner, config)),
+          confinement(make_confinement(owner, config)),
+          hypervisor(make_hypervisor(owner, config, confinement)),
+          storage(make_storage(owner, config, confinement)),
           network(owner, network_config(config)),
           services(owner, config),
           images(owner),
-          agent(owner, records, Backends{*hypervisor, *storage, network, services, images}),
+          guard(config.hostd.boot_dir),
+          agent(owner, records, Backends{*hypervisor, *storage, network, services, images, &guard}),
           server(owner, agent) {}
 
     RealLoop& loop;
     Records records;
+    std::shared_ptr<Confinement> confinement;
     std::unique_ptr<hv::Hypervisor> hypervisor;
     std::shared_ptr<sm::Storage> storage;
     nm::ovsdb::OvsNetwork network;
     RealServices services;
     NbdImages images;
+    Guard guard;
     Agent agent;
     Server server;
     std::shared_ptr<Job> network_job;

@@ -136,6 +136,11 @@ Config parse_config(std::string_view text, const std::string& file) {
     hostd.read("run_dir", config.hostd.run_dir);
     hostd.read("console_program", config.hostd.console_program);
     hostd.read("xapi_uid", config.hostd.xapi_uid);
+    hostd.read("launcher", config.hostd.launcher);
+    hostd.read("uid_first", config.hostd.uid_first);
+    if (config.hostd.uid_first < 1000 || config.hostd.uid_first > INT32_MAX)
+        throw std::invalid_argument(file + ": hostd.uid_first is no user of a program");
+    hostd.read("boot_dir", config.hostd.boot_dir);
 
     Section storage(document, "storage", file);
     storage.read("local_sr", config.storage.local_sr);

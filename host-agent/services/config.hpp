@@ -30,6 +30,9 @@ struct HostdConfig {
     std::string run_dir = "/run/basalt";
     std::vector<std::string> console_program = {"/bin/login"};  // at the host's own console
     std::int64_t xapi_uid = -1;                                 // who besides root may connect
+    std::string launcher = "/usr/libexec/basalt/confine";
+    std::int64_t uid_first = 66000;        // of two thousand users for guests
+    std::string boot_dir = "/boot/guest";  // kernels that guests may be started from
 };
 
 struct StorageConfig {

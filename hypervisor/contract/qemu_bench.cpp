@@ -61,6 +61,12 @@ class QemuBench final : public Bench {
         std::string pattern = "/tmp/bhv.XXXXXX";
         if (::mkdtemp(pattern.data()) == nullptr) throw std::runtime_error("mkdtemp");
         dir_ = pattern;
+        // Guests run as users of their own, who pass through here to their storage.
+        fs::permissions(dir_, fs::perms::owner_all | fs::perms::others_exec);
+        confinement_ = std::make_shared<Confinement>(
+            loop_, Confinement::Config{.launcher = CONFINE,
+                                       .cgroup = "basalt-test",
+                                       .slots = {66000, 100, dir_ + "/slots"}});
         restart();
     }
 
@@ -68,6 +74,7 @@ class QemuBench final : public Bench {
         end_processes();
         hypervisor_.reset();
         storage_.reset();
+        confinement_->groups.remove("");
         fs::remove_all(dir_);
     }
 
@@ -89,7 +96,9 @@ class QemuBench final : public Bench {
     void restart() override {
         hypervisor_.reset();
         hypervisor_ = std::make_unique<qemu::QemuHypervisor>(
-            loop_, qemu::Options{.run_dir = dir_ + "/run", .nvram_dir = dir_ + "/nvram"});
+            loop_, qemu::Options{.run_dir = dir_ + "/run",
+                                 .nvram_dir = dir_ + "/nvram",
+                                 .confinement = confinement_});
     }
 
     DomainConfig config() override {
@@ -252,6 +261,7 @@ class QemuBench final : public Bench {
         }
         storage_ = std::make_unique<qmp::Client>(loop_, std::move(stream));
         co_await storage_->connect();
+        fs::permissions(dir_ + "/nbd", fs::perms::all);
     }
 
     Task<void> serve(std::string node, std::string name) {
@@ -293,6 +303,7 @@ class QemuBench final : public Bench {
 
     RealLoop loop_{2};
     std::string dir_;
+    std::shared_ptr<Confinement> confinement_;
     int last_node_ = 0;
     int last_mark_ = 0;
     std::map<std::string, std::string> nodes_;

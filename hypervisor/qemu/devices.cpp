@@ -4,6 +4,7 @@
 #include "base/json.hpp"
 #include "base/log.hpp"
 #include "hypervisor/qemu/domain.hpp"
+#include "hypervisor/qemu/handed.hpp"
 #include "idl/errors.hpp"
 
 namespace basalt::hv::qemu {
@@ -68,7 +69,11 @@ Task<void> drop_netdev(DomainPtr domain, std::int64_t device) {
 }
 
 Task<void> plug_nic_steps(DomainPtr domain, NicAttachment nic, Undo& undo) {
-    co_await domain->monitor->add_netdev(nic_netdev(nic));
+    UniqueFd tap = co_await blocking(domain->loop, [name = nic.tap] { return open_tap(name); });
+    const std::string name = "tap-" + std::to_string(nic.spec.device);
+    co_await domain->monitor->give_fd(name, std::move(tap));
+    undo.push("take the tap back", [domain, name] { return domain->monitor->take_fd(name); });
+    co_await domain->monitor->add_netdev(nic_netdev(nic, name));
     undo.push("remove netdev",
               [domain, device = nic.spec.device] { return drop_netdev(domain, device); });
     co_await domain->monitor->add_device(nic_device(nic));

@@ -4,6 +4,7 @@
 #include <set>
 #include <string>
 
+#include "base/confine.hpp"
 #include "base/subprocess.hpp"
 #include "base/undo.hpp"
 #include "hypervisor/qemu/console_hub.hpp"
@@ -26,6 +27,7 @@ struct Domain {
     std::unique_ptr<Process> process;
     std::unique_ptr<Monitor> monitor;
     std::unique_ptr<ConsoleHub> console;
+    std::optional<Slots::Held> slot;  // whose users it runs as
 
     Phase phase = Phase::building;
     bool running = false;
@@ -55,10 +57,21 @@ Task<void> save_descriptor(const Domain& domain);
 
 // launch.cpp
 
+struct LaunchWith {
+    Installation installation;
+    std::shared_ptr<Confinement> confinement;
+    bool incoming = false;
+};
+
 /// Starts the process of a domain whose descriptor is filled in but for the process, and connects.
 /// `started` is called once there is a process to watch. Every step leaves its undo.
-Task<void> launch(DomainPtr domain, Installation installation, bool incoming,
-                  std::function<void()> started, Undo& undo);
+Task<void> launch(DomainPtr domain, LaunchWith with, std::function<void()> started, Undo& undo);
+/// Of root's, and to be passed through by guests' users.
+void make_folder(const std::string& path);
+/// The name of a domain's control group, from its folder.
+std::string group_of(const std::string& dir);
+/// Takes a domain's folder and group away; its process is gone. Blocks.
+void remove_domain(const std::string& dir, Confinement& confinement);
 /// Connects to what runs already.
 Task<void> reconnect(DomainPtr domain);
 /// Asks the process to end, then kills it; returns when it is gone.

@@ -1,16 +1,15 @@
-#include <fcntl.h>
-#include <sys/socket.h>
-#include <sys/un.h>
-
 #include <boost/system/system_error.hpp>
 #include <csignal>
 #include <cstring>
 #include <filesystem>
+#include <system_error>
 
 #include "base/error.hpp"
 #include "base/json.hpp"
 #include "base/log.hpp"
+#include "base/shown_file.hpp"
 #include "hypervisor/qemu/domain.hpp"
+#include "hypervisor/qemu/handed.hpp"
 #include "idl/errors.hpp"
 
 namespace basalt::hv::qemu {
@@ -25,26 +24,9 @@ ApiError internal(std::string text) {
     return err::internal_error(std::move(text));
 }
 
-UniqueFd listening_socket(const std::string& path) {
-    UniqueFd fd(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0));
-    sockaddr_un address{};
-    address.sun_family = AF_UNIX;
-    path.copy(address.sun_path, sizeof address.sun_path - 1);
-    ::unlink(path.c_str());
-    // NOLINTNEXTLINE(cppcoreguidelines-pro-type-reinterpret-cast): the shape of the call
-    const auto* generic = reinterpret_cast<const sockaddr*>(&address);
-    if (!fd || ::bind(fd.get(), generic, sizeof address) != 0 || ::listen(fd.get(), 1) != 0)
-        throw internal(path + ": " + std::strerror(errno));
-    return fd;
-}
-
 void prepare_files(const DomainPaths& paths, const DomainConfig& config,
                    const Installation& installation) {
-    std::filesystem::create_directories(paths.dir);
-    std::filesystem::permissions(paths.dir, std::filesystem::perms::owner_all);
-    const agent::BootSpec& boot = config.spec.boot;
-    if (boot.kind != agent::BootKind::firmware || boot.firmware != agent::Firmware::uefi) return;
-    if (std::filesystem::exists(paths.nvram)) return;
+    if (!has_nvram(config.spec.boot) || std::filesystem::exists(paths.nvram)) return;
     std::filesystem::create_directories(std::filesystem::path(paths.nvram).parent_path());
     std::filesystem::copy_file(installation.firmware_vars, paths.nvram);
 }
@@ -85,9 +67,16 @@ Task<void> connect_monitor(DomainPtr domain) {
     std::rethrow_exception(failure);
 }
 
-Task<void> remove_files(DomainPtr domain) {
+Task<void> remove_files(DomainPtr domain, std::shared_ptr<Confinement> confinement) {
     co_await blocking(domain->loop,
-                      [dir = domain->paths.dir] { std::filesystem::remove_all(dir); });
+                      [dir = domain->paths.dir, confinement] { remove_domain(dir, *confinement); });
+}
+
+Task<void> hide_boot_files(DomainPtr domain) {
+    co_await blocking(domain->loop, [paths = domain->paths] {
+        hide_file(paths.kernel());
+        hide_file(paths.ramdisk());
+    });
 }
 
 Task<void> kill_and_wait(DomainPtr domain) {
@@ -96,34 +85,68 @@ Task<void> kill_and_wait(DomainPtr domain) {
     co_await wait_gone(domain);
 }
 
-// Both ends of QMP, made before the child: {listening, connected}.
-std::pair<UniqueFd, UniqueFd> monitor_sockets(const std::string& path) {
-    UniqueFd listening = listening_socket(path);
-    UniqueFd connected(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0));
-    sockaddr_un address{};
-    address.sun_family = AF_UNIX;
-    path.copy(address.sun_path, sizeof address.sun_path - 1);
-    // NOLINTNEXTLINE(cppcoreguidelines-pro-type-reinterpret-cast): the shape of the call
-    const auto* generic = reinterpret_cast<const sockaddr*>(&address);
-    if (!connected || ::connect(connected.get(), generic, sizeof address) != 0)
-        throw internal(path + ": " + std::strerror(errno));
-    return {std::move(listening), std::move(connected)};
+// Twice what QEMU was ever seen to need beside the guest's memory: a limit for what went wrong.
+constexpr std::int64_t memory_beside_bytes = std::int64_t{2} << 30;
+constexpr std::int64_t threads_beside = 512;
+
+Cell cell_of(const Domain& domain, const LaunchWith& with) {
+    const agent::VmSpec& spec = domain.descriptor.config.spec;
+    Cell cell;
+    cell.uid = domain.slot->guest();
+    cell.groups = with.confinement->groups.make(
+        group_of(domain.paths.dir),
+        {.memory_bytes_max = spec.memory_bytes + spec.memory_bytes / 4 + memory_beside_bytes,
+         .pids_max = spec.vcpus_max + threads_beside,
+         .cpu_weight = 100});
+    // The largest that it writes is a guest's memory; the smallest a console's log without end.
+    cell.file_bytes_max = spec.memory_bytes + memory_beside_bytes;
+    if (has_nvram(spec.boot)) cell.readable.push_back(with.installation.firmware_code);
+    if (spec.boot.kind != agent::BootKind::kernel) return cell;
+    cell.readable.push_back(domain.paths.kernel());
+    if (!spec.boot.ramdisk.empty()) cell.readable.push_back(domain.paths.ramdisk());
+    return cell;
 }
 
-void start(Domain& domain, const Installation& installation, bool incoming) {
-    const DomainPaths& paths = domain.paths;
-    auto [listening, connected] = monitor_sockets(paths.qmp());
-    const UniqueFd errors(
-        ::open(paths.stderr_log().c_str(), O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600));
-    const Launch how{.wall_seconds = domain.loop.wall_ns() / 1'000'000'000, .incoming = incoming};
-    const Command command{
-        .argv = plan_command_line(domain.descriptor.config, domain.descriptor.machine, paths,
-                                  installation, how),
-        .inherit = {{errors.get(), 1}, {errors.get(), 2}, {listening.get(), how.qmp_fd}},
-        .detached = true};
-    domain.process = start_process(domain.loop, command);
-    domain.monitor =
-        std::make_unique<Monitor>(domain.loop, adopt_stream(domain.loop, std::move(connected)));
+void show_boot_files(const Domain& domain) {
+    const agent::BootSpec& boot = domain.descriptor.config.spec.boot;
+    if (boot.kind != agent::BootKind::kernel) return;
+    const uid_t uid = domain.slot->guest();
+    OwnerMaps maps;
+    try {
+        show_file({.path = boot.kernel, .at = domain.paths.kernel(), .uid = uid}, maps);
+        if (!boot.ramdisk.empty())
+            show_file({.path = boot.ramdisk, .at = domain.paths.ramdisk(), .uid = uid}, maps);
+    } catch (const std::system_error& error) {
+        throw internal(error.what());
+    }
+}
+
+// What the process is given, made ready off the loop.
+struct Ready {
+    Handed handed;
+    Command command;
+};
+
+std::shared_ptr<Ready> make_ready(const Domain& domain, const LaunchWith& with) {
+    prepare_files(domain.paths, domain.descriptor.config, with.installation);
+    show_boot_files(domain);
+    const auto ready = std::make_shared<Ready>();
+    const Descriptor& descriptor = domain.descriptor;
+    ready->handed = open_handed(descriptor.config, descriptor.machine, domain.paths);
+    const Launch how{.wall_seconds = domain.loop.wall_ns() / 1'000'000'000,
+                     .incoming = with.incoming};
+    const auto argv = plan_command_line(descriptor.config, descriptor.machine, domain.paths,
+                                        with.installation, how);
+    ready->command.argv = confined(with.confinement->launcher, cell_of(domain, with), argv);
+    ready->command.inherit = ready->handed.inherit();
+    ready->command.detached = true;
+    return ready;
+}
+
+void start(Domain& domain, Ready& ready) {
+    domain.process = start_process(domain.loop, ready.command);
+    domain.monitor = std::make_unique<Monitor>(
+        domain.loop, adopt_stream(domain.loop, std::move(ready.handed.monitor)));
 }
 
 }  // namespace
@@ -157,26 +180,48 @@ Task<void> save_descriptor(const Domain& domain) {
     });
 }
 
-Task<void> launch(DomainPtr domain, Installation installation, bool incoming,
-                  std::function<void()> started, Undo& undo) {
-    undo.push("remove files", [domain] { return remove_files(domain); });
-    co_await blocking(domain->loop, [domain, installation] {
-        prepare_files(domain->paths, domain->descriptor.config, installation);
+void make_folder(const std::string& path) {
+    namespace fs = std::filesystem;
+    fs::create_directories(path);
+    fs::permissions(path, fs::perms::owner_all | fs::perms::group_exec | fs::perms::others_exec);
+}
+
+std::string group_of(const std::string& dir) {
+    return std::filesystem::path(dir).filename().string() + ".qemu";
+}
+
+void remove_domain(const std::string& dir, Confinement& confinement) {
+    hide_files(dir);
+    std::filesystem::remove_all(dir);
+    confinement.groups.remove(group_of(dir));
+}
+
+Task<void> launch(DomainPtr domain, LaunchWith with, std::function<void()> started, Undo& undo) {
+    undo.push("remove files", [domain, confinement = with.confinement] {
+        return remove_files(domain, confinement);
     });
+    domain->slot = co_await with.confinement->slots.hold(domain->uuid());
     domain->descriptor.boot_id = co_await blocking(domain->loop, host_boot_id);
     domain->descriptor.started_at = domain->loop.wall_ns() / 1'000'000'000;
+    co_await blocking(domain->loop, [dir = domain->paths.dir, uid = domain->slot->guest()] {
+        make_show_folder(dir, uid);
+    });
     co_await save_descriptor(*domain);
+    const auto ready =
+        co_await blocking(domain->loop, [domain, with] { return make_ready(*domain, with); });
     try {
-        start(*domain, installation, incoming);
+        start(*domain, *ready);
     } catch (const boost::system::system_error& error) {
         throw internal(error.what());
     }
+    ready->handed.files.clear();  // the child alone has them now
     started();
     undo.push("end the process", [domain] { return kill_and_wait(domain); });
     domain->descriptor.pid = domain->process->pid();
     domain->descriptor.process_start = co_await blocking(
         domain->loop, [pid = domain->descriptor.pid] { return process_start(pid); });
     co_await connect_monitor(domain);
+    co_await hide_boot_files(domain);
     domain->console = std::make_unique<ConsoleHub>(domain->loop, domain->paths.serial(),
                                                    domain->paths.serial_log());
     co_await domain->console->connect();

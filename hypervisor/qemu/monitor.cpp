@@ -4,6 +4,7 @@
 #include <array>
 
 #include "base/error.hpp"
+#include "base/log.hpp"
 #include "idl/errors.hpp"
 
 namespace basalt::hv::qemu {
@@ -196,6 +197,21 @@ Task<void> Monitor::give_fd(std::string name, UniqueFd fd) {
     } catch (const qmp::Error& error) {
         throw translated(error);
     }
+}
+
+Task<void> Monitor::take_fd(std::string name) {
+    try {
+        co_await client_.execute("closefd", named("fdname", std::move(name)), answer_limit);
+    } catch (const qmp::Error& error) {
+        log::debug("descriptor_in_use", {{"error", error.what()}});
+    }
+}
+
+Task<void> Monitor::add_screen_client(UniqueFd socket) {
+    const std::string name = "screen";
+    co_await give_fd(name, std::move(socket));
+    // Whoever reaches this has been asked for a session by then.
+    co_await command("add_client", Json{{"protocol", "vnc"}, {"fdname", name}, {"skipauth", true}});
 }
 
 Task<void> Monitor::unlimited_migration() {

@@ -71,6 +71,10 @@ class Monitor {
 
     /// Hands a descriptor over under a name.
     Task<void> give_fd(std::string name, UniqueFd fd);
+    /// Idempotent: one that is in use, or that never was, is no error.
+    Task<void> take_fd(std::string name);
+    /// A connected socket becomes a client of the screen (RFB).
+    Task<void> add_screen_client(UniqueFd socket);
     Task<void> unlimited_migration();
     Task<void> migrate_to_fd(std::string name);
     Task<void> migrate_from_fd(std::string name);

@@ -22,6 +22,10 @@ constexpr std::int64_t disk_places_slow = 5;
 constexpr std::int64_t nic_places_slow = 3;
 constexpr std::size_t cd_drives_max = 6;  // ports of q35's AHCI
 constexpr int ports_slot_first = 0x10;
+// Descriptors that QEMU shall open like files have a set each.
+constexpr const char* serial_log_file = "/dev/fdset/1";
+constexpr const char* nvram_file = "/dev/fdset/2";
+constexpr const char* kvm_file = "/dev/fdset/3";
 
 using Words = std::vector<std::string>;
 
@@ -118,11 +122,10 @@ void add_machine(CommandLine& line, const agent::VmSpec& vm, const Machine& mach
     line.option("name", "guest=" + escaped(vm.uuid) + ",debug-threads=on");
     line.option("uuid", vm.uuid);
     std::string type = "q35,usb=off,vmport=off,dump-guest-core=off";
-    if (vm.boot.kind == agent::BootKind::firmware && vm.boot.firmware == agent::Firmware::uefi)
-        type += ",pflash0=firmware,pflash1=variables";
+    if (has_nvram(vm.boot)) type += ",pflash0=firmware,pflash1=variables";
     line.option("machine", type);
     if (machine.accelerated) {
-        line.option("accel", std::string("kvm"));
+        line.option("accel", std::string("kvm,device=") + kvm_file);
         line.option("cpu", std::string("host"));
     } else {
         // A small translation buffer keeps an idle guest some 200 MiB smaller.
@@ -148,8 +151,8 @@ void add_machine(CommandLine& line, const agent::VmSpec& vm, const Machine& mach
 void add_boot(CommandLine& line, const agent::BootSpec& boot, const DomainPaths& paths,
               const Installation& installation) {
     if (boot.kind == agent::BootKind::kernel) {
-        line.option("kernel", boot.kernel);
-        if (!boot.ramdisk.empty()) line.option("initrd", boot.ramdisk);
+        line.option("kernel", paths.kernel());
+        if (!boot.ramdisk.empty()) line.option("initrd", paths.ramdisk());
         if (!boot.args.empty()) line.option("append", boot.args);
         return;
     }
@@ -160,27 +163,40 @@ void add_boot(CommandLine& line, const agent::BootSpec& boot, const DomainPaths&
                                  {"filename", installation.firmware_code},
                                  {"read-only", true}});
     line.option("blockdev",
-                Json{{"driver", "file"}, {"node-name", "variables"}, {"filename", paths.nvram}});
+                Json{{"driver", "file"}, {"node-name", "variables"}, {"filename", nvram_file}});
 }
 
-std::string unix_server(const std::string& id, const std::string& path) {
-    return "socket,id=" + id + ",path=" + escaped(path) + ",server=on,wait=off";
+std::string listening(const std::string& id, int fd) {
+    return "socket,id=" + id + ",fd=" + std::to_string(fd) + ",server=on,wait=off";
 }
 
-void add_control(CommandLine& line, const DomainPaths& paths, const Launch& launch) {
+// The path is for people, and for who looks for processes that belong to it.
+void add_descriptor(CommandLine& line, const char* file, int fd, const std::string& path) {
+    const std::string set = std::string(file).substr(std::string("/dev/fdset/").size());
+    line.option("add-fd", "fd=" + std::to_string(fd) + ",set=" + set + ",opaque=" + escaped(path));
+}
+
+void add_descriptors(CommandLine& line, const agent::BootSpec& boot, const Machine& machine,
+                     const DomainPaths& paths) {
+    add_descriptor(line, serial_log_file, Descriptors::serial_log, paths.serial_log());
+    if (has_nvram(boot)) add_descriptor(line, nvram_file, Descriptors::nvram, paths.nvram);
+    if (machine.accelerated) add_descriptor(line, kvm_file, Descriptors::kvm, "/dev/kvm");
+}
+
+void add_control(CommandLine& line) {
     // The listening socket is ours: a connection can be made before the child has come to life,
     // and breaks if it never does.
-    line.option("chardev",
-                "socket,id=qmp,fd=" + std::to_string(launch.qmp_fd) + ",server=on,wait=off");
+    line.option("chardev", listening("qmp", Descriptors::qmp));
     line.option("mon", std::string("chardev=qmp,mode=control"));
     // The log keeps what the guest says while nobody listens.
-    line.option("chardev", unix_server("serial", paths.serial()) +
-                               ",logfile=" + escaped(paths.serial_log()) + ",logappend=on");
+    line.option("chardev", listening("serial", Descriptors::serial) +
+                               ",logfile=" + serial_log_file + ",logappend=on");
     line.option("device", Json{{"driver", "isa-serial"}, {"id", "serial0"}, {"chardev", "serial"}});
-    line.option("vnc", "unix:" + escaped(paths.vnc()));
+    // It listens nowhere: clients are handed over.
+    line.option("vnc", std::string("none"));
     line.option("device",
                 Json{{"driver", "virtio-serial-pci"}, {"id", "channels"}, {"addr", "0x3"}});
-    line.option("chardev", unix_server("agent", paths.agent()));
+    line.option("chardev", listening("agent", Descriptors::agent));
     line.option("device", Json{{"driver", "virtserialport"},
                                {"id", "agent-port"},
                                {"bus", "channels.0"},
@@ -252,7 +268,8 @@ void add_disks(CommandLine& line, const DomainConfig& config, const Machine& mac
 
 void add_nics(CommandLine& line, const DomainConfig& config, const BootOrder& order) {
     for (const NicAttachment& nic : by_device(config.nics)) {
-        line.option("netdev", nic_netdev(nic));
+        const std::string fd = std::to_string(Descriptors::tap(nic.spec.device));
+        line.option("netdev", nic_netdev(nic, fd));
         line.option("device", nic_device(nic, order.index(nic_id(nic.spec.device))));
     }
 }
@@ -277,6 +294,10 @@ void from_json(const Json& json, Machine& value) {
     json.at("disk_places").get_to(value.disk_places);
     json.at("nic_places").get_to(value.nic_places);
     json.at("cd_drives").get_to(value.cd_drives);
+}
+
+bool has_nvram(const agent::BootSpec& boot) {
+    return boot.kind == agent::BootKind::firmware && boot.firmware == agent::Firmware::uefi;
 }
 
 Machine plan_machine(const DomainConfig& config, bool accelerated) {
@@ -316,9 +337,10 @@ std::vector<std::string> plan_command_line(const DomainConfig& config, const Mac
     line.option("display", std::string("none"));
     line.option("sandbox", std::string("on,obsolete=deny,elevateprivileges=deny,spawn=deny,"
                                        "resourcecontrol=deny"));
+    add_descriptors(line, vm.boot, machine, paths);
     add_machine(line, vm, machine, launch);
     add_boot(line, vm.boot, paths, installation);
-    add_control(line, paths, launch);
+    add_control(line);
     add_standard_devices(line);
     add_input(line, vm.boot);
     add_places(line, machine);
@@ -393,10 +415,9 @@ Json disk_device(const DiskAttachment& disk, int bootindex) {
     return device;
 }
 
-Json nic_netdev(const NicAttachment& nic) {
-    return {{"type", "tap"},      {"id", netdev_id(nic.spec.device)},
-            {"ifname", nic.tap},  {"script", "no"},
-            {"downscript", "no"}, {"vhost", false}};
+Json nic_netdev(const NicAttachment& nic, const std::string& descriptor) {
+    return {
+        {"type", "tap"}, {"id", netdev_id(nic.spec.device)}, {"fd", descriptor}, {"vhost", false}};
 }
 
 Json nic_device(const NicAttachment& nic, int bootindex) {

@@ -19,11 +19,14 @@ struct DomainPaths {
 
     [[nodiscard]] std::string serial_log() const { return dir + "/serial.log"; }
 
-    [[nodiscard]] std::string vnc() const { return dir + "/vnc"; }
-
     [[nodiscard]] std::string agent() const { return dir + "/agent"; }
 
     [[nodiscard]] std::string stderr_log() const { return dir + "/stderr"; }
+
+    /// Where QEMU sees what it boots directly, until it has read it.
+    [[nodiscard]] std::string kernel() const { return dir + "/kernel"; }
+
+    [[nodiscard]] std::string ramdisk() const { return dir + "/ramdisk"; }
 
     [[nodiscard]] std::string descriptor() const { return dir + "/domain.json"; }
 };
@@ -52,9 +55,23 @@ struct Installation {
 
 struct Launch {
     std::int64_t wall_seconds = 0;  // since 1970: the guest's clock starts from it
-    int qmp_fd = 3;                 // the listening socket the child inherits
     bool incoming = false;          // wait for saved memory
 };
+
+/// The numbers of the descriptors that the process inherits.
+struct Descriptors {
+    static constexpr int qmp = 3;  // listening, like the next two
+    static constexpr int serial = 4;
+    static constexpr int agent = 5;
+    static constexpr int serial_log = 6;
+    static constexpr int nvram = 7;
+    static constexpr int kvm = 8;
+
+    static int tap(std::int64_t device) { return 16 + static_cast<int>(device); }
+};
+
+/// Whether the machine keeps variables of its firmware.
+bool has_nvram(const agent::BootSpec& boot);
 
 /// Places for all of `config` and spare ones. Throws INVALID_DEVICE for a position or a number
 /// of CD drives that no machine has.
@@ -80,7 +97,8 @@ nlohmann::json connection_blockdev(const DiskAttachment& disk, int turn = 0);
 nlohmann::json disk_blockdev(const DiskAttachment& disk, int turn = 0);
 /// `bootindex` 0: none.
 nlohmann::json disk_device(const DiskAttachment& disk, int bootindex = 0);
-nlohmann::json nic_netdev(const NicAttachment& nic);
+/// `descriptor`: its number, or the name under which it was handed over.
+nlohmann::json nic_netdev(const NicAttachment& nic, const std::string& descriptor);
 nlohmann::json nic_device(const NicAttachment& nic, int bootindex = 0);
 
 }  // namespace basalt::hv::qemu

@@ -120,8 +120,9 @@ TEST(Plan, a_kernel_is_given_directly_and_nothing_else_boots) {
                         .ramdisk = "/boot/initrd",
                         .args = "root=/dev/vda console=ttyS0,115200"};
     const auto argv = planned(config);
-    EXPECT_THAT(values(argv, "kernel"), ElementsAre("/boot/vmlinuz"));
-    EXPECT_THAT(values(argv, "initrd"), ElementsAre("/boot/initrd"));
+    // By the name under which its user can see it.
+    EXPECT_THAT(values(argv, "kernel"), ElementsAre("/run/vm/1/kernel"));
+    EXPECT_THAT(values(argv, "initrd"), ElementsAre("/run/vm/1/ramdisk"));
     EXPECT_THAT(values(argv, "append"), ElementsAre("root=/dev/vda console=ttyS0,115200"));
     EXPECT_FALSE(device(argv, "vbd-xvda").contains("bootindex"));
     EXPECT_TRUE(device(argv, "tablet").is_null());
@@ -133,7 +134,9 @@ TEST(Plan, uefi_has_variables_of_its_own) {
     const auto argv = planned(config);
     EXPECT_THAT(values(argv, "machine").front(),
                 testing::HasSubstr("pflash0=firmware,pflash1=variables"));
-    EXPECT_EQ(Json::parse(values(argv, "blockdev")[1]).at("filename"), paths.nvram);
+    // Handed over open: the file is root's.
+    EXPECT_EQ(Json::parse(values(argv, "blockdev")[1]).at("filename"), "/dev/fdset/2");
+    EXPECT_THAT(values(argv, "add-fd"), Contains("fd=7,set=2,opaque=" + paths.nvram));
 }
 
 TEST(Plan, what_the_spec_says_about_an_end_becomes_an_action) {

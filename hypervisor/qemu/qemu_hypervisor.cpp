@@ -6,6 +6,7 @@
 
 #include "base/error.hpp"
 #include "base/log.hpp"
+#include "base/real_net.hpp"
 #include "hypervisor/qemu/state.hpp"
 #include "idl/errors.hpp"
 
@@ -47,9 +48,7 @@ Task<Abilities> abilities(StatePtr state) {
     const auto turn = co_await state->probing.acquire("probe");
     if (!state->abilities) {
         const std::string cache = state->options.run_dir + "/kvm-probe.json";
-        co_await blocking(state->loop, [dir = state->options.run_dir] {
-            std::filesystem::create_directories(dir);
-        });
+        co_await blocking(state->loop, [dir = state->options.run_dir] { make_folder(dir); });
         state->abilities = co_await probe(state->loop, state->options.installation.program, cache);
         if (state->options.accelerated) state->abilities->accelerated = *state->options.accelerated;
     }
@@ -64,7 +63,9 @@ struct Source {
 Task<void> build_steps(StatePtr state, DomainPtr domain, std::shared_ptr<Source> source,
                        Undo& undo) {
     const auto started = [state, domain] { watch_process(state, domain); };
-    co_await launch(domain, state->options.installation, source != nullptr, started, undo);
+    co_await launch(domain,
+                    {state->options.installation, state->options.confinement, source != nullptr},
+                    started, undo);
     watch_events(state, domain);
     if (source) co_await load(domain, std::move(source->fd), source->progress);
     domain->descriptor.complete = true;
@@ -90,10 +91,11 @@ Task<DomId> build(StatePtr state, DomainConfig config, Machine machine,
 }
 
 // What a `create` that never ended left behind.
-void remove_leftover(const std::string& dir) {
+void remove_leftover(const std::string& dir, Confinement& confinement) {
     for (const pid_t pid : processes_mentioning(dir + "/"))
         ::kill(pid, SIGKILL);
-    std::filesystem::remove_all(dir);
+    confinement.groups.kill(group_of(dir));
+    remove_domain(dir, confinement);
 }
 
 bool still_there(const Descriptor& descriptor) {
@@ -106,19 +108,20 @@ struct Found {
     std::vector<Descriptor> ended;
 };
 
-Found find_domains(const std::string& run_dir) {
+Found find_domains(const std::string& run_dir, Confinement& confinement) {
     Found found;
-    std::filesystem::create_directories(run_dir + "/vm");
+    make_folder(run_dir);
+    make_folder(run_dir + "/vm");
     for (const auto& entry : std::filesystem::directory_iterator(run_dir + "/vm")) {
         const std::string dir = entry.path();
         auto descriptor = read_descriptor(dir + "/domain.json");
         if (!descriptor || !descriptor->complete) {
             log::warn("half_built_domain_removed", {{"dir", dir}});
-            remove_leftover(dir);
+            remove_leftover(dir, confinement);
         } else if (still_there(*descriptor)) {
             found.alive.push_back(std::move(*descriptor));
         } else {
-            std::filesystem::remove_all(dir);
+            remove_domain(dir, confinement);
             found.ended.push_back(std::move(*descriptor));
         }
     }
@@ -148,11 +151,14 @@ Task<void> adopt_one(StatePtr state, Descriptor descriptor) {
     const auto domain =
         std::make_shared<Domain>(state->loop, state->paths_of(descriptor.config.spec.uuid));
     domain->descriptor = std::move(descriptor);
+    domain->slot = co_await state->options.confinement->slots.hold(domain->uuid());
     domain->process = adopt_process(state->loop, domain->descriptor.pid);
     domain->phase = Domain::Phase::live;
     if (!domain->process) {  // it ended just now
         co_await blocking(state->loop,
-                          [dir = domain->paths.dir] { std::filesystem::remove_all(dir); });
+                          [dir = domain->paths.dir, confinement = state->options.confinement] {
+                              remove_domain(dir, *confinement);
+                          });
         state->events->ended(domain->descriptor.dom, domain->uuid(), agent::HaltReason::crashed);
         co_return;
     }
@@ -204,7 +210,9 @@ Task<std::vector<agent::DomainInfo>> QemuHypervisor::adopt(Events& events) {
     const auto state = state_;
     state->events = &events;
     const Found found = co_await blocking(
-        state->loop, [dir = state->options.run_dir] { return find_domains(dir); });
+        state->loop, [dir = state->options.run_dir, confinement = state->options.confinement] {
+            return find_domains(dir, *confinement);
+        });
     for (const Descriptor& descriptor : found.ended)
         events.ended(descriptor.dom, descriptor.config.spec.uuid, agent::HaltReason::crashed);
     for (const Descriptor& descriptor : found.alive)
@@ -294,14 +302,9 @@ Task<UniqueFd> QemuHypervisor::open_console(DomId dom, agent::ConsoleKind kind) 
         if (!domain->console) throw err::internal_error("the console is not reachable");
         co_return domain->console->open();
     }
-    UniqueFd out;
-    try {
-        const auto stream = co_await connect_unix(state_->loop, domain->paths.vnc());
-        out = UniqueFd(::dup(stream->fd()));
-    } catch (const boost::system::system_error& error) {
-        throw err::internal_error(std::string("VNC: ") + error.what());
-    }
-    co_return out;
+    auto [ours, theirs] = socket_pair();
+    co_await domain->monitor->add_screen_client(std::move(theirs));
+    co_return std::move(ours);
 }
 
 Task<Hypervisor::Facts> QemuHypervisor::facts() {

@@ -3,6 +3,7 @@
 #include <optional>
 #include <string>
 
+#include "base/confine.hpp"
 #include "base/real_loop.hpp"
 #include "hypervisor/api/hypervisor.hpp"
 #include "hypervisor/qemu/plan.hpp"
@@ -16,6 +17,8 @@ struct Options {
     /// UEFI variables of each VM; kept.
     std::string nvram_dir;
     Installation installation;
+    /// Users and groups of the guests; shared with who serves their disks. Not null.
+    std::shared_ptr<Confinement> confinement;
     /// Overrides the probe, for tests.
     std::optional<bool> accelerated;
 };

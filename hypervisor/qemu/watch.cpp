@@ -36,7 +36,9 @@ Task<void> follow_process(StatePtr state, DomainPtr domain) {
     // While it is built, `create` still reads why it failed and then removes the files itself.
     if (domain->phase != Domain::Phase::building)
         co_await blocking(state->loop,
-                          [dir = domain->paths.dir] { std::filesystem::remove_all(dir); });
+                          [dir = domain->paths.dir, confinement = state->options.confinement] {
+                              remove_domain(dir, *confinement);
+                          });
     domain->gone = true;
     domain->running = false;
     const auto known = state->domains.find(domain->descriptor.dom);

@@ -136,7 +136,11 @@ class FileBench final : public Bench {
     TemporaryFolder folder_;
     RealLoop loop_;
     std::unique_ptr<Drivers> drivers_;
-    QemuTransfer transfer_{loop_, folder_.path() / "work", SM_STREAM};
+    std::shared_ptr<Confinement> confinement_ = std::make_shared<Confinement>(
+        loop_, Confinement::Config{.launcher = CONFINE,
+                                   .cgroup = "basalt-test",
+                                   .slots = {66000, 100, folder_.path() / "users"}});
+    QemuTransfer transfer_{loop_, folder_.path() / "work", SM_STREAM, confinement_};
 };
 
 }  // namespace
@@ -146,6 +150,8 @@ TemporaryFolder::TemporaryFolder() {
     std::string name = access("/dev/shm", W_OK) == 0 ? "/dev/shm/sm-XXXXXX" : "/tmp/sm-XXXXXX";
     if (mkdtemp(name.data()) == nullptr) throw std::runtime_error("mkdtemp");
     path_ = name;
+    // Confined programs pass through, each as a user of its own.
+    fs::permissions(path_, fs::perms::owner_all | fs::perms::others_exec);
 }
 
 TemporaryFolder::~TemporaryFolder() {

@@ -42,6 +42,10 @@ struct Host {
     Host() {
         for (const char* name : {"a", "b", "iso"})
             fs::create_directory(folder.path() / name);
+        confinement = std::make_shared<Confinement>(
+            loop, Confinement::Config{.launcher = CONFINE,
+                                      .cgroup = "basalt-test",
+                                      .slots = {66000, 100, folder.path() / "users"}});
     }
 
     // Guests' daemons outlive a manager: end them with the test.
@@ -49,6 +53,7 @@ struct Host {
         if (!storage) co_return;
         co_await storage->close_all(vm);
         storage.reset();
+        confinement->groups.remove("");
     }
 
     Task<void> boot(WorkerLimits limits = {}) {
@@ -60,6 +65,7 @@ struct Host {
         config.worker_program = SM_WORKER;
         config.stream_program = SM_STREAM;
         config.limits = limits;
+        config.confinement = confinement;
         storage = real_storage(loop, config);
         co_await storage->adopt();
     }
@@ -122,6 +128,7 @@ struct Host {
 
     TemporaryFolder folder;
     RealLoop loop;
+    std::shared_ptr<Confinement> confinement;
     std::shared_ptr<Storage> storage;
 };
 

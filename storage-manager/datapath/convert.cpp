@@ -70,6 +70,11 @@ std::vector<std::string> info_args(const std::string& file, const std::string& f
     return {"qemu-img", "info", "--output=json", "-f", qemu_format(format), file};
 }
 
+std::vector<std::string> after(std::vector<std::string> prefix, std::vector<std::string> argv) {
+    prefix.insert(prefix.end(), argv.begin(), argv.end());
+    return prefix;
+}
+
 // qemu-img prints "    (12.34/100%)\r" again and again.
 void report(const std::string& text, const rpc::Progress& progress) {
     const auto open = text.rfind('(');
@@ -113,9 +118,9 @@ Task<void> reap(std::shared_ptr<Process> process) {
     co_await process->wait();
 }
 
-Task<Json> image_info(RealLoop& loop, std::string file, std::string format) {
+Task<Json> image_info(RealLoop& loop, std::string file, std::string format, Prefix prefix) {
     Command command;
-    command.argv = info_args(file, format);
+    command.argv = after(std::move(prefix), info_args(file, format));
     const Output output = co_await run_command(loop, std::move(command), 60s);
     if (output.status != 0) throw_qemu_failure(output.err);
     Json info = Json::parse(output.out, nullptr, false);
@@ -127,13 +132,13 @@ Task<Json> image_info(RealLoop& loop, std::string file, std::string format) {
 
 Task<void> convert(RealLoop& loop, ConvertPaths paths, rpc::Progress progress) {
     Command command;
-    command.argv = convert_args(paths);
+    command.argv = after(paths.prefix, convert_args(paths));
     return run_reporting(loop, std::move(command), std::move(progress));
 }
 
-Task<Json> map_image(RealLoop& loop, Attachment disk) {
+Task<Json> map_image(RealLoop& loop, Attachment disk, Prefix prefix) {
     Command command;
-    command.argv = map_args(disk);
+    command.argv = after(std::move(prefix), map_args(disk));
     const Output output = co_await run_command(loop, std::move(command), convert_limit);
     if (output.status != 0) throw_qemu_failure(output.err);
     Json map = Json::parse(output.out, nullptr, false);
@@ -164,15 +169,15 @@ Task<void> run_reporting(RealLoop& loop, Command command, rpc::Progress progress
     if (status != 0) throw_qemu_failure(text);
 }
 
-Task<void> export_image(RealLoop& loop, Attachment disk, std::string format, std::string file) {
+Task<void> export_image(RealLoop& loop, Attachment disk, ExportTarget target) {
     Command command;
-    command.argv = export_args(disk, format, file);
+    command.argv = after(target.prefix, export_args(disk, target.format, target.file));
     const Output output = co_await run_command(loop, std::move(command), convert_limit);
     if (output.status != 0) throw_qemu_failure(output.err);
 }
 
 Task<void> import_image(RealLoop& loop, std::string file, std::string format, ImportTarget target) {
-    const Json info = co_await image_info(loop, file, format);
+    const Json info = co_await image_info(loop, file, format, target.prefix);
     const Json specific =
         info.value("format-specific", Json::object()).value("data", Json::object());
     if (info.contains("backing-filename") || info.contains("full-backing-filename") ||
@@ -181,7 +186,7 @@ Task<void> import_image(RealLoop& loop, std::string file, std::string format, Im
     const auto size = info.value("virtual-size", std::int64_t{0});
     if (size > target.size_bytes) throw err::vdi_too_small(target.vdi, std::to_string(size));
     Command command;
-    command.argv = import_args(file, format, target.disk);
+    command.argv = after(target.prefix, import_args(file, format, target.disk));
     const Output output = co_await run_command(loop, std::move(command), convert_limit);
     if (output.status != 0) throw_qemu_failure(output.err);
 }

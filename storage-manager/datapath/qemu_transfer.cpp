@@ -3,21 +3,25 @@
 #include <fcntl.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
 
-#include <boost/system/system_error.hpp>
 #include <cerrno>
 #include <csignal>
 #include <cstdlib>
+#include <cstring>
 #include <limits>
 
 #include "base/json.hpp"
 #include "base/log.hpp"
 #include "base/real_net.hpp"
+#include "base/shown_file.hpp"
 #include "base/subprocess.hpp"
 #include "idl/errors.hpp"
 #include "storage-manager/datapath/chain.hpp"
 #include "storage-manager/datapath/changes.hpp"
 #include "storage-manager/datapath/convert.hpp"
+#include "storage-manager/datapath/transfer_cell.hpp"
 
 namespace basalt::sm {
 
@@ -28,10 +32,6 @@ namespace {
 constexpr Duration start_limit = 20s;
 constexpr Duration transfer_limit = 24h;
 constexpr int exit_too_long = 3;
-
-UniqueFd duplicate(int fd) {
-    return UniqueFd(fcntl(fd, F_DUPFD_CLOEXEC, 0));
-}
 
 UniqueFd make_file(const fs::path& path) {
     UniqueFd fd(::open(path.c_str(), O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600));
@@ -61,16 +61,48 @@ Json error_line(const ApiError& error) {
 }
 
 // g++ 14 fails on some lists of strings inside a coroutine, hence a function of its own.
-std::vector<std::string> nbd_args(const std::string& socket, const Attachment& disk) {
-    std::vector<std::string> args = {"qemu-nbd", "--socket=" + socket, "--export-name=disk",
-                                     "--shared=1"};
+std::vector<std::string> nbd_args(std::vector<std::string> args, const Attachment& disk) {
+    args.insert(args.end(), {"qemu-nbd", "--export-name=disk", "--shared=1"});
     if (disk.read_only) args.emplace_back("--read-only");
     args.push_back(json_filename(disk, disk.read_only));
     return args;
 }
 
-Task<void> await_end(std::shared_ptr<Process> process, Transfer::Ended then) {
+// The socket on which a server waits for its one client, and that client.
+struct Pair {
+    UniqueFd listening;
+    UniqueFd client;
+};
+
+Pair make_pair(const std::string& path) {
+    Pair out{UniqueFd(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0)),
+             UniqueFd(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0))};
+    sockaddr_un address{};
+    address.sun_family = AF_UNIX;
+    path.copy(address.sun_path, sizeof address.sun_path - 1);
+    // NOLINTNEXTLINE(cppcoreguidelines-pro-type-reinterpret-cast): the shape of the call
+    const auto* generic = reinterpret_cast<const sockaddr*>(&address);
+    const bool made = path.size() < sizeof address.sun_path &&
+                      ::bind(out.listening.get(), generic, sizeof address) == 0 &&
+                      ::listen(out.listening.get(), 1) == 0 &&
+                      ::connect(out.client.get(), generic, sizeof address) == 0;
+    const int error = errno;
+    ::unlink(path.c_str());
+    if (!made) throw err::internal_error(path + ": " + std::strerror(error));
+    return out;
+}
+
+// The server greets as soon as it has opened the disk.
+bool greeted(int client) {
+    char first = 0;
+    return ::recv(client, &first, 1, MSG_PEEK | MSG_DONTWAIT) == 1;
+}
+
+// The cell goes with its process, not before.
+Task<void> await_end(std::shared_ptr<Process> process, std::shared_ptr<TransferCell> cell,
+                     Transfer::Ended then) {
     co_await process->wait();
+    cell.reset();
     if (then) then();
 }
 
@@ -133,6 +165,7 @@ class TemporaryFile {
 // A qemu-nbd with one client: it ends when that client does.
 struct QemuTransfer::Server {
     std::shared_ptr<Process> process;
+    std::shared_ptr<Job> ended;
     UniqueFd client;
 };
 
@@ -143,13 +176,22 @@ struct QemuTransfer::Stream {
     UniqueFd near;  // our end; kept until all is over, so that its end means the disk is closed
 };
 
-QemuTransfer::QemuTransfer(RealLoop& loop, fs::path work_folder, std::string stream_program)
+QemuTransfer::QemuTransfer(RealLoop& loop, fs::path work_folder, std::string stream_program,
+                           std::shared_ptr<Confinement> confinement)
     : loop_(loop),
       work_folder_(std::move(work_folder)),
-      stream_program_(std::move(stream_program)) {
+      stream_program_(std::move(stream_program)),
+      confinement_(std::move(confinement)) {
     std::error_code ignored;
+    for (const auto& entry : fs::directory_iterator(work_folder_, ignored))
+        hide_files(entry.path().string());
     fs::remove_all(work_folder_, ignored);
     fs::create_directories(work_folder_, ignored);
+    ::chmod(work_folder_.c_str(), 0711);  // transfers' users pass through to their folders
+}
+
+Task<std::shared_ptr<TransferCell>> QemuTransfer::open_cell() {
+    return TransferCell::open(loop_, fresh_path(""), confinement_);
 }
 
 Task<void> QemuTransfer::copy(Copy what, rpc::Progress progress) {
@@ -157,19 +199,30 @@ Task<void> QemuTransfer::copy(Copy what, rpc::Progress progress) {
     if (what.base) {
         co_await copy_changes(std::move(what), std::move(progress));
     } else {
-        co_await convert(loop_,
-                         {json_filename(what.from, true), json_filename(what.to, false),
-                          leaf.format, what.to_empty},
-                         std::move(progress));
+        const auto cell = co_await open_cell();
+        ConvertPaths paths = co_await blocking(loop_, [cell, what] {
+            return ConvertPaths{json_filename(cell->show(what.from, true), true),
+                                json_filename(cell->show(what.to, false), false),
+                                what.to.chain.front().format, what.to_empty, cell->prefix()};
+        });
+        co_await convert(loop_, std::move(paths), std::move(progress));
     }
     co_await sync_file(loop_, leaf.path);
 }
 
+Task<nlohmann::json> QemuTransfer::map(Attachment disk) {
+    const auto cell = co_await open_cell();
+    const auto shown = co_await blocking(
+        loop_, [cell, disk] { return std::pair{cell->show(disk, true), cell->prefix()}; });
+    co_return co_await map_image(loop_, shown.first, shown.second);
+}
+
 Task<void> QemuTransfer::copy_changes(Copy what, rpc::Progress progress) {
     const Layers layers = layers_above_common(what.from, *what.base);
-    std::vector<Extent> ours = held_above(co_await map_image(loop_, what.from), layers.one);
-    const std::vector<Extent> theirs =
-        held_above(co_await map_image(loop_, *what.base), layers.other);
+    const Json from_map = co_await map(what.from);
+    const Json base_map = co_await map(*what.base);
+    std::vector<Extent> ours = held_above(from_map, layers.one);
+    const std::vector<Extent> theirs = held_above(base_map, layers.other);
     what.from.read_only = true;
     const auto source = co_await start_server(what.from);
     const auto target = co_await start_server(what.to);
@@ -186,8 +239,8 @@ Task<void> QemuTransfer::copy_changes(Copy what, rpc::Progress progress) {
         command.inherit = {{from.get(), 3}, {to.get(), 4}, {lines.get(), 0}};
         co_await run_reporting(loop_, std::move(command), std::move(progress));
     }
-    co_await source->process->wait();
-    co_await target->process->wait();  // it lets go of the image
+    co_await source->ended->wait();
+    co_await target->ended->wait();  // it lets go of the image
 }
 
 Task<UniqueFd> QemuTransfer::serve(Attachment disk, Ended ended) {
@@ -202,7 +255,7 @@ Task<UniqueFd> QemuTransfer::serve(Attachment disk, Ended ended) {
         ended();
         std::rethrow_exception(failure);
     }
-    spawn(loop_, "nbd server", await_end(server->process, std::move(ended)));
+    spawn(loop_, "nbd server", await_server(server, std::move(ended)));
     co_return std::move(server->client);
 }
 
@@ -253,8 +306,13 @@ Task<void> QemuTransfer::send_raw(std::shared_ptr<Stream> stream) {
 
 Task<void> QemuTransfer::send_converted(std::shared_ptr<Stream> stream) {
     const TemporaryFile file(fresh_path(".image"));
-    co_await export_image(loop_, stream->disk.attachment, stream->format, file.path().string());
-    const UniqueFd fd(::open(file.path().c_str(), O_RDONLY | O_CLOEXEC));
+    const UniqueFd fd = make_file(file.path());
+    const auto cell = co_await open_cell();
+    const auto shown = co_await blocking(loop_, [cell, path = file.path().string(), stream] {
+        return std::pair{cell->show(stream->disk.attachment, true),
+                         ExportTarget{stream->format, cell->show(path, false), cell->prefix()}};
+    });
+    co_await export_image(loop_, shown.first, shown.second);
     co_await pump("send-file", fd.get(), stream->near.get(), stream->disk.vdi);
 }
 
@@ -264,7 +322,7 @@ Task<void> QemuTransfer::receive_raw(std::shared_ptr<Stream> stream) {
         const UniqueFd client = std::move(server->client);
         co_await pump("receive-disk", client.get(), stream->near.get(), stream->disk.vdi);
     }
-    co_await server->process->wait();  // it lets go of the image
+    co_await server->ended->wait();  // it lets go of the image
     co_await sync_file(loop_, stream->disk.attachment.chain.front().path);
 }
 
@@ -274,35 +332,40 @@ Task<void> QemuTransfer::receive_converted(std::shared_ptr<Stream> stream) {
         const UniqueFd fd = make_file(file.path());
         co_await pump("receive-file", fd.get(), stream->near.get(), stream->disk.vdi);
     }
-    co_await import_image(loop_, file.path().string(), stream->format,
-                          {stream->disk.attachment, stream->disk.vdi, stream->disk.size_bytes});
+    const auto cell = co_await open_cell();
+    const auto shown = co_await blocking(loop_, [cell, path = file.path().string(), stream] {
+        return std::pair{cell->show(path, true),
+                         ImportTarget{cell->show(stream->disk.attachment, false), stream->disk.vdi,
+                                      stream->disk.size_bytes, cell->prefix()}};
+    });
+    co_await import_image(loop_, shown.first, stream->format, shown.second);
     co_await sync_file(loop_, stream->disk.attachment.chain.front().path);
 }
 
+Task<void> QemuTransfer::await_server(std::shared_ptr<Server> server, Ended then) {
+    co_await server->ended->wait();
+    if (then) then();
+}
+
 Task<std::shared_ptr<QemuTransfer::Server>> QemuTransfer::start_server(Attachment disk) {
-    const fs::path path = fresh_path(".nbd");
-    const UniqueFd complaints(memfd_create("qemu-nbd", MFD_CLOEXEC));
+    const auto cell = co_await open_cell();
     Command command;
-    command.argv = nbd_args(path.string(), disk);
-    command.inherit = {{complaints.get(), 2}};
+    command.argv = co_await blocking(
+        loop_, [cell, disk] { return nbd_args(cell->prefix(), cell->show(disk, disk.read_only)); });
+    Pair pair = make_pair(fresh_path(".nbd").string());
+    const UniqueFd complaints(memfd_create("qemu-nbd", MFD_CLOEXEC));
+    command.inherit = {{complaints.get(), 2}, {pair.listening.get(), 3}};
+    command.env = {"LISTEN_FDS=1"};
     auto server = std::make_shared<Server>();
     server->process = start_process(loop_, command);
-    const auto ended = spawn(loop_, "nbd process", await_end(server->process, {}));
+    pair.listening.reset();
+    server->ended = spawn(loop_, "nbd process", await_end(server->process, cell, {}));
     const Time deadline = loop_.now() + start_limit;
-    while (!server->client && !ended->finished() && loop_.now() < deadline) {
-        try {
-            const auto stream = co_await connect_unix(loop_, path.string());
-            server->client = duplicate(stream->fd());
-        } catch (const boost::system::system_error&) {
-            // not listening yet
-        }
-        if (!server->client) co_await sleep_for(loop_, 5ms);
-    }
-    ::unlink(path.c_str());
-    if (server->client) {
-        // Our duplicate shares the flags of the stream it came from.
-        fcntl(server->client.get(), F_SETFL, fcntl(server->client.get(), F_GETFL) & ~O_NONBLOCK);
-        spawn(loop_, "nbd client", end_without_client(loop_, server->process, ended));
+    while (!greeted(pair.client.get()) && !server->ended->finished() && loop_.now() < deadline)
+        co_await sleep_for(loop_, 5ms);
+    if (greeted(pair.client.get())) {
+        server->client = std::move(pair.client);
+        spawn(loop_, "nbd client", end_without_client(loop_, server->process, server->ended));
         co_return server;
     }
     server->process->kill(SIGKILL);

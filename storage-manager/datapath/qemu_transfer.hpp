@@ -1,18 +1,24 @@
 #pragma once
 #include <filesystem>
+#include <nlohmann/json_fwd.hpp>
 #include <string>
 
+#include "base/confine.hpp"
 #include "base/real_loop.hpp"
 #include "storage-manager/api/storage.hpp"
 
 namespace basalt::sm {
 
-/// Whole disks by qemu-img, qemu-nbd and our own `sm-stream`, each in a process of its own.
+class TransferCell;
+
+/// Whole disks by qemu-img, qemu-nbd and our own `sm-stream`, each in a process of its own. The
+/// former two read what clients sent, and are confined to it (transfer_cell.hpp).
 class QemuTransfer final : public Transfer {
   public:
     /// `work_folder` takes sockets and converted images while a transfer lasts; what is left there
     /// from an earlier run is deleted. `stream_program` is the path of sm-stream.
-    QemuTransfer(RealLoop& loop, std::filesystem::path work_folder, std::string stream_program);
+    QemuTransfer(RealLoop& loop, std::filesystem::path work_folder, std::string stream_program,
+                 std::shared_ptr<Confinement> confinement);
 
     Task<void> copy(Copy what, rpc::Progress progress) override;
     Task<UniqueFd> serve(Attachment disk, Ended ended) override;
@@ -23,8 +29,11 @@ class QemuTransfer final : public Transfer {
     struct Server;
     struct Stream;
 
+    Task<std::shared_ptr<TransferCell>> open_cell();
     Task<std::shared_ptr<Server>> start_server(Attachment disk);
+    Task<nlohmann::json> map(Attachment disk);
     Task<void> copy_changes(Copy what, rpc::Progress progress);
+    static Task<void> await_server(std::shared_ptr<Server> server, Ended then);
     Task<void> pump(std::string mode, int disk, int stream, std::string vdi);
     Task<void> send_raw(std::shared_ptr<Stream> stream);
     Task<void> send_converted(std::shared_ptr<Stream> stream);
@@ -36,6 +45,7 @@ class QemuTransfer final : public Transfer {
     RealLoop& loop_;
     std::filesystem::path work_folder_;
     std::string stream_program_;
+    std::shared_ptr<Confinement> confinement_;
 };
 
 }  // namespace basalt::sm

@@ -42,15 +42,21 @@ Task<T> translating(Task<T> body) {
 
 }  // namespace
 
-QsdDatapath::QsdDatapath(RealLoop& loop, fs::path run_folder)
-    : loop_(loop), run_folder_(std::move(run_folder)), queue_(loop) {}
+QsdDatapath::QsdDatapath(RealLoop& loop, fs::path run_folder,
+                         std::shared_ptr<Confinement> confinement)
+    : loop_(loop),
+      run_folder_(std::move(run_folder)),
+      confinement_(std::move(confinement)),
+      queue_(loop) {}
 
 QsdDatapath::~QsdDatapath() = default;
 
 Task<std::vector<Datapath::Served>> QsdDatapath::adopt() {
     const auto folders = co_await blocking(loop_, [root = run_folder_] {
         std::vector<fs::path> found;
+        // Guests' users pass through to their sockets; they cannot list it.
         fs::create_directories(root);
+        fs::permissions(root, folder_mode);
         for (const auto& entry : fs::directory_iterator(root))
             if (entry.is_directory() && Uuid::parse(entry.path().filename().string()))
                 found.push_back(entry.path());
@@ -59,7 +65,7 @@ Task<std::vector<Datapath::Served>> QsdDatapath::adopt() {
     std::vector<Served> out;
     for (const fs::path& folder : folders) {
         const std::string vm = folder.filename().string();
-        const auto server = std::make_shared<Server>(loop_, vm, folder);
+        const auto server = std::make_shared<Server>(loop_, vm, folder, confinement_);
         const bool there = co_await server->connect();
         if (!there) {
             co_await server->stop();  // only its folder is left
@@ -125,7 +131,7 @@ Task<std::shared_ptr<QsdDatapath::Server>> QsdDatapath::started(std::string vm) 
     if (known != servers_.end() && known->second->alive()) co_return known->second;
     if (known != servers_.end()) co_await end(known->second);
     if (!Uuid::parse(vm)) throw err::internal_error("not a VM: " + vm.substr(0, 64));
-    const auto server = std::make_shared<Server>(loop_, vm, run_folder_ / vm);
+    const auto server = std::make_shared<Server>(loop_, vm, run_folder_ / vm, confinement_);
     co_await server->start();
     servers_[vm] = server;
     co_return server;

@@ -5,19 +5,23 @@
 #include <set>
 #include <string>
 
+#include "base/confine.hpp"
 #include "base/real_loop.hpp"
 #include "base/wait.hpp"
 #include "storage-manager/api/storage.hpp"
 
 namespace basalt::sm {
 
-/// One qemu-storage-daemon for each VM with disks. It outlives hostd: a folder a VM under
-/// `run_folder` has its sockets (qmp, nbd), its pid and its log, and everything else is asked from
-/// the daemon itself.
+/// One qemu-storage-daemon for each VM with disks, confined to these: images are shown to its user
+/// in `disks` for as long as they are open. It outlives hostd: a folder a VM under `run_folder` has
+/// its sockets (qmp for us, nbd for the VM's QEMU), its pid and its log, and everything else is
+/// asked from the daemon itself.
 class QsdDatapath final : public Datapath {
   public:
     /// `run_folder` must be short: a unix socket's path has 107 characters at most.
-    QsdDatapath(RealLoop& loop, std::filesystem::path run_folder);
+    /// `confinement` is the one that the guests' processes have.
+    QsdDatapath(RealLoop& loop, std::filesystem::path run_folder,
+                std::shared_ptr<Confinement> confinement);
     ~QsdDatapath() override;
 
     Task<std::vector<Served>> adopt() override;
@@ -38,6 +42,7 @@ class QsdDatapath final : public Datapath {
 
     RealLoop& loop_;
     std::filesystem::path run_folder_;
+    std::shared_ptr<Confinement> confinement_;
     ObjectQueue queue_;  // by VM
     std::map<std::string, std::shared_ptr<Server>> servers_;
 };

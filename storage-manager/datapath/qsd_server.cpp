@@ -1,13 +1,18 @@
 #include "storage-manager/datapath/qsd_server.hpp"
 
 #include <fcntl.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/un.h>
 
 #include <algorithm>
 #include <boost/system/system_error.hpp>
+#include <cerrno>
 #include <csignal>
+#include <cstring>
 #include <fstream>
 #include <iterator>
+#include <system_error>
 
 #include "base/json.hpp"
 #include "base/log.hpp"
@@ -24,6 +29,14 @@ constexpr Duration start_limit = 20s;
 constexpr Duration open_limit = 60s;
 constexpr Duration end_limit = 30s;
 
+// Descriptors that the daemon inherits, both listening.
+constexpr int qmp_fd = 3;
+constexpr int nbd_fd = 4;
+
+// Far above what a daemon was ever seen to use: caches of qcow2 metadata, threads for requests.
+constexpr CgroupLimits daemon_limits = {
+    .memory_bytes_max = std::int64_t{4} << 30, .pids_max = 512, .cpu_weight = 100};
+
 std::string export_id(const std::string& device) {
     return "disk-" + device;
 }
@@ -33,30 +46,44 @@ std::string read_text(const fs::path& path) {
     return {std::istreambuf_iterator<char>(in), {}};
 }
 
-// A pid from a file may be somebody else's by now: its command line must name our socket.
-pid_t daemon_pid(const fs::path& folder) {
-    const int pid = std::atoi(read_text(folder / "pid").c_str());
-    if (pid <= 1) return -1;
-    const std::string line = read_text("/proc/" + std::to_string(pid) + "/cmdline");
-    return line.find((folder / "qmp").string()) == std::string::npos ? -1 : pid;
-}
-
 UniqueFd open_log(const fs::path& folder) {
     return UniqueFd(::open((folder / "log").c_str(),
                            O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0600));
 }
 
+// Nobody but root may connect until it is given away.
+UniqueFd listening_socket(const std::string& path) {
+    UniqueFd fd(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0));
+    sockaddr_un address{};
+    address.sun_family = AF_UNIX;
+    const bool fits = path.size() < sizeof address.sun_path;
+    if (fits) path.copy(address.sun_path, path.size());
+    // NOLINTNEXTLINE(cppcoreguidelines-pro-type-reinterpret-cast): the shape of the call
+    const auto* generic = reinterpret_cast<const sockaddr*>(&address);
+    if (!fits || !fd || ::bind(fd.get(), generic, sizeof address) != 0 ||
+        ::chmod(path.c_str(), 0600) != 0 || ::listen(fd.get(), 64) != 0)
+        throw err::internal_error(path + ": " + std::strerror(fits ? errno : ENAMETOOLONG));
+    return fd;
+}
+
 // g++ 14 fails on some lists of strings inside a coroutine, hence a function of its own.
-std::vector<std::string> daemon_args(const fs::path& folder) {
+std::vector<std::string> daemon_args() {
     return {"qemu-storage-daemon",
             "--chardev",
-            "socket,id=qmp,path=" + (folder / "qmp").string() + ",server=on,wait=off",
+            "socket,id=qmp,fd=" + std::to_string(qmp_fd) + ",server=on,wait=off",
             "--monitor",
             "chardev=qmp",
             "--nbd-server",
-            "addr.type=unix,addr.path=" + (folder / "nbd").string() + ",max-connections=64",
-            "--pidfile",
-            (folder / "pid").string()};
+            "addr.type=fd,addr.str=" + std::to_string(nbd_fd) + ",max-connections=64"};
+}
+
+// An image that cannot be shown cannot be opened: one error for both.
+void show_image(const ShownFile& image, OwnerMaps& maps) {
+    try {
+        show_file(image, maps);
+    } catch (const std::system_error& error) {
+        throw backend_failure(Failure::vdi_unavailable, error.what());
+    }
 }
 
 Task<void> reap(std::shared_ptr<Process> process) {
@@ -65,47 +92,92 @@ Task<void> reap(std::shared_ptr<Process> process) {
 
 }  // namespace
 
-QsdDatapath::Server::Server(RealLoop& loop, std::string vm, fs::path folder)
-    : loop_(loop), vm_(std::move(vm)), folder_(std::move(folder)) {}
+QsdDatapath::Server::Server(RealLoop& loop, std::string vm, fs::path folder,
+                            std::shared_ptr<Confinement> confinement)
+    : loop_(loop),
+      vm_(std::move(vm)),
+      folder_(std::move(folder)),
+      confinement_(std::move(confinement)) {}
+
+struct QsdDatapath::Server::Sockets {
+    UniqueFd log;
+    UniqueFd qmp;
+    UniqueFd nbd;
+};
+
+// Called off the loop.
+Command QsdDatapath::Server::command(Sockets& sockets) {
+    hide_files(file("disks"));  // of a daemon that is gone
+    std::error_code ignored;
+    fs::remove_all(folder_, ignored);
+    fs::create_directories(folder_);
+    fs::permissions(folder_, folder_mode);
+    make_show_folder(file("disks"), slot_->storage());
+    sockets.log = open_log(folder_);
+    sockets.qmp = listening_socket(file("qmp"));
+    sockets.nbd = listening_socket(file("nbd"));
+    if (::chown(file("nbd").c_str(), slot_->guest(), slot_->guest()) != 0)
+        throw err::internal_error(file("nbd") + ": " + std::strerror(errno));
+    Cell cell;
+    cell.uid = slot_->storage();
+    cell.groups = confinement_->groups.make(group(), daemon_limits);
+    cell.writable = {file("disks")};
+    cell.pid_file = file("pid");
+    Command command;
+    command.argv = confined(confinement_->launcher, cell, daemon_args());
+    command.inherit = {{sockets.log.get(), 1},
+                       {sockets.log.get(), 2},
+                       {sockets.qmp.get(), qmp_fd},
+                       {sockets.nbd.get(), nbd_fd}};
+    command.detached = true;
+    return command;
+}
 
 Task<void> QsdDatapath::Server::start() {
-    co_await blocking(loop_, [folder = folder_] {
-        std::error_code ignored;
-        fs::remove_all(folder, ignored);
-        fs::create_directories(folder);
-        ::chmod(folder.c_str(), 0700);
-    });
-    const UniqueFd log = open_log(folder_);
-    Command command;
-    command.argv = daemon_args(folder_);
-    command.inherit = {{log.get(), 1}, {log.get(), 2}};
-    command.detached = true;
+    slot_ = co_await confinement_->slots.hold(vm_);
+    const auto sockets = std::make_shared<Sockets>();
+    const Command command =
+        co_await blocking(loop_, [this, sockets] { return this->command(*sockets); });
     process_ = start_process(loop_, command);
+    *sockets = {};  // from here on, a daemon that ends breaks the connection
     spawn(loop_, "storage daemon", reap(process_));
-    const Time deadline = loop_.now() + start_limit;
-    for (;;) {
-        const bool up = co_await connect();
-        if (up) break;
-        if (loop_.now() > deadline)
-            throw err::internal_error("qemu-storage-daemon did not start: " +
-                                      read_text(folder_ / "log"));
-        co_await sleep_for(loop_, 10ms);
+    std::exception_ptr failure;
+    bool up = false;
+    try {
+        up = co_await connect();
+    } catch (const std::exception&) {
+        failure = std::current_exception();
     }
-    log::info("storage_daemon_started", {{"vm", vm_}, {"pid", process_->pid()}});
+    if (up) {
+        log::info("storage_daemon_started", {{"vm", vm_}, {"pid", process_->pid()}});
+        co_return;
+    }
+    co_await asio::this_coro::reset_cancellation_state();
+    const std::string words =
+        co_await blocking(loop_, [path = folder_ / "log"] { return read_text(path); });
+    client_.reset();
+    process_->kill(SIGKILL);
+    co_await shielded(stop());
+    if (failure && is_cancellation(failure)) std::rethrow_exception(failure);
+    throw err::internal_error("qemu-storage-daemon did not start: " + words);
 }
 
 Task<bool> QsdDatapath::Server::connect() {
     std::unique_ptr<FdStream> stream;
     try {
-        stream = co_await connect_unix(loop_, socket("qmp"));
+        stream = co_await connect_unix(loop_, file("qmp"));
     } catch (const boost::system::system_error&) {
         co_return false;
     }
     client_ = std::make_unique<qmp::Client>(loop_, std::move(stream));
     co_await client_->connect(start_limit);
     if (!process_) {
-        const pid_t pid = daemon_pid(folder_);
+        slot_ = co_await confinement_->slots.hold(vm_);
+        const pid_t pid =
+            co_await blocking(loop_, [path = file("pid")] { return process_of(path); });
         if (pid > 0) process_ = adopt_process(loop_, pid);
+        const auto known = co_await nodes("");
+        co_await blocking(loop_, [this, known] { hide_strays(known); });
     }
     const Json exports = co_await ask("query-block-exports");
     for (const Json& one : exports) {
@@ -115,8 +187,16 @@ Task<bool> QsdDatapath::Server::connect() {
     co_return true;
 }
 
+// What an earlier hostd showed and then had no time to open, or to hide.
+void QsdDatapath::Server::hide_strays(const std::vector<std::string>& nodes) {
+    std::error_code failed;
+    for (const auto& entry : fs::directory_iterator(folder_ / "disks", failed))
+        if (!std::ranges::contains(nodes, entry.path().filename().string()))
+            hide_file(entry.path().string());
+}
+
 DiskServer QsdDatapath::Server::where(const std::string& device) const {
-    return {socket("nbd"), device};
+    return {file("nbd"), device};
 }
 
 Task<void> QsdDatapath::Server::add(std::string device, Attachment disk) {
@@ -150,7 +230,20 @@ Task<void> QsdDatapath::Server::add_chain(std::string device, Attachment disk) {
 Task<std::string> QsdDatapath::Server::add_image(std::string device, Image image,
                                                  std::string backing, bool read_only) {
     const NodeNames names = co_await fresh_names(device);
-    co_await ask("blockdev-add", file_node(image, names, read_only));
+    const std::string at = shown(names.file);
+    const ShownFile place{image.path, at, slot_->storage(), read_only};
+    co_await blocking(loop_, [this, place] { show_image(place, maps_); });
+    std::exception_ptr failure;
+    try {
+        co_await ask("blockdev-add", file_node({at, image.format}, names, read_only));
+    } catch (const std::exception&) {
+        failure = std::current_exception();
+    }
+    if (failure) {
+        co_await asio::this_coro::reset_cancellation_state();
+        co_await blocking(loop_, [at] { hide_file(at); });
+        std::rethrow_exception(failure);
+    }
     co_await ask("blockdev-add", format_node(image, names, backing, read_only));
     co_return names.format;
 }
@@ -217,6 +310,16 @@ Task<void> QsdDatapath::Server::stop() {
     }
     client_.reset();
     devices_.clear();
+    co_await end_process();
+    co_await blocking(loop_, [folder = folder_, confinement = confinement_, group = group()] {
+        hide_files((folder / "disks").string());
+        std::error_code ignored;
+        fs::remove_all(folder, ignored);
+        confinement->groups.remove(group);
+    });
+}
+
+Task<void> QsdDatapath::Server::end_process() {
     if (process_) {
         try {
             co_await within(loop_, end_limit, reap(process_),
@@ -226,10 +329,6 @@ Task<void> QsdDatapath::Server::stop() {
             process_->kill(SIGKILL);
         }
     }
-    co_await blocking(loop_, [folder = folder_] {
-        std::error_code ignored;
-        fs::remove_all(folder, ignored);
-    });
 }
 
 // -- helpers ------------------------------------------------------------------------------------
@@ -244,7 +343,7 @@ Task<std::vector<std::string>> QsdDatapath::Server::nodes(std::string device) {
     std::vector<std::string> out;
     for (const Json& node : all) {
         auto name = node.value("node-name", std::string());
-        if (name.starts_with(device + "-")) out.push_back(std::move(name));
+        if (device.empty() || name.starts_with(device + "-")) out.push_back(std::move(name));
     }
     co_return out;
 }
@@ -287,6 +386,7 @@ Task<void> QsdDatapath::Server::remove_nodes(std::vector<std::string> names) {
         for (const std::string& name : names) {
             try {
                 co_await ask("blockdev-del", {{"node-name", name}});
+                co_await blocking(loop_, [at = shown(name)] { hide_file(at); });
                 progress = true;
             } catch (const qmp::Error&) {
                 rest.push_back(name);

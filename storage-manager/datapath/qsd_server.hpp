@@ -1,12 +1,14 @@
 #pragma once
 #include <filesystem>
 #include <memory>
+#include <optional>
 #include <set>
 #include <string>
 #include <vector>
 
 #include "base/qmp.hpp"
 #include "base/real_loop.hpp"
+#include "base/shown_file.hpp"
 #include "base/subprocess.hpp"
 #include "storage-manager/api/storage.hpp"
 #include "storage-manager/datapath/chain.hpp"
@@ -14,11 +16,16 @@
 
 namespace basalt::sm {
 
+constexpr auto folder_mode = std::filesystem::perms::owner_all |
+                             std::filesystem::perms::group_exec |
+                             std::filesystem::perms::others_exec;
+
 /// One qemu-storage-daemon and the disks it serves. Callers come one at a time. What the daemon
 /// refuses is a qmp::Error, what got lost on the way INTERNAL_ERROR.
 class QsdDatapath::Server {
   public:
-    Server(RealLoop& loop, std::string vm, std::filesystem::path folder);
+    Server(RealLoop& loop, std::string vm, std::filesystem::path folder,
+           std::shared_ptr<Confinement> confinement);
 
     /// Starts a daemon, or connects to the one that is there; `connect` answers false when there is
     /// none (any more).
@@ -47,6 +54,11 @@ class QsdDatapath::Server {
         bool writable = false;
     };
 
+    struct Sockets;
+
+    Command command(Sockets& sockets);
+    Task<void> end_process();
+    void hide_strays(const std::vector<std::string>& nodes);
     Task<qmp::Json> ask(std::string command, qmp::Json arguments = qmp::Json::object());
     Task<std::vector<std::string>> nodes(std::string device);
     Task<NodeNames> fresh_names(std::string device);
@@ -59,11 +71,21 @@ class QsdDatapath::Server {
     Task<bool> exported(std::string device);
     Task<std::optional<Export>> current(std::string device);
 
-    [[nodiscard]] std::string socket(const char* name) const { return (folder_ / name).string(); }
+    [[nodiscard]] std::string file(const char* name) const { return (folder_ / name).string(); }
+
+    /// Where the daemon sees the image of a node.
+    [[nodiscard]] std::string shown(const std::string& node) const {
+        return (folder_ / "disks" / node).string();
+    }
+
+    [[nodiscard]] std::string group() const { return vm_ + ".qsd"; }
 
     RealLoop& loop_;
     std::string vm_;
     std::filesystem::path folder_;
+    std::shared_ptr<Confinement> confinement_;
+    std::optional<Slots::Held> slot_;
+    OwnerMaps maps_;
     std::shared_ptr<Process> process_;
     std::unique_ptr<qmp::Client> client_;
     std::set<std::string> devices_;

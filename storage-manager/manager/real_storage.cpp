@@ -57,6 +57,16 @@ class FileState final : public StateStore {
     ObjectQueue queue_;
 };
 
+// Drivers mount and format as root, but load no module, trace nobody and set no clock.
+std::vector<std::string> worker_command(const RealStorageConfig& config) {
+    Cell cell;
+    cell.capabilities = {"sys_admin", "dac_override", "chown", "fowner", "mknod"};
+    cell.groups = config.confinement->groups.make("workers", {.pids_max = 4096});
+    cell.all_files = true;
+    cell.network = true;
+    return confined(config.confinement->launcher, cell, {config.worker_program});
+}
+
 }  // namespace
 
 std::unique_ptr<StateStore> file_state(Loop& loop, fs::path file) {
@@ -65,10 +75,10 @@ std::unique_ptr<StateStore> file_state(Loop& loop, fs::path file) {
 
 std::shared_ptr<Storage> real_storage(RealLoop& loop, const RealStorageConfig& config) {
     Manager::Parts parts;
-    parts.drivers = std::make_unique<WorkerDrivers>(loop, config.worker_program, config.limits);
-    parts.datapath = std::make_unique<QsdDatapath>(loop, config.run_folder);
-    parts.transfer =
-        std::make_unique<QemuTransfer>(loop, config.work_folder, config.stream_program);
+    parts.drivers = std::make_unique<WorkerDrivers>(loop, worker_command(config), config.limits);
+    parts.datapath = std::make_unique<QsdDatapath>(loop, config.run_folder, config.confinement);
+    parts.transfer = std::make_unique<QemuTransfer>(loop, config.work_folder, config.stream_program,
+                                                    config.confinement);
     parts.state = file_state(loop, config.state_file);
     return std::make_shared<Manager>(loop, std::move(parts));
 }

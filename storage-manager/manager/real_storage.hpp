@@ -3,6 +3,7 @@
 #include <memory>
 #include <string>
 
+#include "base/confine.hpp"
 #include "base/real_loop.hpp"
 #include "storage-manager/api/storage.hpp"
 #include "storage-manager/worker/worker_drivers.hpp"
@@ -19,6 +20,8 @@ struct RealStorageConfig {
     std::filesystem::path work_folder;
     std::string worker_program;  // sm-worker
     std::string stream_program;  // sm-stream
+    /// The one that the guests' processes have. Not null.
+    std::shared_ptr<Confinement> confinement;
     WorkerLimits limits;
 };
 

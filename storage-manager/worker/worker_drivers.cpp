@@ -19,10 +19,10 @@ namespace {
 // One running worker. Never restarted: its successor is another object.
 class Worker {
   public:
-    Worker(RealLoop& loop, const std::string& program) {
+    Worker(RealLoop& loop, const std::vector<std::string>& program) {
         auto [near, far] = socket_pair();
         Command command;
-        command.argv = {program};
+        command.argv = program;
         command.inherit = {{far.get(), 3}, {2, 2}};
         process_ = std::shared_ptr<Process>(start_process(loop, command));
         peer_ = std::make_shared<rpc::Peer>(
@@ -109,8 +109,8 @@ bool can(const agent::SmFacts& facts, const std::string& what) {
 
 class WorkerDriver final : public Driver, public Snapshots, public Resizer {
   public:
-    WorkerDriver(RealLoop& loop, std::string program, WorkerLimits limits, Drivers::Sr sr,
-                 agent::SmFacts facts)
+    WorkerDriver(RealLoop& loop, std::vector<std::string> program, WorkerLimits limits,
+                 Drivers::Sr sr, agent::SmFacts facts)
         : loop_(loop),
           program_(std::move(program)),
           limits_(limits),
@@ -229,7 +229,7 @@ class WorkerDriver final : public Driver, public Snapshots, public Resizer {
     }
 
     RealLoop& loop_;
-    std::string program_;
+    std::vector<std::string> program_;
     WorkerLimits limits_;
     Drivers::Sr sr_;
     agent::SmFacts facts_;
@@ -242,7 +242,10 @@ class WorkerDriver final : public Driver, public Snapshots, public Resizer {
 }  // namespace
 
 WorkerDrivers::WorkerDrivers(RealLoop& loop, std::string program, WorkerLimits limits)
-    : loop_(loop), program_(std::move(program)), limits_(limits) {}
+    : WorkerDrivers(loop, std::vector<std::string>{std::move(program)}, limits) {}
+
+WorkerDrivers::WorkerDrivers(RealLoop& loop, std::vector<std::string> command, WorkerLimits limits)
+    : loop_(loop), program_(std::move(command)), limits_(limits) {}
 
 Task<std::vector<agent::SmFacts>> WorkerDrivers::facts() {
     if (!facts_) {

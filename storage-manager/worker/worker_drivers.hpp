@@ -1,6 +1,7 @@
 #pragma once
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "base/real_loop.hpp"
 #include "storage-manager/api/storage.hpp"
@@ -24,6 +25,8 @@ struct WorkerLimits {
 class WorkerDrivers final : public Drivers {
   public:
     WorkerDrivers(RealLoop& loop, std::string program, WorkerLimits limits = {});
+    /// The program with something in front of it, such as a launcher.
+    WorkerDrivers(RealLoop& loop, std::vector<std::string> command, WorkerLimits limits = {});
 
     Task<std::vector<agent::SmFacts>> facts() override;
     Task<std::unique_ptr<Driver>> make(Sr sr) override;
@@ -33,7 +36,7 @@ class WorkerDrivers final : public Drivers {
 
   private:
     RealLoop& loop_;
-    std::string program_;
+    std::vector<std::string> program_;
     WorkerLimits limits_;
     std::optional<std::vector<agent::SmFacts>> facts_;
 };

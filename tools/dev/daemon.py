@@ -13,7 +13,7 @@ HEALTHY_SECONDS = 30.0
 
 
 class Daemon:
-    def __init__(self, name, command, log, *, net=0, mount=0, uid=0, sockets=()):
+    def __init__(self, name, command, log, *, net=0, mount=0, sockets=()):
         self.name = name
         self.log = log
         self.sockets = list(sockets)
@@ -21,7 +21,7 @@ class Daemon:
         self.starts = 0
         self.stopping = threading.Event()
         self.argv = [sys.executable, "-I", str(TOOLS / "enter.py")]
-        for option, value in (("--net", net), ("--mount", mount), ("--uid", uid)):
+        for option, value in (("--net", net), ("--mount", mount)):
             if value:
                 self.argv += [option, str(value)]
         if self.sockets:

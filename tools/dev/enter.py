@@ -1,6 +1,6 @@
 """Becomes another program, inside the namespaces of a process and with sockets handed over.
 
-    enter.py [--net PID] [--mount PID] [--uid N] [--sockets NAME=FD,...] -- PROGRAM ARGS...
+    enter.py [--net PID] [--mount PID] [--sockets NAME=FD,...] -- PROGRAM ARGS...
 
 The sockets arrive as systemd hands them: descriptors from 3 on, LISTEN_PID, LISTEN_FDS,
 LISTEN_FDNAMES.
@@ -32,7 +32,6 @@ def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("--net", type=int)
     parser.add_argument("--mount", type=int)
-    parser.add_argument("--uid", type=int)
     parser.add_argument("--sockets")
     parser.add_argument("command", nargs="+")
     args = parser.parse_args()
@@ -46,10 +45,6 @@ def main():
     opened = [(os.open(path, os.O_RDONLY | os.O_CLOEXEC), kind) for path, kind in namespaces]
     for fd, kind in opened:
         os.setns(fd, kind)
-    if args.uid:
-        os.setgroups([])
-        os.setresgid(args.uid, args.uid, args.uid)
-        os.setresuid(args.uid, args.uid, args.uid)
     os.chdir("/")
     sys.stdout.flush()
     os.execvp(args.command[0], args.command)

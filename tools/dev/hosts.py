@@ -15,6 +15,7 @@ TOOLS = Path("/opt/basalt/dev")
 MANUAL = Path("/opt/basalt/manual")
 SCHEMA = Path("/usr/share/openvswitch/vswitch.ovsschema")
 XAPI_UID = 4210
+GUEST_UIDS = 66000
 
 PAM_SERVICE = """\
 # Logins to this host: one user, root, whose password hash lies in `passwd` beside this file.
@@ -45,6 +46,9 @@ qsd = "/usr/bin/qemu-storage-daemon"
 run_dir = "{folder}/run"
 console_program = ["/bin/bash", "--login"]
 xapi_uid = {uid}
+launcher = "{programs}/confine"
+uid_first = {guest_uids}
+boot_dir = "{folder}/boot"
 
 [storage]
 local_sr = "{folder}/sr/local"
@@ -88,7 +92,7 @@ class Host:
         """Makes the folders and files; what is there already (uuid, password) is kept."""
         # Like /run at a boot: what an earlier run left there would be taken for guests that crashed.
         shutil.rmtree(self.folder / "run", ignore_errors=True)
-        for name in ("log", "pam.d", "plugins", "run", "sr/local", "sr/iso", "xcp", "xapi"):
+        for name in ("log", "pam.d", "plugins", "run", "sr/local", "sr/iso", "boot", "xcp", "xapi"):
             (self.folder / name).mkdir(parents=True, exist_ok=True)
         os.chown(self.folder / "xapi", XAPI_UID, XAPI_UID)
         os.chmod(self.folder / "pam.d", 0o700)
@@ -105,7 +109,14 @@ class Host:
             boot_id=uuid.uuid4(), uuid=identity.read_text().strip(), name=self.name,
             address=f"{net.address(self.index)}/24",
             folder=self.folder, datapath=self.datapath, uid=XAPI_UID, programs=PROGRAMS,
-            manual=MANUAL))
+            manual=MANUAL,
+            # Hosts share the kernel's processes here, so their guests' users must differ.
+            guest_uids=GUEST_UIDS + 2000 * (self.index - 1)))
+
+    def xapi_command(self):
+        """A user of its own without any privilege; files are what that user may open."""
+        return [PROGRAMS / "confine", "--uid", XAPI_UID, "--network", "--all-files",
+                "--open-files", 65536, "--", PROGRAMS / "xapi", "--config", self.config]
 
     def make_switch_database(self):
         database = self.folder / "ovs.db"

@@ -97,6 +97,19 @@ def stop(state):
                 os.kill(known["init"], signal.SIGKILL)
                 wait_gone(known, 10)
         record.unlink()
+    remove_groups(state)
+
+
+def remove_groups(state):
+    """Control groups of hosts are the machine's, not the sandbox's, and outlive it."""
+    for identity in state.glob("host*/uuid"):
+        name = f"basalt-{identity.read_text().strip()}"
+        for group in Path("/sys/fs/cgroup").glob(f"**/{name}"):
+            for folder in [*group.glob("*/"), group]:
+                try:
+                    folder.rmdir()
+                except OSError:
+                    pass  # somebody is still in it
 
 
 def wait_end(state, seconds):

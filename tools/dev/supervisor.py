@@ -22,7 +22,7 @@ import net
 import template
 import xapi_client
 from daemon import Daemon
-from hosts import PROGRAMS, STATE, TOOLS, XAPI_UID, Host
+from hosts import PROGRAMS, STATE, TOOLS, Host
 
 GRACE_SECONDS = 5.0
 READY_SECONDS = 90.0
@@ -86,8 +86,7 @@ class Supervisor:
             sockets.append(("https", forwarded))
         sockets.append(("unix", unix_listener(host.folder / "xcp/xapi")))
         self.keep("hostd", [PROGRAMS / "hostd", "--config", host.config], host, **where)
-        self.keep("xapi", [PROGRAMS / "xapi", "--config", host.config], host, **where,
-                  uid=XAPI_UID, sockets=sockets)
+        self.keep("xapi", host.xapi_command(), host, **where, sockets=sockets)
 
     def wait_ready(self, host):
         deadline = time.monotonic() + READY_SECONDS

@@ -2,6 +2,7 @@
 
 #include <fcntl.h>
 #include <sys/file.h>
+#include <sys/stat.h>
 
 #include <algorithm>
 #include <boost/system/system_error.hpp>
@@ -73,6 +74,14 @@ std::vector<std::string> resize_args(const std::string& path, std::int64_t size_
 
 std::vector<std::string> rebase_args(const std::string& onto, const std::string& path) {
     return {"rebase", "-q", "-f", "qcow2", "-b", onto, "-F", "qcow2", path};
+}
+
+// Images of old may be readable for everybody; guests' users are somebody. A file system that keeps
+// no modes keeps its own order.
+void make_private(const Attachment& disk) {
+    for (const Image& image : disk.chain)
+        if (::chmod(image.path.c_str(), S_IRUSR | S_IWUSR) != 0)
+            log::debug("image_mode_kept", {{"image", image.path}});
 }
 
 // The folder's answer to a system call becomes an API error here, once.
@@ -209,6 +218,7 @@ Task<Attachment> FolderSr::open(Location vdi, agent::Access access) {
     out.read_only = access == agent::Access::ro;
     for (const std::string& image : found.chain)
         out.chain.push_back({layout_.path(image).string(), "qcow2"});
+    co_await blocking(loop_, [out] { make_private(out); });
     open_[vdi] = access;
     co_return out;
 }

@@ -1,0 +1,417 @@
+#include "host-agent/core/guard.hpp"
+
+#include <arpa/inet.h>
+
+#include <algorithm>
+#include <array>
+#include <charconv>
+#include <functional>
+#include <map>
+#include <nlohmann/json.hpp>
+#include <string_view>
+#include <system_error>
+
+#include "agent_values.hpp"
+#include "base/error.hpp"
+#include "base/uuid.hpp"
+#include "idl/errors.hpp"
+
+namespace basalt::agent {
+
+using Json = nlohmann::json;
+
+namespace {
+
+namespace fs = std::filesystem;
+
+constexpr std::size_t text_bytes_max = 16384;
+constexpr std::int64_t memory_bytes_max = std::int64_t{64} << 40;
+constexpr std::int64_t disk_bytes_max = std::int64_t{1} << 50;
+constexpr std::int64_t vcpus_max = 4096;
+
+bool is_letter_or_digit(char c) {
+    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9');
+}
+
+bool has_control(std::string_view text) {
+    return std::ranges::any_of(
+        text, [](char c) { return static_cast<unsigned char>(c) < 0x20 || c == 0x7f; });
+}
+
+// Letters, digits and `also`, beginning with a letter or digit: never a path, an option, or a place
+// beside its own (`.`, `..`).
+bool is_name(std::string_view text, std::size_t size_max, std::string_view also) {
+    return !text.empty() && text.size() <= size_max && is_letter_or_digit(text.front()) &&
+           std::ranges::all_of(
+               text, [also](char c) { return is_letter_or_digit(c) || also.contains(c); });
+}
+
+void check_uuid(const char* kind, const std::string& text) {
+    if (!Uuid::parse(text)) throw err::uuid_invalid(kind, text.substr(0, 64));
+}
+
+void check_range(const char* field, std::int64_t value, std::int64_t least, std::int64_t most) {
+    if (value < least || value > most) throw err::invalid_value(field, std::to_string(value));
+}
+
+void check_text(const char* field, const std::string& text) {
+    if (text.size() > text_bytes_max || text.contains('\0'))
+        throw err::invalid_value(field, text.substr(0, 64));
+}
+
+void check_line(const char* field, const std::string& text) {
+    check_text(field, text);
+    if (has_control(text)) throw err::invalid_value(field, text.substr(0, 64));
+}
+
+// -- storage --------------------------------------------------------------------------------------
+
+void check_disk(const DiskRef& disk) {
+    check_uuid("SR", disk.sr);
+    check_uuid("VDI", disk.vdi);
+    const bool plain = disk.location.size() <= 255 && !disk.location.starts_with('.') &&
+                       !disk.location.starts_with('-') && !disk.location.contains('/') &&
+                       !has_control(disk.location);
+    if (!plain) throw err::invalid_value("location", disk.location.substr(0, 64));
+}
+
+void check_config(const std::map<std::string, std::string>& config) {
+    for (const auto& [key, value] : config) {
+        if (!is_name(key, 64, "_-")) throw err::invalid_value("device_config", key.substr(0, 64));
+        check_line(key.c_str(), value);
+        // Drivers give these to programs as arguments of their own.
+        if (value.starts_with('-')) throw err::invalid_value(key, value.substr(0, 64));
+    }
+}
+
+// Options of mount that lend root's rights to what is mounted, or are no options.
+void check_mount_options(const std::map<std::string, std::string>& config) {
+    static constexpr std::array lending = {"suid",  "dev",   "exec", "user",
+                                           "users", "owner", "group"};
+    const auto given = config.find("options");
+    if (given == config.end()) return;
+    for (std::size_t begin = 0; begin <= given->second.size();) {
+        const std::size_t end = std::min(given->second.find(',', begin), given->second.size());
+        const std::string option = given->second.substr(begin, end - begin);
+        const std::string name = option.substr(0, option.find('='));
+        const std::string value =
+            name.size() == option.size() ? "" : option.substr(name.size() + 1);
+        if (!is_name(name, 32, "_-") || (!value.empty() && !is_name(value, 128, "._:-")) ||
+            std::ranges::contains(lending, name))
+            throw err::invalid_value("options", option.substr(0, 64));
+        begin = end + 1;
+    }
+}
+
+void check_sr_config(const std::string& type, const std::map<std::string, std::string>& config) {
+    if (!is_name(type, 32, "_")) throw err::sr_unknown_driver(type.substr(0, 64));
+    check_config(config);
+    check_mount_options(config);
+}
+
+void check_new_disk(const VdiSpec& spec) {
+    if (!spec.uuid.empty()) check_uuid("VDI", spec.uuid);
+    check_range("virtual_size", spec.size_bytes, 0, disk_bytes_max);
+    check_line("name_label", spec.name);
+    check_text("name_description", spec.description);
+    check_line("type", spec.type);
+    for (const auto& [key, value] : spec.sm_config) {
+        check_line("sm_config", key);
+        check_text("sm_config", value);
+    }
+}
+
+void check_format(const std::string& format) {
+    static constexpr std::array known = {"raw", "qcow2", "vhd"};
+    if (!std::ranges::contains(known, format))
+        throw err::invalid_value("format", format.substr(0, 64));
+}
+
+// -- networks -------------------------------------------------------------------------------------
+
+constexpr std::size_t interface_name_max = 15;
+
+bool is_interface(std::string_view name) {
+    return is_name(name, interface_name_max, "_.-");
+}
+
+void check_bridge(const std::string& name) {
+    if (!is_interface(name)) throw err::bridge_not_available(name.substr(0, 64));
+}
+
+// Six pairs of digits; a group's address cannot be a station's.
+void check_mac(const std::string& mac) {
+    bool plain = mac.size() == 17;
+    for (std::size_t i = 0; plain && i < mac.size(); ++i)
+        plain = i % 3 == 2 ? mac[i] == ':' : std::isxdigit(static_cast<unsigned char>(mac[i])) != 0;
+    unsigned first = 1;
+    if (plain) std::from_chars(mac.data(), mac.data() + 2, first, 16);
+    if ((first & 1U) != 0) throw err::mac_invalid(mac.substr(0, 64));
+}
+
+bool is_address(int family, const std::string& text) {
+    std::array<unsigned char, sizeof(in6_addr)> bytes{};
+    return !text.contains('\0') && ::inet_pton(family, text.c_str(), bytes.data()) == 1;
+}
+
+void check_address(const char* field, const std::string& text) {
+    if (!is_address(AF_INET, text) && !is_address(AF_INET6, text))
+        throw err::invalid_ip_address_specified(field);
+}
+
+void check_mtu(std::int64_t mtu) {
+    if (mtu != 0) check_range("MTU", mtu, 68, 65535);
+}
+
+void check_nic(const NicSpec& nic) {
+    check_uuid("VIF", nic.vif);
+    if (nic.device < 0 || nic.device > 63) throw err::invalid_device(std::to_string(nic.device));
+    check_mac(nic.mac);
+    check_bridge(nic.bridge);
+    check_mtu(nic.mtu);
+    for (const std::string& address : nic.ipv4)
+        if (!is_address(AF_INET, address)) throw err::invalid_ip_address_specified("ipv4_allowed");
+    for (const std::string& address : nic.ipv6)
+        if (!is_address(AF_INET6, address)) throw err::invalid_ip_address_specified("ipv6_allowed");
+}
+
+void check_network(const BridgeWant& want) {
+    check_bridge(want.name);
+    if (!want.uplink.empty()) check_bridge(want.uplink);
+    if (!want.vlan_parent.empty()) check_bridge(want.vlan_parent);
+    if (want.vlan_tag < 0 || want.vlan_tag > 4094)
+        throw err::vlan_tag_invalid(std::to_string(want.vlan_tag));
+    check_mtu(want.mtu);
+    if (!want.mac.empty()) check_mac(want.mac);
+    // `ADDRESS/BITS`: how many bits there are, the kernel knows.
+    if (!want.address.empty()) check_address("IP", want.address.substr(0, want.address.find('/')));
+    check_line("netmask", want.address);
+    if (!want.gateway.empty()) check_address("gateway", want.gateway);
+    for (const std::string& server : want.dns)  // a line of resolv.conf each
+        check_address("DNS", server);
+}
+
+// -- guests ---------------------------------------------------------------------------------------
+
+void check_device(const std::string& device) {
+    if (!is_name(device, 16, "")) throw err::invalid_device(device.substr(0, 64));
+}
+
+void check_plug(const DiskSpec& spec) {
+    check_uuid("VBD", spec.vbd);
+    check_device(spec.device);
+    if (spec.position < 0 || spec.position > 255) throw err::invalid_device(spec.device);
+    if (spec.disk) check_disk(*spec.disk);
+}
+
+// A link that leads out of the folder leads to what the file is, not to where it lies.
+void check_boot_file(const fs::path& folder, const char* field, const std::string& path) {
+    check_line(field, path);
+    std::error_code failed;
+    const fs::path root = fs::canonical(folder, failed);
+    const fs::path file = failed ? fs::path() : fs::canonical(path, failed);
+    const bool within = !failed && path.starts_with('/') && !root.empty() &&
+                        std::ranges::mismatch(root, file).in1 == root.end() &&
+                        fs::is_regular_file(file, failed);
+    if (!within) throw err::invalid_value(field, path.substr(0, 256));
+}
+
+void check_boot(const fs::path& folder, const BootSpec& boot) {
+    if (boot.kind == BootKind::kernel) {
+        check_boot_file(folder, "PV_kernel", boot.kernel);
+        if (!boot.ramdisk.empty()) check_boot_file(folder, "PV_ramdisk", boot.ramdisk);
+    }
+    check_line("PV_args", boot.args);
+    const bool letters = boot.order.size() <= 8 && std::ranges::all_of(boot.order, [](char c) {
+                             return c >= 'a' && c <= 'z';
+                         });
+    if (!letters) throw err::invalid_value("order", boot.order.substr(0, 64));
+}
+
+void check_vm(const fs::path& boot_folder, const VmSpec& spec) {
+    check_uuid("VM", spec.uuid);
+    check_text("name_label", spec.name);
+    check_range("memory_bytes", spec.memory_bytes, 1, memory_bytes_max);
+    check_range("VCPUs_max", spec.vcpus_max, 1, vcpus_max);
+    check_range("VCPUs_at_startup", spec.vcpus, 0, spec.vcpus_max);
+    check_boot(boot_folder, spec.boot);
+    for (const DiskSpec& disk : spec.disks)
+        check_plug(disk);
+    for (const NicSpec& nic : spec.nics)
+        check_nic(nic);
+}
+
+// -- the rest -------------------------------------------------------------------------------------
+
+// Plug-ins may be called `perfmon.py`; their folder has nothing that begins with a dot.
+void check_plugin(const std::string& plugin, const std::string& function) {
+    if (!is_name(plugin, 128, "._-")) throw err::xenapi_missing_plugin(plugin.substr(0, 64));
+    check_line("function", function);
+}
+
+// Both end up in logs and in what PAM's modules run.
+void check_user(const std::string& user, const std::string& address) {
+    if (user.empty() || user.size() > 255 || has_control(user) || has_control(address))
+        throw err::session_authentication_failed(user.substr(0, 64), "not a user name");
+}
+
+// -- verb by verb ---------------------------------------------------------------------------------
+
+using Check = void (*)(const fs::path& boot_folder, const Json& args);
+
+template <class T>
+T get(const Json& args, const char* name) {
+    const auto found = args.find(name);
+    return found == args.end() || found->is_null() ? T{} : found->get<T>();
+}
+
+void uuid_of(const char* kind, const Json& args) {
+    check_uuid(kind, get<std::string>(args, "uuid"));
+}
+
+void of_vm(const fs::path&, const Json& args) {
+    uuid_of("VM", args);
+    if (args.contains("device") && args.at("device").is_string())
+        check_device(args.at("device").get<std::string>());
+    if (args.contains("timeout_seconds"))
+        check_range("timeout", get<std::int64_t>(args, "timeout_seconds"), 0, 30 * 86400);
+}
+
+void of_sr(const fs::path&, const Json& args) {
+    uuid_of("SR", args);
+}
+
+void of_sr_config(const fs::path&, const Json& args) {
+    uuid_of("SR", args);
+    check_sr_config(get<std::string>(args, "type"),
+                    get<std::map<std::string, std::string>>(args, "device_config"));
+    check_range("physical_size", get<std::int64_t>(args, "size_bytes"), 0, INT64_MAX);
+}
+
+void of_disk(const fs::path&, const Json& args) {
+    check_disk(args.at("disk").get<DiskRef>());
+    if (args.contains("spec")) check_new_disk(args.at("spec").get<VdiSpec>());
+    if (args.contains("sr")) check_uuid("SR", get<std::string>(args, "sr"));
+    if (args.contains("format")) check_format(get<std::string>(args, "format"));
+    if (args.contains("size_bytes"))
+        check_range("virtual_size", get<std::int64_t>(args, "size_bytes"), 1, disk_bytes_max);
+    const auto live_in = get<std::string>(args, "live_in");
+    if (!live_in.empty()) check_uuid("VM", live_in);
+}
+
+void nothing_to_check(const fs::path&, const Json&) {}
+
+// A verb that is not here is not served: who adds one says what its arguments may be.
+const std::map<std::string, Check, std::less<>>& checks() {
+    static const std::map<std::string, Check, std::less<>> table = {
+        {"hello",
+         [](const fs::path&, const Json& args) {
+             check_line("version", get<std::string>(args, "xapi_version"));
+         }},
+        {"host_facts", nothing_to_check},
+        {"storage_drivers", nothing_to_check},
+        {"domains", nothing_to_check},
+        {"network_state", nothing_to_check},
+        {"acknowledge",
+         [](const fs::path&, const Json& args) {
+             for (const auto& id : get<std::vector<std::string>>(args, "operations"))
+                 check_line("operation", id);
+         }},
+        {"login",
+         [](const fs::path&, const Json& args) {
+             check_user(get<std::string>(args, "user"), get<std::string>(args, "address"));
+         }},
+        {"change_password",
+         [](const fs::path&, const Json& args) { check_user(get<std::string>(args, "user"), ""); }},
+        {"plugin_call",
+         [](const fs::path&, const Json& args) {
+             check_plugin(get<std::string>(args, "plugin"), get<std::string>(args, "function"));
+         }},
+        {"vm_start", [](const fs::path& folder,
+                        const Json& args) { check_vm(folder, args.at("spec").get<VmSpec>()); }},
+        {"vm_reboot",
+         [](const fs::path& folder, const Json& args) {
+             of_vm(folder, args);
+             if (args.contains("spec") && !args.at("spec").is_null())
+                 check_vm(folder, args.at("spec").get<VmSpec>());
+         }},
+        {"vm_resume",
+         [](const fs::path& folder, const Json& args) {
+             check_vm(folder, args.at("spec").get<VmSpec>());
+             check_disk(args.at("from").get<DiskRef>());
+         }},
+        {"vm_suspend",
+         [](const fs::path& folder, const Json& args) {
+             of_vm(folder, args);
+             check_disk(args.at("into").get<DiskRef>());
+         }},
+        {"vm_shutdown", of_vm},
+        {"vm_pause", of_vm},
+        {"vm_unpause", of_vm},
+        {"disk_plug",
+         [](const fs::path& folder, const Json& args) {
+             of_vm(folder, args);
+             check_plug(args.at("disk").get<DiskSpec>());
+         }},
+        {"disk_unplug", of_vm},
+        {"disk_insert",
+         [](const fs::path& folder, const Json& args) {
+             of_vm(folder, args);
+             check_disk(args.at("disk").get<DiskRef>());
+         }},
+        {"disk_eject", of_vm},
+        {"nic_plug",
+         [](const fs::path& folder, const Json& args) {
+             of_vm(folder, args);
+             check_nic(args.at("nic").get<NicSpec>());
+         }},
+        {"nic_unplug", of_vm},
+        {"console_open", of_vm},
+        {"sr_probe",
+         [](const fs::path&, const Json& args) {
+             const auto type = get<std::string>(args, "type");
+             for (const char* name : {"device_config", "sm_config"})
+                 check_sr_config(type, get<std::map<std::string, std::string>>(args, name));
+         }},
+        {"sr_create", of_sr_config},
+        {"sr_attach", of_sr_config},
+        {"sr_destroy", of_sr},
+        {"sr_detach", of_sr},
+        {"sr_scan", of_sr},
+        {"vdi_create",
+         [](const fs::path&, const Json& args) {
+             check_uuid("SR", get<std::string>(args, "sr"));
+             check_new_disk(args.at("spec").get<VdiSpec>());
+         }},
+        {"vdi_destroy", of_disk},
+        {"vdi_snapshot", of_disk},
+        {"vdi_clone", of_disk},
+        {"vdi_copy", of_disk},
+        {"vdi_resize", of_disk},
+        {"vdi_open", of_disk},
+        {"vdi_export", of_disk},
+        {"vdi_import", of_disk},
+        {"network_apply",
+         [](const fs::path&, const Json& args) {
+             for (const BridgeWant& bridge : args.at("want").get<NetworkWant>().bridges)
+                 check_network(bridge);
+         }},
+    };
+    return table;
+}
+
+}  // namespace
+
+void Guard::check(const std::string& verb, const Json& args) const {
+    const auto found = checks().find(verb);
+    if (found == checks().end()) throw err::internal_error("no verb " + verb.substr(0, 64));
+    try {
+        found->second(boot_folder_, args);
+    } catch (const Json::exception& error) {
+        throw err::internal_error(verb + ": " + error.what());
+    } catch (const std::invalid_argument& error) {
+        throw err::internal_error(verb + ": " + error.what());
+    }
+}
+
+}  // namespace basalt::agent
