@@ -299,6 +299,18 @@ void of_disk(const fs::path&, const Json& args) {
     if (!live_in.empty()) check_uuid("VM", live_in);
 }
 
+// Into a disk that is there, or into a new one of an SR.
+void of_copy(const fs::path& folder, const Json& args) {
+    const auto given = [&args](const char* name) {
+        return args.contains(name) && !args.at(name).is_null();
+    };
+    for (const char* name : {"base", "into"})
+        if (given(name)) check_disk(args.at(name).get<DiskRef>());
+    Json rest = args;
+    if (given("into") && get<std::string>(args, "sr").empty()) rest.erase("sr");
+    of_disk(folder, rest);
+}
+
 void nothing_to_check(const fs::path&, const Json&) {}
 
 // A verb that is not here is not served: who adds one says what its arguments may be.
@@ -309,6 +321,8 @@ const std::map<std::string, Check, std::less<>>& checks() {
              check_line("version", get<std::string>(args, "xapi_version"));
          }},
         {"host_facts", nothing_to_check},
+        {"host_time", nothing_to_check},
+        {"host_console_open", nothing_to_check},
         {"storage_drivers", nothing_to_check},
         {"domains", nothing_to_check},
         {"network_state", nothing_to_check},
@@ -386,7 +400,7 @@ const std::map<std::string, Check, std::less<>>& checks() {
         {"vdi_destroy", of_disk},
         {"vdi_snapshot", of_disk},
         {"vdi_clone", of_disk},
-        {"vdi_copy", of_disk},
+        {"vdi_copy", of_copy},
         {"vdi_resize", of_disk},
         {"vdi_open", of_disk},
         {"vdi_export", of_disk},

@@ -115,6 +115,8 @@ std::map<std::string, Json> honest() {
     return {
         {"hello", {{"xapi_version", "1"}}},
         {"host_facts", Json::object()},
+        {"host_time", Json::object()},
+        {"host_console_open", Json::object()},
         {"storage_drivers", Json::object()},
         {"domains", Json::object()},
         {"network_state", Json::object()},
@@ -146,7 +148,7 @@ std::map<std::string, Json> honest() {
         {"vdi_destroy", disk},
         {"vdi_snapshot", with(disk, {{"spec", vdi_spec()}, {"live_in", ""}})},
         {"vdi_clone", with(disk, {{"spec", vdi_spec()}})},
-        {"vdi_copy", with(disk, {{"sr", uuid}, {"spec", vdi_spec()}})},
+        {"vdi_copy", with(disk, {{"sr", uuid}, {"spec", vdi_spec()}, {"base", disk_ref()}})},
         {"vdi_resize", with(disk, {{"size_bytes", 4096}, {"live_in", uuid}})},
         {"vdi_open", with(disk, {{"access", "ro"}})},
         {"vdi_export", with(disk, {{"format", "qcow2"}})},
@@ -189,6 +191,15 @@ TEST(Guard, knows_every_verb) {
         EXPECT_TRUE(known.contains(verb)) << verb << " needs a row here and in the guard";
     EXPECT_EQ(known.size(), verb_names().size());
     EXPECT_EQ(code_of("format_the_host", Json::object()), "INTERNAL_ERROR");
+}
+
+TEST(Guard, a_copy_goes_into_a_disk_or_into_an_sr) {
+    Json args = {{"disk", disk_ref()}, {"into", disk_ref()}, {"sr", ""}, {"spec", Json::object()}};
+    EXPECT_EQ(code_of("vdi_copy", args), "");
+    args["into"]["location"] = "../other";
+    EXPECT_EQ(code_of("vdi_copy", args), "INVALID_VALUE");
+    args["into"] = nullptr;
+    EXPECT_EQ(code_of("vdi_copy", args), "UUID_INVALID");
 }
 
 // Each place where a uuid is expected, in every verb.
