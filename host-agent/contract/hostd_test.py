@@ -111,7 +111,7 @@ class Peer:
 class Machine:
     """Open vSwitch and hostd in a folder of their own."""
 
-    def __init__(self):
+    def __init__(self, network="openvswitch"):
         self.folder = tempfile.mkdtemp(prefix="basalt-hostd-")
         os.chmod(self.folder, 0o711)  # guests' users pass through to their sockets
         self.children = []
@@ -138,6 +138,7 @@ socket = "{self.path}"
 backend = "qemu"
 ovsdb = "{self.ovsdb}"
 ovs_datapath = "netdev"
+network_conf = "{self.folder}/network.conf"
 run_dir = "{self.folder}/run"
 launcher = "{PROGRAMS}/confine"
 boot_dir = "{GUEST}"
@@ -145,6 +146,8 @@ boot_dir = "{GUEST}"
 local_sr = "{self.folder}/sr"
 worker = "{PROGRAMS}/sm-worker"
 """)
+        with open(self.folder + "/network.conf", "w") as file:
+            file.write(network + "\n")
         os.makedirs(self.folder + "/sr")
 
     def ovs(self, name):
@@ -272,13 +275,18 @@ def disk_ref(vdi):
     return {"sr": SR, "vdi": vdi["uuid"], "location": vdi["location"]}
 
 
-class Hostd(unittest.TestCase):
+class Hosted(unittest.TestCase):
+    """What the cases share: an SR with two disks, a bridge, a guest to start on them."""
+    network = "openvswitch"
+    bridge = "xenbr0"
+
     def setUp(self):
-        self.machine = Machine()
+        self.machine = Machine(self.network)
         self.addCleanup(self.machine.close)
         peer = self.peer = self.machine.boot()
-        peer.call("hello", xapi_version="contract")
-        bridge = {"name": "xenbr0", "uplink": "", "mtu": 1500}
+        facts = peer.call("hello", xapi_version="contract")
+        self.assertEqual(facts["network_backend"], self.network)
+        bridge = {"name": self.bridge, "uplink": "", "mtu": 1500}
         self.effect("network_apply", want={"bridges": [bridge]})
         sr = {"uuid": SR, "type": "file", "device_config": {"location": self.machine.folder + "/sr"}}
         self.effect("sr_create", size_bytes=0, **sr)
@@ -300,7 +308,7 @@ class Hostd(unittest.TestCase):
                      "args": "console=ttyS0 quiet no_timer_check", "firmware": "bios", "order": "c"},
             "disks": [{"vbd": VBD, "device": "xvda", "position": 0, "kind": "disk",
                        "access": "rw", "bootable": True, "disk": disk_ref(self.root)}],
-            "nics": [{"vif": VIF, "device": 0, "mac": "02:00:00:00:00:01", "bridge": "xenbr0",
+            "nics": [{"vif": VIF, "device": 0, "mac": "02:00:00:00:00:01", "bridge": self.bridge,
                       "mtu": 1500}],
             "on_shutdown": "destroy", "on_reboot": "restart", "on_crash": "destroy"}
 
@@ -308,7 +316,7 @@ class Hostd(unittest.TestCase):
         return self.effect("vm_start", spec=self.spec(), paused=False)
 
     def ports(self):
-        return [name for name in self.machine.vsctl("list-ports", "xenbr0") if name.startswith("vif")]
+        return [name for name in self.machine.vsctl("list-ports", self.bridge) if name.startswith("vif")]
 
     def nothing_left(self):
         until(lambda: not self.machine.processes("qemu-system"), "no QEMU")
@@ -320,6 +328,33 @@ class Hostd(unittest.TestCase):
         self.machine.kill(how)
         self.peer = self.machine.boot()
 
+
+class HostdOnBridges(Hosted):
+    """The kernel's own bridges instead of Open vSwitch, as network.conf says."""
+    network = "bridge"
+    bridge = "xenbr1"  # an Open vSwitch that ended leaves its own behind
+
+    def ports(self):
+        shown = subprocess.run(["ip", "-o", "link", "show", "master", self.bridge],
+                               capture_output=True, text=True, check=True).stdout
+        return re.findall(r"^\d+: (vif[^:@]*)", shown, re.MULTILINE)
+
+    def test_a_guests_port_is_on_the_bridge_and_outlives_hostd(self):
+        self.addCleanup(subprocess.run, ["ip", "link", "delete", self.bridge], check=True)
+        self.assertEqual(self.machine.vsctl("list-br"), [])
+        self.start()
+        ports = self.ports()
+        self.assertEqual(len(ports), 1)
+        self.restart()
+        self.assertEqual(self.ports(), ports)
+        state = self.peer.call("network_state")
+        self.assertEqual([(one["name"], one["ports"]) for one in state["bridges"]],
+                         [(self.bridge, ports)])
+        self.effect("vm_shutdown", uuid=VM, method="hard", timeout_seconds=60)
+        self.nothing_left()
+
+
+class Hostd(Hosted):
     def test_a_guest_outlives_hostd_and_is_managed_again(self):
         started = self.start()
         self.assertEqual(started["power"], "running")

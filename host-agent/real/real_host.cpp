@@ -1,6 +1,7 @@
 #include "host-agent/real/real_host.hpp"
 
 #include <filesystem>
+#include <functional>
 #include <stdexcept>
 
 #include "base/confine.hpp"
@@ -9,6 +10,7 @@
 #include "host-agent/images/nbd_images.hpp"
 #include "host-agent/real/real_services.hpp"
 #include "hypervisor/qemu/qemu_hypervisor.hpp"
+#include "network-manager/linux/bridge_network.hpp"
 #include "network-manager/ovsdb/ovs_network.hpp"
 #include "storage-manager/manager/real_storage.hpp"
 
@@ -63,11 +65,21 @@ std::shared_ptr<sm::Storage> make_storage(RealLoop& loop, const Config& config,
     return sm::real_storage(loop, options);
 }
 
-nm::ovsdb::OvsConfig network_config(const Config& config) {
+/// A backend, and what has to run beside it for as long as it is used.
+struct RunningNetwork {
+    std::unique_ptr<nm::Network> network;
+    std::function<Task<void>()> run;
+};
+
+RunningNetwork make_network(RealLoop& loop, const Config& config) {
+    if (network_backend(config.hostd.network_conf) == "bridge")
+        return {std::make_unique<nm::BridgeNetwork>(loop, nm::BridgeConfig{}), {}};
     nm::ovsdb::OvsConfig options;
     options.database = config.hostd.ovsdb;
     options.datapath = config.hostd.ovs_datapath;
-    return options;
+    auto switched = std::make_unique<nm::ovsdb::OvsNetwork>(loop, options);
+    auto run = [raw = switched.get()] { return raw->run(); };
+    return {std::move(switched), std::move(run)};
 }
 
 std::string store_file(const Config& config) {
@@ -84,11 +96,12 @@ struct RealHost::Parts {
           confinement(make_confinement(owner, config)),
           hypervisor(make_hypervisor(owner, config, confinement)),
           storage(make_storage(owner, config, confinement)),
-          network(owner, network_config(config)),
+          network(make_network(owner, config)),
           services(owner, config),
           images(owner),
           guard(config.hostd.boot_dir),
-          agent(owner, records, Backends{*hypervisor, *storage, network, services, images, &guard}),
+          agent(owner, records,
+                Backends{*hypervisor, *storage, *network.network, services, images, &guard}),
           server(owner, agent) {}
 
     RealLoop& loop;
@@ -96,7 +109,7 @@ struct RealHost::Parts {
     std::shared_ptr<Confinement> confinement;
     std::unique_ptr<hv::Hypervisor> hypervisor;
     std::shared_ptr<sm::Storage> storage;
-    nm::ovsdb::OvsNetwork network;
+    RunningNetwork network;
     RealServices services;
     NbdImages images;
     Guard guard;
@@ -111,7 +124,8 @@ RealHost::RealHost(RealLoop& loop, const Config& config)
 RealHost::~RealHost() = default;
 
 Task<void> RealHost::start() {
-    parts_->network_job = spawn(parts_->loop, "network", parts_->network.run());
+    if (parts_->network.run)
+        parts_->network_job = spawn(parts_->loop, "network", parts_->network.run());
     co_await parts_->agent.start();
 }
 

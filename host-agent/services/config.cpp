@@ -130,6 +130,7 @@ Config parse_config(std::string_view text, const std::string& file) {
     hostd.read("pam_service", config.hostd.pam_service);
     hostd.read("ovsdb", config.hostd.ovsdb);
     hostd.choose("ovs_datapath", config.hostd.ovs_datapath, {"system", "netdev"});
+    hostd.read("network_conf", config.hostd.network_conf);
     hostd.read("plugin_dir", config.hostd.plugin_dir);
     hostd.read("qemu", config.hostd.qemu);
     hostd.read("qsd", config.hostd.qsd);
@@ -157,6 +158,14 @@ Config load_config(const std::string& file) {
     if (!in) throw std::system_error(errno, std::generic_category(), file);
     const std::string text(std::istreambuf_iterator<char>(in), {});
     return parse_config(text, file);
+}
+
+std::string network_backend(const std::string& file) {
+    std::ifstream in(file);
+    std::string word;
+    if (!in || !(in >> word)) return "openvswitch";
+    if (word == "bridge" || word == "openvswitch") return word;
+    throw std::invalid_argument(file + ": '" + word + "' is not one of bridge, openvswitch");
 }
 
 }  // namespace basalt::agent

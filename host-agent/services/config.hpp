@@ -24,6 +24,8 @@ struct HostdConfig {
     std::string pam_service = "xapi";
     std::string ovsdb = "/var/run/openvswitch/db.sock";
     std::string ovs_datapath = "system";  // system, netdev
+    /// The file whose one word, `bridge` or `openvswitch`, chooses the network backend.
+    std::string network_conf = "/etc/xensource/network.conf";
     std::string plugin_dir = "/etc/xapi.d/plugins";
     std::string qemu = "/usr/bin/qemu-system-x86_64";
     std::string qsd = "/usr/bin/qemu-storage-daemon";
@@ -54,5 +56,9 @@ struct Config {
 Config parse_config(std::string_view text, const std::string& file);
 /// Also throws std::system_error when the file cannot be read.
 Config load_config(const std::string& file);
+
+/// `bridge` or `openvswitch`, as `file` says; openvswitch when there is no such file. Throws
+/// std::invalid_argument for any other word.
+std::string network_backend(const std::string& file);
 
 }  // namespace basalt::agent

@@ -3,6 +3,8 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <filesystem>
+#include <fstream>
 #include <stdexcept>
 #include <system_error>
 
@@ -67,6 +69,18 @@ TEST(Config, misspelt_keys_are_told) {
     const Config config = parse_config(
         "[hostd]\nbackedn = 'sim'\n" + whole.substr(0, whole.find("[hostd]")), "host.toml");
     EXPECT_THAT(config.unknown, testing::ElementsAre("hostd.backedn"));
+}
+
+TEST(Config, the_network_backend_is_a_word_in_a_file) {
+    const std::string file = testing::TempDir() + "network.conf";
+    std::filesystem::remove(file);
+    EXPECT_EQ(network_backend(file), "openvswitch");
+    std::ofstream(file) << "bridge\n";
+    EXPECT_EQ(network_backend(file), "bridge");
+    std::ofstream(file) << "openvswitch";
+    EXPECT_EQ(network_backend(file), "openvswitch");
+    std::ofstream(file) << "carrier-pigeon\n";
+    EXPECT_THROW(network_backend(file), std::invalid_argument);
 }
 
 TEST(Config, a_missing_file_is_told) {

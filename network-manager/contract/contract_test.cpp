@@ -182,7 +182,9 @@ TEST_P(NetworkContract, a_port_needs_its_bridge) {
 INSTANTIATE_TEST_SUITE_P(
     Backends, NetworkContract,
     testing::Values(Backend{"sim", [](std::string&) { return make_sim_rig(); }},
-                    Backend{"ovs", [](std::string& why_not) { return make_ovs_rig(why_not); }}),
+                    Backend{"ovs", [](std::string& why_not) { return make_ovs_rig(why_not); }},
+                    Backend{"bridge",
+                            [](std::string& why_not) { return make_bridge_rig(why_not); }}),
     [](const auto& backend) { return backend.param.name; });
 
 }  // namespace

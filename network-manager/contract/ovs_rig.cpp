@@ -31,15 +31,6 @@ Task<void> stop_after(RealLoop& loop, std::shared_ptr<Job> job) {
     loop.stop();
 }
 
-/// Turns the loop until `body` has ended; throws what it threw.
-void turn(RealLoop& loop, Task<void> body) {
-    const auto job = spawn(loop, "test", std::move(body));
-    const auto stopper = spawn(loop, "stop", stop_after(loop, job));
-    loop.context().restart();  // it was stopped by the turn before
-    loop.run();
-    if (job->failure()) std::rethrow_exception(job->failure());
-}
-
 Task<void> poll(RealLoop& loop, const char* what, std::function<bool()> done) {
     for (int tries = 0; !done(); ++tries) {
         if (tries > 2000) throw std::runtime_error(what);
@@ -61,6 +52,31 @@ Task<void> wait_for(Process& process) {
 }
 
 }  // namespace
+
+void turn(RealLoop& loop, Task<void> body) {
+    const auto job = spawn(loop, "test", std::move(body));
+    const auto stopper = spawn(loop, "stop", stop_after(loop, job));
+    loop.context().restart();  // it was stopped by the turn before
+    loop.run();
+    if (job->failure()) std::rethrow_exception(job->failure());
+}
+
+std::string enter_namespace() {
+    if (geteuid() != 0) return "needs root, for a network namespace";
+    if (access("/dev/net/tun", R_OK | W_OK) != 0) return "needs /dev/net/tun";
+    if (unshare(CLONE_NEWNET) != 0)
+        return std::format("no network namespace: {}", std::strerror(errno));
+    return {};
+}
+
+void make_interfaces() {
+    must("ip link set lo up");
+    for (const char* number : {"0", "1"})
+        must(
+            std::format("ip link add eth{0} address 02:00:00:00:00:1{0} type veth peer name "
+                        "wire{0} && ip link set eth{0} up && ip link set wire{0} up",
+                        number));
+}
 
 std::pair<std::string, int> run_shell(const std::string& command) {
     FILE* pipe = popen((command + " 2>&1").c_str(), "re");
@@ -134,14 +150,9 @@ std::size_t Neighbour::send(const std::string& address, std::size_t bytes) const
 }
 
 std::string OvsRig::why_not() {
-    if (geteuid() != 0) return "needs root, for a network namespace";
     for (const char* tool : {"/usr/sbin/ovsdb-server", "/usr/sbin/ovs-vswitchd", schema})
         if (access(tool, R_OK) != 0) return std::format("needs Open vSwitch ({})", tool);
-    if (access("/dev/net/tun", R_OK | W_OK) != 0) return "needs /dev/net/tun";
-    // A namespace for every rig; the one before goes with its last process.
-    if (unshare(CLONE_NEWNET) != 0)
-        return std::format("no network namespace: {}", std::strerror(errno));
-    return {};
+    return enter_namespace();
 }
 
 OvsRig::OvsRig() {
@@ -150,12 +161,7 @@ OvsRig::OvsRig() {
     directory_ = name;
     for (const char* variable : {"OVS_RUNDIR", "OVS_LOGDIR", "OVS_DBDIR", "OVS_SYSCONFDIR"})
         setenv(variable, name.c_str(), 1);
-    must("ip link set lo up");
-    for (const char* number : {"0", "1"})
-        must(
-            std::format("ip link add eth{0} address 02:00:00:00:00:1{0} type veth peer name "
-                        "wire{0} && ip link set eth{0} up && ip link set wire{0} up",
-                        number));
+    make_interfaces();
     must(std::format("ovsdb-tool create {}/conf.db {}", name, schema));
     start_database();
     start_switch();

@@ -13,6 +13,15 @@
 
 namespace basalt::nm {
 
+/// Turns the loop until `body` has ended; throws what it threw.
+void turn(RealLoop& loop, Task<void> body);
+
+/// A fresh network namespace for this process; the one before goes with its last process. Why that
+/// cannot be, or nothing.
+std::string enter_namespace();
+/// eth0 and eth1 in it, veths whose other ends are wire0 and wire1.
+void make_interfaces();
+
 /// Another machine on the wire: a namespace with one interface, eth0.
 class Neighbour {
   public:

@@ -21,5 +21,6 @@ class Rig {
 std::unique_ptr<Rig> make_sim_rig();
 /// Null where the machine cannot do it, with the reason in `why_not`.
 std::unique_ptr<Rig> make_ovs_rig(std::string& why_not);
+std::unique_ptr<Rig> make_bridge_rig(std::string& why_not);
 
 }  // namespace basalt::nm

@@ -7,6 +7,9 @@
 #include <linux/sockios.h>
 #include <net/if.h>
 #include <net/if_arp.h>
+#include <netlink/errno.h>
+#include <netlink/route/link/vlan.h>
+#include <netlink/route/nexthop.h>
 #include <sys/ioctl.h>
 #include <sys/socket.h>
 
@@ -14,24 +17,24 @@
 #include <cerrno>
 #include <charconv>
 #include <format>
+#include <new>
 #include <system_error>
 
+#include "base/fd.hpp"
 #include "network-manager/linux/netlink.hpp"
 
 namespace basalt::nm::links {
 
 namespace {
 
-using netlink::Attributes;
-using netlink::Message;
-using netlink::Socket;
-
 [[noreturn]] void throw_code(int code, const std::string& what) {
     throw std::system_error(code, std::system_category(), what);
 }
 
-void check(int code, const std::string& what) {
-    if (code != 0) throw_code(code, what);
+template <class F>
+void for_each(nl_cache* cache, F each) {
+    for (nl_object* at = nl_cache_get_first(cache); at != nullptr; at = nl_cache_get_next(at))
+        each(at);
 }
 
 int index_or_throw(const std::string& name) {
@@ -83,57 +86,89 @@ std::optional<Cidr> parse_cidr(const std::string& text) {
     return out;
 }
 
-Link parse_link(std::string_view body) {
-    Link link;
-    ifinfomsg info{};
-    std::memcpy(&info, body.data(), sizeof info);
-    const Attributes attributes(body.substr(NLMSG_ALIGN(sizeof info)));
-    link.index = info.ifi_index;
-    link.name = attributes.text(IFLA_IFNAME);
-    link.alias = attributes.text(IFLA_IFALIAS);
-    link.mac = mac_text(attributes.get(IFLA_ADDRESS));
-    link.mtu = attributes.value<std::uint32_t>(IFLA_MTU, 0);
-    link.kind = Attributes(attributes.get(IFLA_LINKINFO)).text(IFLA_INFO_KIND);
-    link.ethernet = info.ifi_type == ARPHRD_ETHER;
-    link.up = (info.ifi_flags & IFF_UP) != 0;
-    link.carrier = attributes.value<std::uint8_t>(IFLA_CARRIER, 0) != 0;
+std::string_view bytes_of(nl_addr* address) {
+    if (address == nullptr) return {};
+    return {static_cast<const char*>(nl_addr_get_binary_addr(address)), nl_addr_get_len(address)};
+}
+
+netlink::Address address_of(const Cidr& cidr) {
+    netlink::Address out(
+        nl_addr_build(family_of(cidr.bytes), cidr.bytes.data(), cidr.bytes.size()));
+    if (!out) throw std::bad_alloc();
+    nl_addr_set_prefixlen(out.get(), cidr.prefix);
+    return out;
+}
+
+netlink::Link fresh_link() {
+    netlink::Link link(rtnl_link_alloc());
+    if (!link) throw std::bad_alloc();
     return link;
 }
 
-void change_link(const std::string& name, std::uint16_t attribute, std::string_view bytes) {
-    ifinfomsg info{};
-    info.ifi_index = index_or_throw(name);
-    Message message(RTM_SETLINK, NLM_F_ACK, info);
-    message.put(attribute, bytes);
-    check(Socket().change(std::move(message)), name);
+std::string text_of(const char* text) {
+    return text != nullptr ? text : "";
 }
 
-int change_address(std::uint16_t type, std::uint16_t flags, int index, const Cidr& cidr) {
-    ifaddrmsg info{};
-    info.ifa_family = family_of(cidr.bytes);
-    info.ifa_prefixlen = cidr.prefix;
-    info.ifa_index = static_cast<std::uint32_t>(index);
+Link describe(rtnl_link* from) {
+    Link link;
+    link.index = rtnl_link_get_ifindex(from);
+    link.name = text_of(rtnl_link_get_name(from));
+    link.alias = text_of(rtnl_link_get_ifalias(from));
+    link.mac = mac_text(bytes_of(rtnl_link_get_addr(from)));
+    link.mtu = rtnl_link_get_mtu(from);
+    link.kind = text_of(rtnl_link_get_type(from));
+    link.ethernet = rtnl_link_get_arptype(from) == ARPHRD_ETHER;
+    link.up = (rtnl_link_get_flags(from) & IFF_UP) != 0;
+    link.carrier = rtnl_link_get_carrier(from) != 0;
+    link.group = rtnl_link_get_group(from);
+    link.master = rtnl_link_get_master(from);
+    if (rtnl_link_is_vlan(from) != 0) {
+        link.below = rtnl_link_get_link(from);
+        link.vlan = rtnl_link_vlan_get_id(from);
+    }
+    return link;
+}
+
+/// Changes of a link are what `fill` sets on an empty one.
+template <class F>
+void change_link(const std::string& name, F fill) {
+    const netlink::Link which = fresh_link();
+    rtnl_link_set_ifindex(which.get(), index_or_throw(name));
+    const netlink::Link changes = fresh_link();
+    fill(changes.get());
+    netlink::check(rtnl_link_change(netlink::connected().get(), which.get(), changes.get(), 0),
+                   name);
+}
+
+netlink::LinkAddress link_address(int index, const Cidr& cidr) {
+    netlink::LinkAddress out(rtnl_addr_alloc());
+    if (!out) throw std::bad_alloc();
+    rtnl_addr_set_ifindex(out.get(), index);
+    netlink::check(rtnl_addr_set_local(out.get(), address_of(cidr).get()), "address");
     // No duplicate address detection: the address is usable at once, as management needs it.
-    if (info.ifa_family == AF_INET6) info.ifa_flags = IFA_F_NODAD;
-    Message message(type, static_cast<std::uint16_t>(flags | NLM_F_ACK), info);
-    message.put(IFA_LOCAL, cidr.bytes).put(IFA_ADDRESS, cidr.bytes);
-    return Socket().change(std::move(message));
+    if (family_of(cidr.bytes) == AF_INET6) rtnl_addr_set_flags(out.get(), IFA_F_NODAD);
+    return out;
 }
 
-int change_gateway(std::uint16_t type, std::uint16_t flags, const std::string& name,
-                   const std::string& via) {
+netlink::Route default_route(const std::string& name, const std::string& via) {
     const std::string bytes = ip_bytes(via);
     if (bytes.empty()) throw_code(EINVAL, "gateway " + via);
-    rtmsg info{};
-    info.rtm_family = family_of(bytes);
-    info.rtm_table = RT_TABLE_MAIN;
-    info.rtm_protocol = RTPROT_STATIC;
-    info.rtm_scope = RT_SCOPE_UNIVERSE;
-    info.rtm_type = RTN_UNICAST;
-    if (type == RTM_DELROUTE) info.rtm_protocol = RTPROT_UNSPEC;
-    Message message(type, static_cast<std::uint16_t>(flags | NLM_F_ACK), info);
-    message.put(RTA_GATEWAY, bytes).put_value(RTA_OIF, index_or_throw(name));
-    return Socket().change(std::move(message));
+    netlink::Route route(rtnl_route_alloc());
+    if (!route) throw std::bad_alloc();
+    const netlink::Address everything = address_of({std::string(bytes.size(), '\0'), 0});
+    rtnl_route_set_family(route.get(), family_of(bytes));
+    netlink::check(rtnl_route_set_dst(route.get(), everything.get()), "gateway " + via);
+    rtnl_route_set_table(route.get(), RT_TABLE_MAIN);
+    rtnl_route_set_scope(route.get(), RT_SCOPE_UNIVERSE);
+    netlink::check(rtnl_route_set_type(route.get(), RTN_UNICAST), "gateway " + via);
+    const netlink::Address gateway =
+        address_of({bytes, static_cast<unsigned char>(bytes.size() * 8)});
+    rtnl_nexthop* hop = rtnl_route_nh_alloc();
+    if (hop == nullptr) throw std::bad_alloc();
+    rtnl_route_nh_set_ifindex(hop, index_or_throw(name));
+    rtnl_route_nh_set_gateway(hop, gateway.get());
+    rtnl_route_add_nexthop(route.get(), hop);  // the route's from now on
+    return route;
 }
 
 /// An ethtool call by name; false when the driver does not know it.
@@ -171,56 +206,57 @@ bool is_physical(const Link& link) {
 }  // namespace
 
 std::vector<Link> list() {
+    nl_cache* found = nullptr;
+    netlink::check(rtnl_link_alloc_cache(netlink::connected().get(), AF_UNSPEC, &found), "links");
+    const netlink::Cache cache(found);
     std::vector<Link> out;
-    const ifinfomsg all{};
-    Socket().dump(Message(RTM_GETLINK, NLM_F_DUMP, all),
-                  [&out](std::uint16_t type, std::string_view body) {
-                      if (type == RTM_NEWLINK) out.push_back(parse_link(body));
-                  });
+    for_each(cache.get(), [&out](nl_object* object) {
+        out.push_back(describe(reinterpret_cast<rtnl_link*>(object)));
+    });
     return out;
 }
 
 std::vector<Address> addresses() {
+    nl_cache* found = nullptr;
+    netlink::check(rtnl_addr_alloc_cache(netlink::connected().get(), &found), "addresses");
+    const netlink::Cache cache(found);
     std::vector<Address> out;
-    const ifaddrmsg all{};
-    Socket().dump(Message(RTM_GETADDR, NLM_F_DUMP, all),
-                  [&out](std::uint16_t type, std::string_view body) {
-                      if (type != RTM_NEWADDR) return;
-                      ifaddrmsg info{};
-                      std::memcpy(&info, body.data(), sizeof info);
-                      if (info.ifa_scope != RT_SCOPE_UNIVERSE) return;
-                      const Attributes attributes(body.substr(NLMSG_ALIGN(sizeof info)));
-                      std::string_view bytes = attributes.get(IFA_LOCAL);
-                      if (bytes.empty()) bytes = attributes.get(IFA_ADDRESS);
-                      out.push_back({static_cast<int>(info.ifa_index),
-                                     std::format("{}/{}", ip_text(bytes), info.ifa_prefixlen)});
-                  });
+    for_each(cache.get(), [&out](nl_object* object) {
+        auto* address = reinterpret_cast<rtnl_addr*>(object);
+        if (rtnl_addr_get_scope(address) != RT_SCOPE_UNIVERSE) return;
+        const std::string_view bytes = bytes_of(rtnl_addr_get_local(address));
+        out.push_back({rtnl_addr_get_ifindex(address),
+                       std::format("{}/{}", ip_text(bytes), rtnl_addr_get_prefixlen(address))});
+    });
     return out;
 }
 
 std::vector<Gateway> gateways() {
+    nl_cache* found = nullptr;
+    netlink::check(rtnl_route_alloc_cache(netlink::connected().get(), AF_UNSPEC, 0, &found),
+                   "routes");
+    const netlink::Cache cache(found);
     std::vector<Gateway> out;
-    const rtmsg all{};
-    Socket().dump(Message(RTM_GETROUTE, NLM_F_DUMP, all),
-                  [&out](std::uint16_t type, std::string_view body) {
-                      if (type != RTM_NEWROUTE) return;
-                      rtmsg info{};
-                      std::memcpy(&info, body.data(), sizeof info);
-                      if (info.rtm_dst_len != 0 || info.rtm_table != RT_TABLE_MAIN ||
-                          info.rtm_type != RTN_UNICAST)
-                          return;
-                      const Attributes attributes(body.substr(NLMSG_ALIGN(sizeof info)));
-                      const std::string_view via = attributes.get(RTA_GATEWAY);
-                      if (!via.empty())
-                          out.push_back({attributes.value<int>(RTA_OIF, 0), ip_text(via)});
-                  });
+    for_each(cache.get(), [&out](nl_object* object) {
+        auto* route = reinterpret_cast<rtnl_route*>(object);
+        nl_addr* to = rtnl_route_get_dst(route);
+        if ((to != nullptr && nl_addr_get_prefixlen(to) != 0) ||
+            rtnl_route_get_table(route) != RT_TABLE_MAIN ||
+            rtnl_route_get_type(route) != RTN_UNICAST || rtnl_route_get_nnexthops(route) == 0)
+            return;
+        rtnl_nexthop* hop = rtnl_route_nexthop_n(route, 0);
+        const std::string_view via = bytes_of(rtnl_route_nh_get_gateway(hop));
+        if (!via.empty()) out.push_back({rtnl_route_nh_get_ifindex(hop), ip_text(via)});
+    });
     return out;
 }
 
 std::optional<Link> find(const std::string& name) {
-    for (Link& link : list())
-        if (link.name == name) return std::move(link);
-    return std::nullopt;
+    rtnl_link* found = nullptr;
+    const int code = rtnl_link_get_kernel(netlink::connected().get(), 0, name.c_str(), &found);
+    if (netlink::is(code, NLE_NODEV) || netlink::is(code, NLE_OBJ_NOTFOUND)) return std::nullopt;
+    netlink::check(code, name);
+    return describe(netlink::Link(found).get());
 }
 
 std::optional<std::string> canonical_cidr(const std::string& text) {
@@ -236,54 +272,104 @@ std::optional<std::string> canonical_address(const std::string& text) {
 }
 
 void set_up(const std::string& name, bool up) {
-    ifinfomsg info{};
-    info.ifi_index = index_or_throw(name);
-    info.ifi_change = IFF_UP;
-    if (up) info.ifi_flags = IFF_UP;
-    check(Socket().change(Message(RTM_NEWLINK, NLM_F_ACK, info)), name);
+    change_link(name, [up](rtnl_link* link) {
+        if (up)
+            rtnl_link_set_flags(link, IFF_UP);
+        else
+            rtnl_link_unset_flags(link, IFF_UP);
+    });
 }
 
 void set_mtu(const std::string& name, std::int64_t mtu) {
-    const auto value = static_cast<std::uint32_t>(mtu);
-    change_link(name, IFLA_MTU, {reinterpret_cast<const char*>(&value), sizeof value});
+    change_link(
+        name, [mtu](rtnl_link* link) { rtnl_link_set_mtu(link, static_cast<unsigned int>(mtu)); });
+}
+
+void set_mac(const std::string& name, const std::string& mac) {
+    nl_addr* parsed = nullptr;
+    netlink::check(nl_addr_parse(mac.c_str(), AF_LLC, &parsed), "MAC " + mac);
+    const netlink::Address address(parsed);
+    change_link(name, [&](rtnl_link* link) { rtnl_link_set_addr(link, address.get()); });
 }
 
 void set_alias(const std::string& name, const std::string& alias) {
-    change_link(name, IFLA_IFALIAS, alias);
+    change_link(name, [&](rtnl_link* link) { rtnl_link_set_ifalias(link, alias.c_str()); });
 }
 
 void remove(const std::string& name) {
-    ifinfomsg info{};
-    info.ifi_index = static_cast<int>(if_nametoindex(name.c_str()));
-    if (info.ifi_index == 0) return;
-    const int code = Socket().change(Message(RTM_DELLINK, NLM_F_ACK, info));
-    if (code != ENODEV) check(code, name);
+    const auto index = static_cast<int>(if_nametoindex(name.c_str()));
+    if (index == 0) return;
+    const netlink::Link which = fresh_link();
+    rtnl_link_set_ifindex(which.get(), index);
+    const int code = rtnl_link_delete(netlink::connected().get(), which.get());
+    if (!netlink::is(code, NLE_NODEV)) netlink::check(code, name);
+}
+
+void make_bridge(const std::string& name, std::uint32_t group) {
+    const netlink::Link link = fresh_link();
+    netlink::check(rtnl_link_set_type(link.get(), "bridge"), name);
+    rtnl_link_set_name(link.get(), name.c_str());
+    rtnl_link_set_group(link.get(), group);
+    netlink::check(rtnl_link_add(netlink::connected().get(), link.get(), NLM_F_CREATE | NLM_F_EXCL),
+                   name);
+}
+
+void make_vlan(const VlanDevice& device) {
+    const netlink::Link link(rtnl_link_vlan_alloc());
+    if (!link) throw std::bad_alloc();
+    rtnl_link_set_name(link.get(), device.name.c_str());
+    rtnl_link_set_group(link.get(), device.group);
+    rtnl_link_set_link(link.get(), device.below);
+    netlink::check(rtnl_link_vlan_set_id(link.get(), static_cast<std::uint16_t>(device.tag)),
+                   device.name);
+    netlink::check(rtnl_link_add(netlink::connected().get(), link.get(), NLM_F_CREATE | NLM_F_EXCL),
+                   device.name);
+}
+
+void add_to_bridge(const std::string& name, const std::string& bridge) {
+    netlink::check(rtnl_link_enslave_ifindex(netlink::connected().get(), index_or_throw(bridge),
+                                             index_or_throw(name)),
+                   name + " on " + bridge);
+}
+
+void take_off_bridge(const std::string& name) {
+    const auto index = static_cast<int>(if_nametoindex(name.c_str()));
+    if (index == 0) return;
+    netlink::check(rtnl_link_release_ifindex(netlink::connected().get(), index), name);
 }
 
 void add_address(const std::string& name, const std::string& cidr) {
     const std::optional<Cidr> parsed = parse_cidr(cidr);
     if (!parsed) throw_code(EINVAL, "address " + cidr);
-    const int code =
-        change_address(RTM_NEWADDR, NLM_F_CREATE | NLM_F_EXCL, index_or_throw(name), *parsed);
-    if (code != EEXIST) check(code, name + " " + cidr);
+    const netlink::LinkAddress address = link_address(index_or_throw(name), *parsed);
+    const int code = rtnl_addr_add(netlink::connected().get(), address.get(), NLM_F_EXCL);
+    if (!netlink::is(code, NLE_EXIST)) netlink::check(code, name + " " + cidr);
 }
 
 void remove_address(const std::string& name, const std::string& cidr) {
     const std::optional<Cidr> parsed = parse_cidr(cidr);
     const auto index = static_cast<int>(if_nametoindex(name.c_str()));
     if (!parsed || index == 0) return;
-    const int code = change_address(RTM_DELADDR, 0, index, *parsed);
-    if (code != EADDRNOTAVAIL && code != ENODEV) check(code, name + " " + cidr);
+    const netlink::LinkAddress address = link_address(index, *parsed);
+    const int code = rtnl_addr_delete(netlink::connected().get(), address.get(), 0);
+    if (!netlink::is(code, NLE_NOADDR) && !netlink::is(code, NLE_NODEV))
+        netlink::check(code, name + " " + cidr);
 }
 
 void set_gateway(const std::string& name, const std::string& via) {
-    check(change_gateway(RTM_NEWROUTE, NLM_F_CREATE | NLM_F_REPLACE, name, via), "gateway " + via);
+    const netlink::Route route = default_route(name, via);
+    rtnl_route_set_protocol(route.get(), RTPROT_STATIC);
+    netlink::check(rtnl_route_add(netlink::connected().get(), route.get(), NLM_F_REPLACE),
+                   "gateway " + via);
 }
 
 void remove_gateway(const std::string& name, const std::string& via) {
     if (if_nametoindex(name.c_str()) == 0) return;
-    const int code = change_gateway(RTM_DELROUTE, 0, name, via);
-    if (code != ESRCH && code != ENODEV) check(code, "gateway " + via);
+    const netlink::Route route = default_route(name, via);
+    rtnl_route_set_protocol(route.get(), RTPROT_UNSPEC);  // whoever made it
+    const int code = rtnl_route_delete(netlink::connected().get(), route.get(), 0);
+    if (!netlink::is(code, NLE_OBJ_NOTFOUND) && !netlink::is(code, NLE_NODEV))
+        netlink::check(code, "gateway " + via);
 }
 
 void make_tap(const std::string& name, std::int64_t owner) {

@@ -7,7 +7,7 @@
 
 #include "agent_values.hpp"
 
-/// Links, addresses and routes of this network namespace, by rtnetlink, tun and ethtool calls.
+/// Links, addresses and routes of this network namespace, by libnl, tun and ethtool calls.
 /// Everything here asks the kernel and may wait for its lock: call it through `blocking()`.
 /// sysfs is not read: it may show another namespace's links. Failures are system_error.
 namespace basalt::nm::links {
@@ -22,6 +22,10 @@ struct Link {
     bool ethernet = false;
     bool up = false;
     bool carrier = false;
+    std::uint32_t group = 0;  // who made it may mark it with a number of his
+    int master = 0;           // index of the bridge that it is a port of
+    int below = 0;            // of a VLAN device: the index of what carries it
+    int vlan = -1;            // of a VLAN device: its tag
 };
 
 struct Address {
@@ -48,9 +52,27 @@ std::optional<std::string> canonical_address(const std::string& text);
 
 void set_up(const std::string& name, bool up);
 void set_mtu(const std::string& name, std::int64_t mtu);
+void set_mac(const std::string& name, const std::string& mac);
 void set_alias(const std::string& name, const std::string& alias);
 /// Idempotent: absent is success.
 void remove(const std::string& name);
+
+/// A bridge of the kernel, without spanning tree, marked with `group` from its first moment on.
+void make_bridge(const std::string& name, std::uint32_t group);
+
+struct VlanDevice {
+    std::string name;
+    int below = 0;
+    int tag = 0;
+    std::uint32_t group = 0;
+};
+
+/// What comes in on `below` with the tag is this device's, and what it sends gets the tag.
+void make_vlan(const VlanDevice& device);
+/// Makes a link a port of a bridge; it leaves the one it was on. Idempotent.
+void add_to_bridge(const std::string& name, const std::string& bridge);
+/// Idempotent: absent is success.
+void take_off_bridge(const std::string& name);
 
 /// Idempotent.
 void add_address(const std::string& name, const std::string& cidr);

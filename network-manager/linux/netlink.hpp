@@ -1,80 +1,46 @@
 #pragma once
-#include <linux/netlink.h>
-#include <linux/rtnetlink.h>
+#include <netlink/addr.h>
+#include <netlink/cache.h>
+#include <netlink/netlink.h>
+#include <netlink/route/addr.h>
+#include <netlink/route/link.h>
+#include <netlink/route/route.h>
 
-#include <cstdint>
-#include <cstring>
-#include <functional>
+#include <memory>
 #include <string>
-#include <string_view>
-#include <utility>
-#include <vector>
+#include <system_error>
 
-#include "base/fd.hpp"
-
+/// libnl's objects with owners, and its codes as system errors.
 namespace basalt::nm::netlink {
 
-/// One rtnetlink request: a header, the family's struct, then attributes.
-class Message {
-  public:
-    template <class Body>
-    Message(std::uint16_t type, std::uint16_t flags, const Body& body) {
-        nlmsghdr header{};
-        header.nlmsg_type = type;
-        header.nlmsg_flags = static_cast<std::uint16_t>(flags | NLM_F_REQUEST);
-        append(&header, sizeof header);
-        append(&body, sizeof body);
-    }
-
-    Message& put(std::uint16_t type, std::string_view bytes);
-
+template <auto release>
+struct Release {
     template <class T>
-    Message& put_value(std::uint16_t type, const T& value) {
-        return put(type, std::string_view(reinterpret_cast<const char*>(&value), sizeof value));
+    void operator()(T* object) const {
+        release(object);
     }
-
-    /// The bytes, with the length and sequence filled in.
-    std::vector<char>& finish(std::uint32_t sequence);
-
-  private:
-    void append(const void* bytes, std::size_t size);
-
-    std::vector<char> bytes_;
 };
 
-/// The attributes after a reply's struct.
-class Attributes {
-  public:
-    explicit Attributes(std::string_view bytes);
-    [[nodiscard]] std::string_view get(std::uint16_t type) const;
-    [[nodiscard]] std::string text(std::uint16_t type) const;
+using Socket = std::unique_ptr<nl_sock, Release<nl_socket_free>>;
+using Cache = std::unique_ptr<nl_cache, Release<nl_cache_free>>;
+using Link = std::unique_ptr<rtnl_link, Release<rtnl_link_put>>;
+using Address = std::unique_ptr<nl_addr, Release<nl_addr_put>>;
+using LinkAddress = std::unique_ptr<rtnl_addr, Release<rtnl_addr_put>>;
+using Route = std::unique_ptr<rtnl_route, Release<rtnl_route_put>>;
 
-    template <class T>
-    [[nodiscard]] T value(std::uint16_t type, T otherwise) const {
-        const std::string_view bytes = get(type);
-        if (bytes.size() < sizeof(T)) return otherwise;
-        T out{};
-        std::memcpy(&out, bytes.data(), sizeof out);
-        return out;
-    }
+/// A socket of its own for every call: a thread may be in another network namespace than the last.
+Socket connected();
 
-  private:
-    std::vector<std::pair<std::uint16_t, std::string_view>> found_;
-};
+/// Of libnl's codes, which are errno's where that has one.
+const std::error_category& category();
 
-/// Blocking requests to the kernel, one at a time.
-class Socket {
-  public:
-    Socket();
-    /// Asks for a change; returns 0 or the errno the kernel answered.
-    int change(Message message);
-    /// Asks for a list; `each(type, body)` is called for every entry.
-    void dump(Message message,
-              const std::function<void(std::uint16_t, std::string_view body)>& each);
+/// Throws what libnl answered unless it is 0.
+void check(int code, const std::string& what);
+[[noreturn]] void fail(int code, const std::string& what);
 
-  private:
-    UniqueFd fd_;
-    std::uint32_t sequence_ = 0;
-};
+/// `code` is what a function of libnl returned: negative for errors.
+inline bool is(int code, int error) {
+    return code == -error;
+}
 
 }  // namespace basalt::nm::netlink

@@ -3,8 +3,6 @@
 #include <algorithm>
 #include <boost/system/system_error.hpp>
 #include <filesystem>
-#include <fstream>
-#include <system_error>
 
 #include "base/json.hpp"
 #include "base/log.hpp"
@@ -13,9 +11,13 @@
 #include "base/undo.hpp"
 #include "idl/errors.hpp"
 #include "network-manager/linux/links.hpp"
+#include "network-manager/linux/steps.hpp"
 #include "network-manager/ovsdb/locks.hpp"
 
 namespace basalt::nm::ovsdb {
+
+using steps::fail;
+using steps::translated;
 
 namespace {
 
@@ -23,82 +25,10 @@ constexpr auto queue_key = "network";
 constexpr Millis repair_delay{100};
 constexpr Millis repair_retry{2000};
 constexpr Duration unplug_limit = 2s;
-// On a tap of ours, so that one without a port (a crash came between) is found again.
-constexpr std::string_view tap_alias = "basalt-guest ";
-
-[[noreturn]] void fail(const std::string& why) {
-    throw err::internal_error("network: " + why);
-}
 
 Json monitored() {
     return {{"Open_vSwitch", {{"columns", {"cur_cfg"}}}},
             {"Interface", {{"columns", {"name", "ifindex"}}}}};
-}
-
-// The kernel's errors become ours here, once.
-template <class F>
-auto translated(F work) {
-    return [work = std::move(work)]() mutable {
-        try {
-            return work();
-        } catch (const std::system_error& error) {
-            fail(error.what());
-        }
-    };
-}
-
-// The plan compares texts, so every address is spelled as the kernel spells it.
-agent::NetworkWant canonical(agent::NetworkWant want) {
-    for (agent::BridgeWant& bridge : want.bridges) {
-        if (!bridge.address.empty()) {
-            const auto cidr = links::canonical_cidr(bridge.address);
-            if (!cidr) fail("'" + bridge.address + "' is not an address with a prefix");
-            bridge.address = *cidr;
-        }
-        if (!bridge.gateway.empty()) {
-            const auto address = links::canonical_address(bridge.gateway);
-            if (!address) fail("'" + bridge.gateway + "' is not an address");
-            bridge.gateway = *address;
-        }
-    }
-    return want;
-}
-
-State read_links(std::map<std::string, Bridge> bridges) {
-    State state{.bridges = std::move(bridges)};
-    std::map<int, std::string> names;
-    for (const links::Link& link : links::list())
-        names.emplace(link.index, link.name);
-    for (const links::Address& address : links::addresses())
-        if (const auto found = names.find(address.index);
-            found != names.end() && found->second != "lo")
-            state.links[found->second].addresses.insert(address.cidr);
-    for (const links::Gateway& gateway : links::gateways())
-        if (const auto found = names.find(gateway.index); found != names.end())
-            state.links[found->second].gateways.insert(gateway.via);
-    return state;
-}
-
-// Open vSwitch takes the lowest address of all ports, guests' taps included: it would change under
-// a running management interface. So a bridge has its uplink's.
-void pin_macs(State& state) {
-    for (auto& [name, bridge] : state.bridges) {
-        if (bridge.uplink.empty() || !bridge.mac.empty()) continue;
-        if (const auto link = links::find(bridge.uplink)) bridge.mac = link->mac;
-    }
-}
-
-void enact_addresses(const std::vector<Action>& actions) {
-    for (const Action& action : actions) {
-        if (const auto* add = std::get_if<AddAddress>(&action))
-            links::add_address(add->link, add->cidr);
-        if (const auto* set = std::get_if<SetGateway>(&action))
-            links::set_gateway(set->link, set->via);
-        if (const auto* gone = std::get_if<DelGateway>(&action))
-            links::remove_gateway(gone->link, gone->via);
-        if (const auto* gone = std::get_if<DelAddress>(&action))
-            links::remove_address(gone->link, gone->cidr);
-    }
 }
 
 void bring_up(const std::map<std::string, Bridge>& bridges, bool user_space) {
@@ -112,17 +42,6 @@ void bring_up(const std::map<std::string, Bridge>& bridges, bool user_space) {
         if (!bridge.uplink.empty()) up(bridge.uplink);
         up(name);
     }
-}
-
-void write_resolv_conf(const std::string& path, const agent::NetworkWant& want) {
-    std::string text;
-    for (const agent::BridgeWant& bridge : want.bridges)
-        for (const std::string& server : bridge.dns)
-            text += "nameserver " + server + "\n";
-    if (path.empty() || text.empty()) return;
-    const std::string fresh = path + ".new";
-    std::ofstream(fresh) << text;
-    std::filesystem::rename(fresh, path);
 }
 
 // g++ 14 fails on some lists of strings inside a coroutine, hence a function of its own.
@@ -178,7 +97,7 @@ Task<agent::NetworkHave> OvsNetwork::have() {
 }
 
 Task<agent::NetworkHave> OvsNetwork::apply(agent::NetworkWant want) {
-    want = canonical(std::move(want));
+    want = steps::canonical(std::move(want));
     const ObjectQueue::Lease lease = co_await queue_.acquire(queue_key);
     co_await realise(want);
     last_want_ = std::move(want);
@@ -190,15 +109,16 @@ Task<void> OvsNetwork::realise(agent::NetworkWant want) {
     const State before = co_await state_of(snapshot);
     State wanted = desired(want, before);
     wanted = co_await blocking(loop_, translated([wanted]() mutable {
-                                   pin_macs(wanted);
+                                   steps::pin_macs(wanted);
                                    return wanted;
                                }));
     co_await with_undo([this, &wanted, &before](Undo& undo) -> Task<void> {
         undo.push("restore network", [this, before] { return restore(before); });
         co_await reach(wanted, before);
     });
-    co_await blocking(
-        loop_, translated([path = config_.resolv_conf, want] { write_resolv_conf(path, want); }));
+    co_await blocking(loop_, translated([path = config_.resolv_conf, want] {
+                          steps::write_resolv_conf(path, want);
+                      }));
 }
 
 Task<void> OvsNetwork::reach(State wanted, State have) {
@@ -210,7 +130,7 @@ Task<void> OvsNetwork::reach(State wanted, State have) {
         co_await blocking(loop_, translated([wanted] { return all_there(wanted.bridges); }));
     co_await commit(bridge_operations(actions, snapshot, config_.datapath), !there);
     co_await prepare_links(wanted.bridges);
-    co_await blocking(loop_, translated([actions] { enact_addresses(actions); }));
+    co_await blocking(loop_, translated([actions] { steps::enact_addresses(actions); }));
 }
 
 Task<void> OvsNetwork::restore(State before) {
@@ -220,7 +140,7 @@ Task<void> OvsNetwork::restore(State before) {
     Json operations = bridge_operations(actions, snapshot, config_.datapath);
     // vswitchd may be the one that failed: it does the rest when it is back.
     if (!operations.empty()) co_await session_.transact(std::move(operations), config_.limit);
-    co_await blocking(loop_, translated([actions] { enact_addresses(actions); }));
+    co_await blocking(loop_, translated([actions] { steps::enact_addresses(actions); }));
 }
 
 Task<void> OvsNetwork::add_port(PortWant port) {
@@ -237,12 +157,9 @@ Task<void> OvsNetwork::add_port(PortWant port) {
 }
 
 Task<void> OvsNetwork::plug(PortWant port, Place place, bool was_there) {
-    co_await blocking(loop_, translated([port, owner = config_.port_owner] {
-                          links::make_tap(port.name, owner);
-                          links::set_alias(port.name, std::string(tap_alias) + port.nic.vif);
-                          if (port.mtu > 0) links::set_mtu(port.name, port.mtu);
-                          links::set_up(port.name, false);
-                      }));
+    const steps::Tap tap{
+        .name = port.name, .vif = port.nic.vif, .mtu = port.mtu, .owner = config_.port_owner};
+    co_await blocking(loop_, translated([tap] { steps::make_tap(tap); }));
     const Snapshot snapshot = co_await read();
     co_await commit(add_port_operations(port, place, snapshot));
     const Snapshot after = co_await read();
@@ -315,11 +232,8 @@ Task<void> OvsNetwork::unplug(std::string name) {
 Task<std::vector<std::string>> OvsNetwork::ports() {
     const Snapshot snapshot = co_await read();
     std::vector<std::string> names = guest_ports(snapshot);
-    const auto taps = co_await blocking(loop_, translated([] { return links::list(); }));
-    for (const links::Link& tap : taps)
-        if (tap.kind == "tun" && tap.alias.starts_with(tap_alias) &&
-            !std::ranges::contains(names, tap.name))
-            names.push_back(tap.name);
+    for (std::string& tap : co_await blocking(loop_, translated([] { return steps::taps(); })))
+        if (!std::ranges::contains(names, tap)) names.push_back(std::move(tap));
     std::ranges::sort(names);
     co_return names;
 }
@@ -340,7 +254,8 @@ Task<Snapshot> OvsNetwork::read() {
 
 Task<State> OvsNetwork::state_of(const Snapshot& snapshot) {
     auto bridges = bridges_of(snapshot);
-    co_return co_await blocking(loop_, translated([bridges] { return read_links(bridges); }));
+    co_return co_await blocking(loop_,
+                                translated([bridges] { return steps::read_links(bridges); }));
 }
 
 Task<void> OvsNetwork::commit(Json operations, bool wait_anyway) {
