@@ -150,7 +150,8 @@ std::vector<std::string> Cgroups::make(const std::string& group, const CgroupLim
     std::vector<std::string> joins;
     for (const Tree& tree : trees_) {
         const std::string folder = tree.folder + "/" + group;
-        if (!make_folder(folder)) continue;
+        // Ours goes when it is empty (`remove`), and comes back here.
+        if (!make_folder(tree.folder) || !make_folder(folder)) continue;
         if (layout_ == Layout::v1) set_limit(layout_, folder, tree.controller, limits);
         for (const std::string& controller : enabled_)
             set_limit(layout_, folder, controller, limits);

@@ -11,8 +11,6 @@ namespace basalt::rpc {
 
 namespace {
 
-constexpr std::string_view connection_lost = "connection lost";
-
 [[noreturn]] void throw_end() {
     throw boost::system::system_error(asio::error::eof);
 }

@@ -5,6 +5,7 @@
 #include <memory>
 #include <nlohmann/json.hpp>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "base/stream.hpp"
@@ -19,6 +20,8 @@
 namespace basalt::rpc {
 
 using Json = nlohmann::json;
+/// First parameter of the INTERNAL_ERROR of a call whose outcome is unknown.
+constexpr std::string_view connection_lost = "connection lost";
 constexpr std::size_t frame_bytes_max = std::size_t{1024} * 1024;
 
 struct Frame {

@@ -28,6 +28,11 @@ if(BASALT_SANITIZE)
   target_compile_options(basalt_flags INTERFACE -fsanitize=address,undefined -fno-omit-frame-pointer)
   target_link_options(basalt_flags INTERFACE -fsanitize=address,undefined)
 endif()
+if(BASALT_FUZZ)
+  # Coverage for libFuzzer; each fuzzer's own link brings its main. g++ decides about warnings.
+  target_compile_options(basalt_flags INTERFACE -fsanitize=fuzzer-no-link -fno-sanitize-recover=all
+    -Wno-error -Wno-unknown-warning-option)
+endif()
 if(BASALT_TSAN)
   target_compile_options(basalt_flags INTERFACE -fsanitize=thread)
   target_link_options(basalt_flags INTERFACE -fsanitize=thread)

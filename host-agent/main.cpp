@@ -3,12 +3,15 @@
 
 #include <CLI/CLI.hpp>
 #include <exception>
+#include <fstream>
 #include <functional>
 #include <set>
 
+#include "base/fault_points.hpp"
 #include "base/log.hpp"
 #include "base/real_net.hpp"
 #include "host-agent/real/real_host.hpp"
+#include "host-agent/real/real_services.hpp"
 #include "host-agent/rpc/door.hpp"
 #include "host-agent/sim/sim_host.hpp"
 
@@ -20,26 +23,44 @@ struct Served {
     std::function<Task<void>()> start;
     std::function<Task<void>()> stop;
     std::function<Server&()> server;
+    std::function<void(Runner::Probe)> set_probe;
 };
 
 Served real(RealLoop& loop, const Config& config) {
     const auto host = std::make_shared<RealHost>(loop, config);
     return {[host] { return host->start(); }, [host] { return host->stop(); },
-            [host]() -> Server& { return host->server(); }};
+            [host]() -> Server& { return host->server(); },
+            [host](Runner::Probe probe) { host->set_probe(std::move(probe)); }};
+}
+
+/// Of a network interface of this machine; empty when there is none of that name.
+std::string mac_of(const std::string& device) {
+    std::ifstream file("/sys/class/net/" + device + "/address");
+    std::string mac;
+    file >> mac;
+    return mac;
 }
 
 Served simulated(RealLoop& loop, const Config& config) {
     HostFacts facts = sim::facts_of(loop, 0);
     facts.uuid = config.host.uuid;
     if (!config.host.hostname.empty()) facts.hostname = config.host.hostname;
-    if (!config.host.boot_id.empty()) facts.boot_id = config.host.boot_id;
+    // The boot id stays a fresh one: what is simulated lives and dies with this process.
+    facts.management_device = config.host.management;
+    facts.nics.front().name = config.host.management;
+    if (const std::string mac = mac_of(config.host.management); !mac.empty())
+        facts.nics.front().mac = mac;
     facts.address = config.host.address;
     facts.local_sr_path = config.storage.local_sr;
     facts.iso_sr_path = config.storage.iso_sr;
-    const auto host = std::make_shared<sim::SimHost>(loop, sim::Options{.facts = std::move(facts)},
-                                                     std::make_shared<sim::Shared>());
+    // Guests, disks and networks are simulated; who may log in and what scripts there are is not.
+    sim::Options options{.facts = std::move(facts),
+                         .services = std::make_shared<RealServices>(loop, config)};
+    const auto host =
+        std::make_shared<sim::SimHost>(loop, std::move(options), std::make_shared<sim::Shared>());
     return {[host] { return host->start(); }, [host] { return host->kill(); },
-            [host]() -> Server& { return host->server(); }};
+            [host]() -> Server& { return host->server(); },
+            [host](Runner::Probe probe) { host->set_probe(std::move(probe)); }};
 }
 
 struct Daemon {
@@ -78,12 +99,21 @@ Task<void> end(Daemon& daemon) {
     daemon.loop.stop();
 }
 
-int run(const std::string& file) {
+// "vm_start/create/inside"
+Runner::Probe dying_at(const std::string& folder) {
+    return [points = FaultPoints(folder)](const std::string& verb, const std::string& step,
+                                          Runner::Moment moment) {
+        points.reach(verb + "/" + step + "/" + std::string(text(moment)));
+    };
+}
+
+int run(const std::string& file, const std::string& fault_points) {
     Config config = load_config(file);
     for (const std::string& key : config.unknown)
         log::warn("unknown_setting", {{"file", file}, {"key", key}});
     RealLoop loop;
     Served host = config.hostd.backend == "sim" ? simulated(loop, config) : real(loop, config);
+    if (!fault_points.empty()) host.set_probe(dying_at(fault_points));
     Daemon daemon{loop, std::move(config), std::move(host), nullptr};
     loop.on_terminate([&daemon] { spawn(daemon.loop, "end", end(daemon)); });
     spawn(loop, "serve", serve(daemon));
@@ -98,9 +128,13 @@ int main(int argc, char** argv) {
     CLI::App app("hostd: runs the guests, disks and networks of one host");
     std::string file = "/etc/basalt/host.toml";
     app.add_option("--config", file, "configuration (TOML)")->check(CLI::ExistingFile);
+    std::string fault_points;
+    app.add_option("--fault-points", fault_points,
+                   "a folder: notes the steps of plans in `seen`, dies at the one that `die` names")
+        ->check(CLI::ExistingDirectory);
     CLI11_PARSE(app, argc, argv);
     try {
-        return basalt::agent::run(file);
+        return basalt::agent::run(file, fault_points);
     } catch (const std::exception& error) {
         basalt::log::error("failed", {{"error", error.what()}});
         return 1;

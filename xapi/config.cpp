@@ -29,7 +29,11 @@ Config read_config(const std::string& path) {
             .store_path = required(file, path, "xapi", "store"),
             .tls_path = required(file, path, "xapi", "tls"),
             .web_directory = file["xapi"]["web"].value_or(std::string()),
-            .manual_directory = file["xapi"]["manual"].value_or(std::string())};
+            .manual_directory = file["xapi"]["manual"].value_or(std::string()),
+            .pool = {.role_path = file["pool"]["role"].value_or(std::string()),
+                     .identity_path = file["pool"]["identity"].value_or(std::string()),
+                     .certificates_path = file["pool"]["certificates"].value_or(std::string()),
+                     .secret_path = file["pool"]["secret"].value_or(std::string())}};
 }
 
 }  // namespace basalt

@@ -13,6 +13,16 @@ struct Config {
     std::string tls_path;          // PEM file, made at first start
     std::string web_directory;     // static files for GET /, or empty
     std::string manual_directory;  // pages for GET /docs, or empty
+
+    /// How this host proves itself to the hosts of its pool; all empty: it has no peers.
+    struct Pool {
+        std::string role_path;          // what it is in its pool
+        std::string identity_path;      // PEM: key, certificate with its uuid as common name
+        std::string certificates_path;  // PEM: of all hosts of the pool
+        std::string secret_path;
+    };
+
+    Pool pool;
 };
 
 /// Throws std::runtime_error that names the file and the key.

@@ -2,6 +2,7 @@
 
 #include "idl/records/host.hpp"
 #include "idl/records/pool.hpp"
+#include "xapi/db/token.hpp"
 
 namespace basalt {
 
@@ -28,8 +29,11 @@ Coordinator::Coordinator(Loop& loop, db::Store& store)
       secrets_(core_),
       messages_(core_),
       roles_(core_),
-      keeper_(core_, pbds_),
+      keeper_(core_, pbds_, storage_),
       hosts_(core_, keeper_) {
+    // Generations are reserved durably before they are used, so this never was an earlier one's.
+    core_.term =
+        static_cast<std::int64_t>((db_.epoch() << db::token_generation_bits) | db_.published());
     core_.tasks = &tasks_;
     core_.events = &events_;
     core_.hosts = &hosts_;
@@ -57,11 +61,20 @@ Coordinator::Coordinator(Loop& loop, db::Store& store)
     expiry_ = spawn(loop, "task expiry", tasks_.expire_forever());
 }
 
+void Coordinator::cut() {
+    core_.stopping = true;
+    hosts_.cut();
+}
+
 Task<void> Coordinator::stop() {
+    // First, so that nobody waits for a host that is away.
+    cut();
     expiry_->cancel();
     co_await expiry_->wait();
     co_await tasks_.stop();
     co_await hosts_.stop();
+    co_await keeper_.stop();
+    co_await storage_.stop();
 }
 
 }  // namespace basalt

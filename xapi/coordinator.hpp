@@ -29,13 +29,19 @@ class Coordinator {
     /// Loads the store, which must outlive this. Start-up only. `stop` it before it goes.
     Coordinator(Loop& loop, db::Store& store);
 
+    /// Loses the hosts at once, as a kill of the process does; calls under way fail. `stop`
+    /// follows.
+    void cut();
     /// Ends connections, tasks and background work, and waits for them.
     Task<void> stop();
 
     /// Keeps a connection to a host's agent from now on.
-    void keep_host(std::string name, core::Hosts::Connect connect) {
-        hosts_.keep(std::move(name), std::move(connect));
+    void keep_host(std::string name, core::Hosts::Connect connect, std::string uuid = {}) {
+        hosts_.keep(std::move(name), std::move(connect), std::move(uuid));
     }
+
+    /// Called once when a newer coordinator has taken over: the process must end.
+    void on_superseded(std::function<void()> handler) { hosts_.on_superseded(std::move(handler)); }
 
     [[nodiscard]] core::Core& core() { return core_; }
 

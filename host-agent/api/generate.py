@@ -129,13 +129,17 @@ def verbs_header(model):
     out.append("};\n")
     out.append("/// What the caller makes of an error: hostd knows uuids, clients know references.\n"
                "using Translate = std::function<ApiError(const ApiError&)>;\n\n"
+               "/// Carries one verb to a hostd and its answer back.\n"
+               "using Ask = std::function<Task<rpc::Reply>(std::string verb, nlohmann::json args, rpc::Progress progress)>;\n\n"
                "/// Calls a Host at the other end of a channel. The peer must outlive it.\nclass Client final : public Host {\n  public:\n"
-               "    explicit Client(rpc::Peer& peer, Translate translate = {}) : peer_(peer), translate_(std::move(translate)) {}")
+               "    explicit Client(rpc::Peer& peer, Translate translate = {});\n"
+               "    /// As it wants to be asked: over several channels, or more than once.\n"
+               "    explicit Client(Ask ask, Translate translate = {}) : ask_(std::move(ask)), translate_(std::move(translate)) {}")
     for name, verb in model.verbs.items():
         op = "Operation operation, " if verb.get("effect") else ""
         out.append(f"    Task<{result_of(model, verb)}> {name}({op}{camel(name)}Args args) override;")
     out.append("\n  private:\n    Task<rpc::Reply> ask(std::string verb, nlohmann::json args, rpc::Progress progress);\n\n"
-               "    rpc::Peer& peer_;\n    Translate translate_;\n};\n")
+               "    Ask ask_;\n    Translate translate_;\n};\n")
     out.append("/// Decodes a request, calls `host`, encodes the answer. Unknown verbs: INTERNAL_ERROR.\n"
                "Task<rpc::Reply> serve(Host& host, rpc::Request request);\n")
     out.append("/// Decodes an event and hands it over; unknown ones are ignored.\nvoid deliver(Events& events, const std::string& name, const nlohmann::json& args);\n")
@@ -201,8 +205,12 @@ def verbs_source(model):
     out += [f'        {{"{name}", serve_{name}}},' for name in model.verbs]
     out += ["    };", "    return table;", "}", "", "Task<rpc::Reply> unknown_verb(std::string verb) {",
             '    throw ApiError("INTERNAL_ERROR", {"no such verb: " + verb});', "    co_return rpc::Reply{};", "}", "", "}  // namespace", ""]
-    out += ["Task<rpc::Reply> Client::ask(std::string verb, Json args, rpc::Progress progress) {", "    std::optional<ApiError> refused;",
-            "    try {", "        co_return co_await peer_.call(std::move(verb), std::move(args), {}, std::move(progress));",
+    out += ["Client::Client(rpc::Peer& peer, Translate translate)",
+            "    : ask_([&peer](std::string verb, Json args, rpc::Progress progress) {",
+            "          return peer.call(std::move(verb), std::move(args), {}, std::move(progress));", "      }),",
+            "      translate_(std::move(translate)) {}", "",
+            "Task<rpc::Reply> Client::ask(std::string verb, Json args, rpc::Progress progress) {", "    std::optional<ApiError> refused;",
+            "    try {", "        co_return co_await ask_(std::move(verb), std::move(args), std::move(progress));",
             "    } catch (const ApiError& error) {", "        refused = error;", "    }",
             "    throw translate_ ? translate_(*refused) : *refused;", "}", ""]
     for name, verb in model.verbs.items():

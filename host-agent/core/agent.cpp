@@ -4,6 +4,8 @@
 #include <set>
 
 #include "base/log.hpp"
+#include "host-agent/api/terms.hpp"
+#include "host-agent/core/ends.hpp"
 #include "host-agent/core/guard.hpp"
 #include "host-agent/core/planners.hpp"
 #include "idl/errors.hpp"
@@ -86,6 +88,9 @@ Task<rpc::Reply> Agent::handle(rpc::Request request) {
         co_await journal_.acknowledge(request.args.value("operations", std::vector<std::string>()));
         co_return rpc::Reply{};
     }
+    if (request.verb == "resolve")
+        co_return rpc::Reply{Json(co_await resolve(request.args.value("term", std::int64_t{0}))),
+                             {}};
     if (!has_effect(request.verb)) co_return co_await serve(calls_, std::move(request));
     co_await take_term(request.args.value("term", std::int64_t{0}));
     // A stream that is lost with its socket: there is nothing to finish after a restart.
@@ -94,14 +99,22 @@ Task<rpc::Reply> Agent::handle(rpc::Request request) {
 }
 
 Task<void> Agent::take_term(std::int64_t term) {
-    if (term < term_)
-        throw err::internal_error("term " + std::to_string(term) + " is over, it is " +
-                                  std::to_string(term_));
+    if (term < term_) throw term_over(term, term_);
     if (term == term_) co_return;
     term_ = term;
     std::vector<Records::Change> changes;
     changes.push_back({agent_room, term_key, std::to_string(term)});
     co_await records_.commit(std::move(changes));
+    if (listener_ != nullptr) listener_->on_term(term);
+}
+
+Task<std::vector<OperationEnd>> Agent::resolve(std::int64_t term) {
+    co_await take_term(term);
+    co_await runner_.end_older(term);
+    std::vector<OperationEnd> ends;
+    for (const Entry& entry : journal_.kept())
+        if (entry.term < term) ends.push_back(end_of(entry));
+    co_return ends;
 }
 
 Task<Json> Agent::run_effect(rpc::Request request) {

@@ -44,6 +44,7 @@ class Agent final : public hv::Events {
   private:
     Task<nlohmann::json> run_effect(rpc::Request request);
     Task<void> take_term(std::int64_t term);
+    Task<std::vector<OperationEnd>> resolve(std::int64_t term);
     Task<void> settle_early_ends();
     Task<void> reconcile();
     Task<void> reconcile_ports();

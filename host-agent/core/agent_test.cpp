@@ -53,6 +53,29 @@ TEST(Agent, lower_terms_are_refused_also_after_a_restart) {
     EXPECT_EQ(apply(8, "d"), "");
 }
 
+TEST(Agent, a_coordinator_that_takes_over_ends_and_learns_what_others_began) {
+    Rig rig(14);
+    EXPECT_EQ(rig.run("vm_start", {{"spec", web("one")}, {"term", 3}}, "ended"), "");
+    const auto begun = rig.ask("vm_start", {{"spec", web("two")}, {"term", 3}}, "begun");
+    rig.loop.run_until([&] { return rig.machine.ports.size() == 2; }, 1min);
+    const auto resolved = rig.ask("resolve", {{"term", 4}}, "");
+    rig.pass(1min);
+    EXPECT_EQ(begun->error, "cancelled");
+    EXPECT_EQ(rig.machine.domains.size(), 1U);
+    EXPECT_EQ(rig.inconsistency(), "");
+    ASSERT_EQ(resolved->error, "");
+    std::map<std::string, bool> ends;
+    for (const OperationEnd& end : resolved->result.get<std::vector<OperationEnd>>()) {
+        EXPECT_EQ(end.verb, "vm_start");
+        EXPECT_EQ(end.vm, end.id == "ended" ? "one" : "two");
+        ends[end.id] = end.done;
+    }
+    EXPECT_EQ(ends, (std::map<std::string, bool>{{"begun", false}, {"ended", true}}));
+    EXPECT_EQ(rig.run("vm_start", {{"spec", web("two")}, {"term", 3}}, "late"), "INTERNAL_ERROR");
+    EXPECT_EQ(rig.run("acknowledge", {{"operations", {"begun", "ended"}}}, ""), "");
+    EXPECT_TRUE(rig.agent->journal().kept().empty());
+}
+
 TEST(Agent, a_fault_in_any_verb_undoes_the_start) {
     for (const char* verb : {"open_disk", "add_port", "create", "build", "set_running"}) {
         Rig rig(4);

@@ -78,6 +78,10 @@ Task<void> Calls::acknowledge(AcknowledgeArgs) {
     refuse_unplanned("acknowledge");
 }
 
+Task<std::vector<OperationEnd>> Calls::resolve(ResolveArgs) {
+    refuse_unplanned("resolve");
+}
+
 Task<DomainInfo> Calls::vm_start(Operation, VmStartArgs) {
     refuse_unplanned("vm_start");
 }

@@ -22,6 +22,7 @@ class Calls final : public Host {
     Task<UniqueFd> host_console_open(HostConsoleOpenArgs args) override;
     Task<std::vector<DomainInfo>> domains(DomainsArgs args) override;
     Task<void> acknowledge(AcknowledgeArgs args) override;
+    Task<std::vector<OperationEnd>> resolve(ResolveArgs args) override;
     Task<DomainInfo> vm_start(Operation operation, VmStartArgs args) override;
     Task<void> vm_shutdown(Operation operation, VmShutdownArgs args) override;
     Task<DomainInfo> vm_reboot(Operation operation, VmRebootArgs args) override;

@@ -6,6 +6,7 @@
 #include <array>
 #include <charconv>
 #include <functional>
+#include <limits>
 #include <map>
 #include <nlohmann/json.hpp>
 #include <string_view>
@@ -330,6 +331,11 @@ const std::map<std::string, Check, std::less<>>& checks() {
          [](const fs::path&, const Json& args) {
              for (const auto& id : get<std::vector<std::string>>(args, "operations"))
                  check_line("operation", id);
+         }},
+        {"resolve",
+         [](const fs::path&, const Json& args) {
+             check_range("term", get<std::int64_t>(args, "term"), 0,
+                         std::numeric_limits<std::int64_t>::max());
          }},
         {"login",
          [](const fs::path&, const Json& args) {

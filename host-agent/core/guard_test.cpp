@@ -121,6 +121,7 @@ std::map<std::string, Json> honest() {
         {"domains", Json::object()},
         {"network_state", Json::object()},
         {"acknowledge", {{"operations", {"a", "b"}}}},
+        {"resolve", {{"term", 7}}},
         {"login", {{"user", "root"}, {"password", "any\nthing"}, {"address", "192.0.2.9"}}},
         {"change_password", {{"user", "root"}, {"old", "a"}, {"new", "b"}}},
         {"plugin_call", {{"plugin", "perfmon.py"}, {"function", "main"}, {"args", {{"k", "v"}}}}},
@@ -378,6 +379,7 @@ INSTANTIATE_TEST_SUITE_P(
         Hostile{"login", "/user", std::string("root\0x", 6), "SESSION_AUTHENTICATION_FAILED"},
         Hostile{"login", "/address", "::1\n", "SESSION_AUTHENTICATION_FAILED"},
         Hostile{"change_password", "/user", "a\tb", "SESSION_AUTHENTICATION_FAILED"},
+        Hostile{"resolve", "/term", -1, "INVALID_VALUE"},
         Hostile{"acknowledge", "/operations/0", "a\nb", "INVALID_VALUE"},
         Hostile{"hello", "/xapi_version", "1\nready", "INVALID_VALUE"}));
 

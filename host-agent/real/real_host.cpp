@@ -136,6 +136,10 @@ Task<void> RealHost::stop() {
     co_await parts_->network_job->wait();
 }
 
+void RealHost::set_probe(Runner::Probe probe) {
+    parts_->agent.runner().probe = std::move(probe);
+}
+
 Server& RealHost::server() {
     return parts_->server;
 }

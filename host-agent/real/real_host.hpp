@@ -20,6 +20,8 @@ class RealHost {
     /// Guests live on.
     Task<void> stop();
     [[nodiscard]] Server& server();
+    /// For tests: called around each step of each plan.
+    void set_probe(Runner::Probe probe);
 
   private:
     struct Parts;

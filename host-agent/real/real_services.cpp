@@ -18,7 +18,8 @@ RealServices::RealServices(RealLoop& loop, const Config& config)
       storage_(config.storage),
       inventory_(loop),
       auth_(loop, {config.hostd.pam_service, config.hostd.pam_dir}),
-      plugins_(loop, config.hostd.plugin_dir) {}
+      plugins_(loop, config.hostd.plugin_dir,
+               std::make_shared<Cgroups>("basalt-plugins-" + config.host.uuid)) {}
 
 Task<HostFacts> RealServices::facts() {
     HostFacts facts = co_await inventory_.facts();

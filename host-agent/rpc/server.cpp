@@ -117,9 +117,13 @@ void Server::track(std::shared_ptr<Job> job) {
     jobs_.push_back(std::move(job));
 }
 
-Task<void> Server::stop() {
+void Server::cut() {
     for (const auto& connection : connections_)
         connection->peer().close();
+}
+
+Task<void> Server::stop() {
+    cut();
     co_await agent_.stop();
     while (!jobs_.empty()) {
         const auto job = jobs_.front();
@@ -137,6 +141,11 @@ void Server::on_domain(DomainInfo value) {
 void Server::on_guest(GuestFacts value) {
     for (const auto& connection : connections_)
         tell_guest(connection->peer(), value);
+}
+
+void Server::on_term(std::int64_t value) {
+    for (const auto& connection : connections_)
+        tell_term(connection->peer(), value);
 }
 
 void Server::on_nics(std::vector<NicFacts> value) {

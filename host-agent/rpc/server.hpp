@@ -17,6 +17,8 @@ class Server final : public Events {
 
     /// Serves a channel until it ends.
     void serve(std::unique_ptr<rpc::Channel> channel);
+    /// Loses all connections at once, as a kill of the process does.
+    void cut();
     /// Ends the agent as `Agent::stop` does, and all connections.
     Task<void> stop();
 
@@ -25,6 +27,7 @@ class Server final : public Events {
     void on_domain(DomainInfo value) override;
     void on_guest(GuestFacts value) override;
     void on_nics(std::vector<NicFacts> value) override;
+    void on_term(std::int64_t value) override;
 
   private:
     class Connection;

@@ -62,6 +62,15 @@ std::vector<Entry> Journal::under_way() const {
     return out;
 }
 
+std::vector<Entry> Journal::kept() const {
+    std::vector<Entry> out;
+    for (const auto& [id, fixed] : records_.room(operations)) {
+        auto entry = find(id);
+        if (entry && ended(entry->phase)) out.push_back(std::move(*entry));
+    }
+    return out;
+}
+
 std::vector<Leftover> Journal::leftovers() const {
     std::vector<Leftover> out;
     for (const auto& [id, text] : records_.room(leftover_room)) {

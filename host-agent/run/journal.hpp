@@ -43,6 +43,8 @@ class Journal {
 
     [[nodiscard]] std::optional<Entry> find(const std::string& id) const;
     [[nodiscard]] std::vector<Entry> under_way() const;
+    /// Those that ended and are not acknowledged.
+    [[nodiscard]] std::vector<Entry> kept() const;
     [[nodiscard]] std::vector<Leftover> leftovers() const;
 
     Task<void> begin(Entry entry);

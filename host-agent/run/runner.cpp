@@ -35,6 +35,11 @@ Task<void> drop_result(Task<Json> body) {
 
 }  // namespace
 
+std::string_view text(Moment moment) {
+    constexpr std::string_view words[] = {"before", "inside", "after"};
+    return words[static_cast<int>(moment)];
+}
+
 // `done` counts the steps whose effect stands; `entry` is what the journal knows.
 struct Runner::Running {
     Request request;
@@ -53,6 +58,8 @@ struct Runner::Running {
     std::shared_ptr<Job> whole;
 
     void cancel() {
+        // A call that was under way when hostd died may have done its work: only its end tells.
+        if (recovered && entry.plan.vm.empty()) return;
         cancelled = true;
         if (cancellable) cancellable->cancel();
     }
@@ -319,6 +326,18 @@ Task<void> Runner::recover() {
         if (guest) guests.push_back(op);
     }
     for (const Handle& op : guests)
+        co_await op->whole->wait();
+}
+
+Task<void> Runner::end_older(std::int64_t term) {
+    std::vector<Handle> older;
+    for (const auto& [id, op] : running_)
+        if (op->entry.keep && op->entry.term < term) older.push_back(op);
+    for (const Handle& op : older) {
+        log::warn("operation_orphaned", {{"verb", op->entry.verb}, {"operation", op->entry.id}});
+        op->cancel();
+    }
+    for (const Handle& op : older)
         co_await op->whole->wait();
 }
 

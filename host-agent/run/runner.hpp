@@ -4,6 +4,7 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <string_view>
 
 #include "base/rpc.hpp"
 #include "host-agent/run/journal.hpp"
@@ -20,6 +21,10 @@ class Acts {
     /// What the verb of `plan` answers; `last` is what its last act answered.
     virtual nlohmann::json result(const plan::Plan& plan, nlohmann::json last) = 0;
 };
+
+/// Where in a step a probe is called.
+enum class Moment : std::uint8_t { before, inside, after };
+std::string_view text(Moment moment);
 
 /// Runs plans: journal before act, cancellation between steps and at waits, undo with a deadline a
 /// step, the same operation id once only. Loop only. Objects it refers to must outlive it; it must
@@ -40,7 +45,7 @@ class Runner {
         rpc::Progress progress;
     };
 
-    enum class Moment : std::uint8_t { before, inside, after };
+    using Moment = agent::Moment;
     /// For tests: called around each step (also of an undo); may call `stop_now`.
     using Probe = std::function<void(const std::string& verb, const std::string& step, Moment)>;
 
@@ -53,6 +58,9 @@ class Runner {
     /// Finishes or undoes what the journal says was under way; returns when all plans of guests
     /// have ended. Calls (storage) go on behind. Call after the backends have adopted.
     Task<void> recover();
+    /// Cancels what coordinators of lower terms asked for, and returns when all of it has ended.
+    /// What hostd does of itself goes on.
+    Task<void> end_older(std::int64_t term);
     /// Tries each leftover once more.
     Task<void> retry_leftovers();
 

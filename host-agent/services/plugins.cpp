@@ -2,6 +2,7 @@
 
 #include <sys/stat.h>
 
+#include <algorithm>
 #include <boost/system/system_error.hpp>
 #include <csignal>
 #include <cstring>
@@ -19,6 +20,7 @@ namespace {
 // good.
 constexpr Duration longest = std::chrono::hours(24);
 constexpr int signal_base = 128;
+constexpr std::size_t shown_bytes = 1000;  // of what is too long to be an answer
 
 std::string escaped(const std::string& text) {
     std::string out;
@@ -116,6 +118,60 @@ std::string parse_plugin_response(const std::string& output) {
     refuse("unexpected XMLRPC result", output, "");
 }
 
+/// A running call: its group of processes, gone with it unless something was left running there.
+class Plugins::Group {
+  public:
+    explicit Group(Plugins& plugins)
+        : plugins_(plugins), name_("call-" + std::to_string(++plugins.last_)) {
+        ++plugins_.running_;
+        if (!plugins_.groups_) return;
+        for (const std::string& old : std::set(plugins_.used_))
+            if (plugins_.groups_->processes(old).empty()) drop(old);
+        plugins_.used_.insert(name_);
+        joins_ =
+            plugins_.groups_->make(name_, {plugins_.limits_.memory_bytes_max,
+                                           plugins_.limits_.pids_max, plugins_.limits_.cpu_weight});
+    }
+
+    Group(const Group&) = delete;
+    Group& operator=(const Group&) = delete;
+
+    ~Group() {
+        --plugins_.running_;
+        if (!plugins_.groups_) return;
+        if (!ended_) plugins_.groups_->kill(name_);
+        if (plugins_.groups_->processes(name_).empty()) drop(name_);
+    }
+
+    /// The same command, run within the group.
+    [[nodiscard]] std::vector<std::string> inside(std::vector<std::string> command) const {
+        if (joins_.empty()) return command;
+        std::vector<std::string> out = {"/bin/sh", "-c", join_and_run, "plugin"};
+        out.insert(out.end(), joins_.begin(), joins_.end());
+        out.emplace_back("--");
+        out.insert(out.end(), command.begin(), command.end());
+        return out;
+    }
+
+    /// It came to its end by itself: what it left running may stay.
+    void ended() { ended_ = true; }
+
+  private:
+    // A process joins by itself, before it becomes the plug-in: nothing of it runs outside.
+    static constexpr const char* join_and_run =
+        R"(while [ "$1" != -- ]; do echo 0 > "$1" || exit 126; shift; done; shift; exec "$@")";
+
+    void drop(const std::string& name) {
+        plugins_.groups_->remove(name);
+        plugins_.used_.erase(name);
+    }
+
+    Plugins& plugins_;
+    std::string name_;
+    std::vector<std::string> joins_;
+    bool ended_ = false;
+};
+
 Task<std::string> Plugins::call(std::string plugin, std::string function, PluginArgs args,
                                 std::string session) {
     if (plugin.empty() || plugin.starts_with('.') || plugin.contains('/') || plugin.contains('\0'))
@@ -123,9 +179,11 @@ Task<std::string> Plugins::call(std::string plugin, std::string function, Plugin
     const std::string path = directory_ + "/" + plugin;
     const bool there = co_await blocking(loop_, [path] { return is_plugin(path); });
     if (!there) throw err::xenapi_missing_plugin(plugin);
+    if (running_ >= limits_.running_max) refuse("too many plug-ins run", "", "");
 
+    Group group(*this);
     Command command;
-    command.argv = {path, plugin_call_text(function, session, args)};
+    command.argv = group.inside({path, plugin_call_text(function, session, args)});
     command.directory = "/";
     Output output;
     try {
@@ -134,6 +192,9 @@ Task<std::string> Plugins::call(std::string plugin, std::string function, Plugin
         if (is_cancellation(std::current_exception())) throw;
         refuse("could not be started", "", error.what());
     }
+    group.ended();
+    if (std::max(output.out.size(), output.err.size()) > limits_.output_bytes_max)
+        refuse("too much output", output.out.substr(0, shown_bytes), "");
     check_status(output);
     co_return parse_plugin_response(output.out);
 }

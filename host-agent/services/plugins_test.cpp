@@ -2,6 +2,9 @@
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <unistd.h>
+
+#include <algorithm>
 
 #include "host-agent/services/testing.hpp"
 
@@ -31,6 +34,27 @@ elif function == "exit":
     print("partial"); print("bad", file=sys.stderr); sys.exit(3)
 elif function == "garbage":
     print("not <xml")
+elif function == "hog":
+    held = bytearray(int(args["bytes"])); held[::4096] = b"x" * len(held[::4096])
+    answer({"Status": "Success", "Value": "held"})
+elif function == "fork":
+    import os
+    born = 0
+    try:
+        while born < 200:
+            if os.fork() == 0: time.sleep(5); os._exit(0)
+            born += 1
+    except OSError: pass
+    answer({"Status": "Success", "Value": str(born)})
+elif function == "leave":
+    import os
+    if os.fork() == 0:
+        os.setsid(); [os.close(fd) for fd in (0, 1, 2)]; time.sleep(60); os._exit(0)
+    answer({"Status": "Success", "Value": "left one"})
+elif function == "talk":
+    print("x" * int(args["bytes"]))
+elif function == "groups":
+    answer({"Status": "Success", "Value": open("/proc/self/cgroup").read()})
 elif function == "sleep":
     open(args["file"], "w").write("started"); time.sleep(60)
 )";
@@ -96,6 +120,68 @@ TEST_F(PluginsTest, cancelling_kills_it) {
         EXPECT_TRUE(is_cancellation(job->failure()));
     });
     EXPECT_LT(std::chrono::steady_clock::now() - start, 20s);
+}
+
+/// Limits that the kernel keeps, if it does so here.
+class LimitedPlugins : public PluginsTest {
+  protected:
+    [[nodiscard]] bool has(const std::string& controller) const {
+        return std::ranges::contains(groups_->controllers(), controller);
+    }
+
+    std::string limited(const std::string& function, PluginArgs args = {}) {
+        std::string answer;
+        const std::string error = testing_::outcome([&, args](RealLoop& loop) -> Task<void> {
+            Plugins plugins(loop, folder_.path(), groups_, limits_);
+            answer = co_await plugins.call("tool.py", function, args, "s");
+        });
+        return error == "ok" ? answer : error;
+    }
+
+    ~LimitedPlugins() override { groups_->remove(""); }
+
+    std::shared_ptr<Cgroups> groups_ =
+        std::make_shared<Cgroups>("basalt-plugins-test-" + std::to_string(::getpid()));
+    PluginLimits limits_;
+};
+
+TEST_F(LimitedPlugins, each_call_is_in_a_group_of_its_own_that_goes_with_it) {
+    if (groups_->layout() == Cgroups::Layout::none) GTEST_SKIP() << "this machine has no cgroups";
+    EXPECT_THAT(limited("groups"), HasSubstr("/call-1"));
+    EXPECT_TRUE(groups_->processes("call-1").empty());
+}
+
+TEST_F(LimitedPlugins, one_that_takes_too_much_memory_is_killed) {
+    if (!has("memory")) GTEST_SKIP() << "no cgroup controller memory for us on this machine";
+    limits_.memory_bytes_max = std::int64_t{64} << 20;
+    EXPECT_EQ(limited("hog", {{"bytes", "1000"}}), "held");
+    EXPECT_THAT(limited("hog", {{"bytes", "200000000"}}), StartsWith("XENAPI_PLUGIN_FAILURE"));
+}
+
+TEST_F(LimitedPlugins, one_that_multiplies_is_stopped) {
+    if (!has("pids")) GTEST_SKIP() << "no cgroup controller pids for us on this machine";
+    limits_.pids_max = 20;
+    const std::string born = limited("fork");
+    EXPECT_LT(std::stoi(born), 20) << born;
+}
+
+TEST_F(LimitedPlugins, what_one_leaves_running_stays_within_its_group) {
+    if (groups_->layout() == Cgroups::Layout::none) GTEST_SKIP() << "this machine has no cgroups";
+    EXPECT_EQ(limited("leave"), "left one");
+    EXPECT_EQ(groups_->processes("call-1").size(), 1U);
+    groups_->kill("call-1");
+}
+
+TEST_F(LimitedPlugins, too_much_output_is_a_failure) {
+    limits_.output_bytes_max = 1000;
+    const std::string said = limited("talk", {{"bytes", "5000"}});
+    EXPECT_THAT(said, StartsWith("XENAPI_PLUGIN_FAILURE"));
+    EXPECT_THAT(said, HasSubstr("too much output"));
+}
+
+TEST_F(LimitedPlugins, so_many_at_once_and_no_more) {
+    limits_.running_max = 0;
+    EXPECT_THAT(limited("echo"), HasSubstr("too many"));
 }
 
 TEST(PluginResponse, odd_but_valid_texts_are_read) {

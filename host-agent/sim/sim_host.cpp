@@ -16,7 +16,9 @@ struct SimHost::Running {
           images(*host.shared_),
           agent(host.loop_, host.records_,
                 Backends{hypervisor, *storage, host.network_, services, images}),
-          server(host.loop_, agent) {}
+          server(host.loop_, agent) {
+        agent.runner().probe = host.probe_;
+    }
 
     hv::SimHypervisor hypervisor;
     std::shared_ptr<sm::Storage> storage;
@@ -24,6 +26,14 @@ struct SimHost::Running {
     SimImages images;
     Agent agent;
     Server server;
+    std::shared_ptr<Job> starting;
+    bool ready = false;
+    bool cut = false;
+
+    Task<void> begin() {
+        co_await agent.start();
+        ready = !cut;
+    }
 };
 
 SimHost::SimHost(Loop& loop, Options options, std::shared_ptr<Shared> shared)
@@ -40,12 +50,35 @@ SimHost::~SimHost() = default;
 
 Task<void> SimHost::start() {
     running_ = std::make_unique<Running>(*this);
-    co_await running_->agent.start();
+    running_->starting = spawn(loop_, "hostd", running_->begin());
+    // Not the job's own reference: a kill meanwhile drops it.
+    const auto starting = running_->starting;
+    co_await starting->join();
+}
+
+void SimHost::set_probe(Runner::Probe probe) {
+    probe_ = std::move(probe);
+    if (running_) running_->agent.runner().probe = probe_;
+}
+
+void SimHost::cut() {
+    if (!running_) return;
+    running_->ready = false;
+    running_->cut = true;
+    running_->agent.runner().stop_now();
+    running_->server.cut();
+}
+
+bool SimHost::up() const {
+    return running_ && running_->ready;
 }
 
 Task<void> SimHost::kill() {
     if (!running_) co_return;
+    cut();
     const std::unique_ptr<Running> dying = std::move(running_);
+    dying->starting->cancel();
+    co_await dying->starting->wait();
     co_await dying->server.stop();
 }
 
@@ -60,7 +93,7 @@ Task<void> SimHost::lose_power() {
 
 std::unique_ptr<rpc::Channel> SimHost::connect() {
     auto [near, far] = rpc::memory_channels(loop_);
-    if (running_) {
+    if (up()) {
         running_->server.serve(std::move(far));
     } else {
         near->close();

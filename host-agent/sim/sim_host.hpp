@@ -21,6 +21,8 @@ struct Options {
     HostFacts facts;  // uuid, hostname, nics ...; what is left empty gets a plausible value
     std::string password = "password";    // of root
     std::int64_t utc_offset_seconds = 0;  // of the time zone
+    /// Logins and plug-ins, instead of simulated ones. `facts` stay those above.
+    std::shared_ptr<Services> services{};
 };
 
 /// One host. `stop` it before it goes.
@@ -33,15 +35,25 @@ class SimHost {
 
     /// Starts hostd on the machine as it is; returns when it takes requests.
     Task<void> start();
+    /// For tests: called around each step of each plan, of this hostd and of those that follow.
+    void set_probe(Runner::Probe probe);
+    /// The part of `kill` that is instant, for a probe inside a plan: nothing more is begun, and no
+    /// answer leaves. `kill` must follow.
+    void cut();
     /// As SIGKILL of hostd: guests run on, connections are lost.
     Task<void> kill();
     /// The power goes: no guest, no port, no open disk is left, hostd neither. What was durable
     /// stays. A new boot id.
     Task<void> lose_power();
+
+    /// What it keeps of operations, whether hostd runs or not.
+    [[nodiscard]] Journal journal() { return Journal(records_); }
+
     /// The far end of a new connection to hostd, for an rpc::Peer. Closed when hostd does not run.
     std::unique_ptr<rpc::Channel> connect();
 
-    [[nodiscard]] bool up() const { return running_ != nullptr; }
+    /// Whether hostd takes requests.
+    [[nodiscard]] bool up() const;
 
     [[nodiscard]] const HostFacts& facts() const { return options_.facts; }
 
@@ -52,7 +64,7 @@ class SimHost {
 
     [[nodiscard]] sm::sim::SimDisks& disks() { return *disks_; }
 
-    /// Only while `up`.
+    /// From `start` on, until `kill`.
     [[nodiscard]] Agent& agent();
     [[nodiscard]] Server& server();
 
@@ -67,6 +79,7 @@ class SimHost {
     std::shared_ptr<sm::sim::SimDisks> disks_;
     std::shared_ptr<sm::sim::SimState> storage_state_;
     Records records_;
+    Runner::Probe probe_;
     std::unique_ptr<Running> running_;
 };
 

@@ -22,6 +22,8 @@ class Told final : public rpc::Handler, public Events {
 
     void on_nics(std::vector<NicFacts>) override {}
 
+    void on_term(std::int64_t) override {}
+
     std::vector<DomainInfo> domains;
     std::vector<GuestFacts> guests;
 };

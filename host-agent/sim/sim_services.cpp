@@ -42,12 +42,14 @@ Task<HostFacts> SimServices::facts() {
 }
 
 Task<void> SimServices::login(LoginArgs args) {
+    if (options_.services) co_return co_await options_.services->login(std::move(args));
     if (args.user != "root" || args.password != options_.password)
         throw err::session_authentication_failed(args.user, "wrong password");
     co_return;
 }
 
 Task<void> SimServices::change_password(ChangePasswordArgs args) {
+    if (options_.services) co_return co_await options_.services->change_password(std::move(args));
     if (args.user != "root" || args.old != options_.password)
         throw err::session_authentication_failed(args.user, "wrong password");
     options_.password = args.new_;
@@ -55,6 +57,7 @@ Task<void> SimServices::change_password(ChangePasswordArgs args) {
 }
 
 Task<std::string> SimServices::plugin_call(PluginCallArgs args) {
+    if (options_.services) co_return co_await options_.services->plugin_call(std::move(args));
     throw err::xenapi_missing_plugin(args.plugin);
     co_return "";
 }

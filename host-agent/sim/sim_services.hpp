@@ -7,7 +7,7 @@
 
 namespace basalt::agent::sim {
 
-/// One user, root, whose password changes as asked; no plug-ins.
+/// One user, root, whose password changes as asked; no plug-ins. Or those of `Options::services`.
 class SimServices final : public Services {
   public:
     SimServices(Loop& loop, Options& options) : loop_(loop), options_(options) {}

@@ -48,6 +48,8 @@ class Rig final : public Events {
 
     void on_nics(std::vector<NicFacts>) override {}
 
+    void on_term(std::int64_t) override {}
+
     SimLoop loop;
     Machine machine;
     MachineHypervisor hypervisor;

@@ -40,10 +40,12 @@ Task<Json> ask(qmp::Client& client, const char* command) {
     }
 }
 
+// Written inside the guest, which must not fill records.
 std::string text_of(const Json& object, const char* key) {
-    if (!object.is_object()) return {};
-    const auto found = object.find(key);
-    return found != object.end() && found->is_string() ? found->get<std::string>() : std::string();
+    constexpr std::size_t bytes_max = 255;
+    std::string text = text_member(object, key);
+    if (text.size() > bytes_max) text.clear();
+    return text;
 }
 
 }  // namespace

@@ -16,11 +16,15 @@ std::string lower(std::string text) {
     return text;
 }
 
+// A guest must not fill records, nor frames to xapi: more than any real one has is left out.
+constexpr std::size_t text_bytes_max = 255;
+constexpr int addresses_max = 32;  // of one interface and family
+
 // Everything here was written inside the guest: any field may be missing or of another type.
 std::string text_of(const Json& object, const char* key) {
-    if (!object.is_object()) return {};
-    const auto found = object.find(key);
-    return found != object.end() && found->is_string() ? found->get<std::string>() : std::string();
+    std::string text = text_member(object, key);
+    if (text.size() > text_bytes_max) text.clear();
+    return text;
 }
 
 void add_addresses(std::map<std::string, std::string>& out, const std::string& device,
@@ -31,8 +35,8 @@ void add_addresses(std::map<std::string, std::string>& out, const std::string& d
         const std::string ip = text_of(address, "ip-address");
         if (ip.empty()) continue;
         if (text_of(address, "ip-address-type") == "ipv6") {
-            out[device + "/ipv6/" + std::to_string(v6++)] = ip;
-        } else {
+            if (v6 < addresses_max) out[device + "/ipv6/" + std::to_string(v6++)] = ip;
+        } else if (v4 < addresses_max) {
             if (v4 == 0) out[device + "/ip"] = ip;
             out[device + "/ipv4/" + std::to_string(v4++)] = ip;
         }

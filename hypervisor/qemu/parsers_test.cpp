@@ -65,6 +65,19 @@ TEST(GuestFacts, addresses_are_numbered_by_the_nic_with_that_mac) {
     EXPECT_TRUE(guest_networks(Json(), nics).empty());
 }
 
+TEST(GuestFacts, a_guest_cannot_fill_records) {
+    Json addresses = Json::array();
+    for (int i = 0; i < 100'000; ++i)
+        addresses.push_back(
+            {{"ip-address-type", i % 2 == 0 ? "ipv4" : "ipv6"}, {"ip-address", "x"}});
+    NicAttachment nic;
+    nic.spec.mac = "02:00:00:00:00:01";
+    const Json answer =
+        Json::array({{{"hardware-address", nic.spec.mac}, {"ip-addresses", addresses}}});
+    EXPECT_EQ(guest_networks(answer, {nic}).size(), 65U);
+    EXPECT_TRUE(os_version({{"name", std::string(1'000'000, 'n')}}).empty());
+}
+
 TEST(GuestFacts, small_changes_of_memory_are_not_news) {
     agent::GuestFacts before;
     before.memory_total_bytes = 1000;

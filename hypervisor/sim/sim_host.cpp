@@ -293,4 +293,11 @@ std::size_t SimHost::domain_count() const {
     return state_->domains.size();
 }
 
+std::vector<std::string> SimHost::domain_vms() const {
+    std::vector<std::string> out;
+    for (const auto& [dom, domain] : state_->domains)
+        out.push_back(domain.config.spec.uuid);
+    return out;
+}
+
 }  // namespace basalt::hv

@@ -4,6 +4,7 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "base/loop.hpp"
 #include "hypervisor/api/hypervisor.hpp"
@@ -57,6 +58,8 @@ class SimHost {
     /// Size of a disk, once `disk_resized` told.
     [[nodiscard]] std::int64_t disk_bytes(const std::string& uuid, const std::string& device) const;
     [[nodiscard]] std::size_t domain_count() const;
+    /// VM uuids, one for each domain.
+    [[nodiscard]] std::vector<std::string> domain_vms() const;
 
     struct State;
 

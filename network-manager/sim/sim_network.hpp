@@ -16,6 +16,12 @@ class SimNetwork final : public Network {
 
     /// The next call of `verb` (apply, add_port, ...) throws this and changes nothing.
     void fail_next(const std::string& verb, ApiError error);
+
+    // What is there, without asking: for tests.
+    [[nodiscard]] const std::map<std::string, Bridge>& bridges() const { return state_.bridges; }
+
+    [[nodiscard]] const std::map<std::string, std::string>& port_bridges() const { return ports_; }
+
     /// What a reboot leaves: nothing but the hardware.
     void reboot();
 

@@ -37,6 +37,16 @@ Resizer& resizer_of(Driver& driver, const std::string& sr) {
     return *driver.resizer();
 }
 
+// The same call again, after a restart of hostd: what it made is there already.
+Task<std::optional<agent::VdiInfo>> made_before(std::shared_ptr<Driver> driver, std::string uuid) {
+    if (uuid.empty()) co_return std::nullopt;
+    try {
+        co_return co_await driver->stat(uuid);
+    } catch (const ApiError&) {
+        co_return std::nullopt;
+    }
+}
+
 Task<void> keep(Task<agent::VdiInfo> body, agent::VdiInfo& out) {
     out = co_await std::move(body);
 }
@@ -152,6 +162,7 @@ Task<agent::VdiInfo> Manager::vdi_snapshot(agent::VdiSnapshotArgs args) {
 Task<agent::VdiInfo> Manager::snapshot(agent::VdiSnapshotArgs args) {
     const auto lease = co_await queue_.acquire("disk " + key(args.disk));
     const auto sr = co_await driver(args.disk.sr);
+    if (auto made = co_await made_before(sr, args.spec.uuid)) co_return *std::move(made);
     Snapshots& snapshots = snapshots_of(*sr, args.disk.sr);
     const auto plug = writer(args.disk);
     Claims::Id claim = 0;
@@ -187,6 +198,7 @@ Task<void> Manager::switch_live(Plug plug, std::shared_ptr<Driver> driver,
 Task<agent::VdiInfo> Manager::vdi_clone(agent::VdiCloneArgs args) {
     const auto lease = co_await queue_.acquire("disk " + key(args.disk));
     const auto sr = co_await driver(args.disk.sr);
+    if (auto made = co_await made_before(sr, args.spec.uuid)) co_return *std::move(made);
     Snapshots& snapshots = snapshots_of(*sr, args.disk.sr);
     const Claims::Id claim = co_await claims_.take(
         {key(args.disk), args.disk.vdi, agent::Access::ro, Claims::Kind::transfer, "clone"});

@@ -218,6 +218,11 @@ SimDisk& SimDriver::disk(const Location& vdi) {
 }
 
 std::string SimDriver::make_image(const std::string& backing, std::int64_t size_bytes) {
+    const agent::SrInfo now = measure();
+    const std::int64_t image_bytes = repository().image_bytes;
+    if (now.used_bytes + image_bytes > now.size_bytes)
+        throw ApiError("SR_FULL", {std::to_string(image_bytes),
+                                   std::to_string(now.size_bytes - now.used_bytes)});
     std::string path = name_ + "/" + loop_.new_uuid().text();
     world_->images[path] = {backing, size_bytes, {}};
     return path;
@@ -251,7 +256,8 @@ agent::SrInfo SimDriver::measure() {
         info.virtual_bytes += world_->images.at(disk.image).size_bytes;
     for (const auto& [path, image] : world_->images)
         if (path.starts_with(name_ + "/"))
-            info.used_bytes += static_cast<std::int64_t>(image.blocks.size()) * block_bytes;
+            info.used_bytes += static_cast<std::int64_t>(image.blocks.size()) * block_bytes +
+                               repository().image_bytes;
     return info;
 }
 

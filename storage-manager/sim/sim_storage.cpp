@@ -151,6 +151,13 @@ std::uint64_t SimDisks::read(const Plug& plug, std::uint64_t block) const {
     return world_->read(at(plug).leaf, block);
 }
 
+std::vector<SimDisks::Plug> SimDisks::plugs() const {
+    std::vector<Plug> out;
+    for (const auto& [plug, served] : served_)
+        out.push_back(plug);
+    return out;
+}
+
 const SimDisks::Served& SimDisks::at(const Plug& plug) const {
     const auto found = served_.find(plug);
     if (found == served_.end()) throw err::vdi_io_error(plug.second);

@@ -3,6 +3,7 @@
 #include <memory>
 #include <string>
 #include <utility>
+#include <vector>
 
 #include "storage-manager/api/storage.hpp"
 #include "storage-manager/sim/sim_world.hpp"
@@ -21,6 +22,8 @@ class SimDisks {
     /// VDI_IO_ERROR when the disk is not served, read-only or smaller.
     void write(const Plug& plug, std::uint64_t block, std::uint64_t value);
     [[nodiscard]] std::uint64_t read(const Plug& plug, std::uint64_t block) const;
+    /// What is served now.
+    [[nodiscard]] std::vector<Plug> plugs() const;
 
   private:
     friend class SimDatapath;

@@ -2,7 +2,8 @@
 
 One `./dev run --detach` on a free port with a state folder of its own, started by whoever asks
 first and stopped when the test program ends. BASALT_API_STATE and BASALT_API_PORT name a host that
-runs already; it is left running.
+runs already; it is left running. So do BASALT_API_POOL_STATE and BASALT_API_POOL_PORT for the pool
+of three hosts that some tests ask for.
 """
 
 import atexit
@@ -65,12 +66,23 @@ class Lab:
         wait_until(lambda: self.status()[f"host1.{daemon}"][1] > starts, 30,
                    f"{daemon} is started again")
 
-    def inside(self, *command, **options):
-        """Runs a command in the host's namespaces."""
-        return dev("shell", "--state", self.state, "--host", 1, *command, **options)
+    def inside(self, *command, number=1, **options):
+        """Runs a command in a host's namespaces."""
+        return dev("shell", "--state", self.state, "--host", number, *command, **options)
 
-    def xe(self, *arguments):
-        return dev("xe", "--state", self.state, *arguments, capture_output=True, timeout=300)
+    def xe(self, *arguments, number=1):
+        return dev("xe", "--state", self.state, "--host", number, *arguments, capture_output=True,
+                   timeout=300)
+
+    def python(self, number, code):
+        """Runs a program with the official module on a host, as its administrators' scripts run:
+        what it gives to `tell` comes back."""
+        program = f"import json, XenAPI\ndef tell(value): print(json.dumps(value))\n{code}"
+        done = self.inside("env", "PYTHONPATH=/var/lib/basalt/python", "python3", "-c", program,
+                           number=number, capture_output=True, timeout=120)
+        if done.returncode != 0:
+            raise AssertionError(f"the program ended with {done.returncode}: {done.stderr[-1500:]}")
+        return json.loads(done.stdout)
 
 
 @functools.cache
@@ -78,19 +90,36 @@ def host():
     """The running host. A start that failed fails every test that needs it."""
     if os.geteuid() != 0:
         raise unittest.SkipTest("./dev run needs root")
-    if state := os.environ.get("BASALT_API_STATE"):
-        return Lab(Path(state), int(os.environ["BASALT_API_PORT"]))
+    return started("BASALT_API")
+
+
+@functools.cache
+def pool():
+    """A running pool of three hosts, the second and third simulated behind real members."""
+    if os.geteuid() != 0:
+        raise unittest.SkipTest("./dev run needs root")
+    module = Path(xenapi_module().__file__)
+    lab = started("BASALT_API_POOL", "--hosts", 3, "--no-template")
+    (lab.state / "python").mkdir(exist_ok=True)
+    for source in module.parent.glob("*.py"):
+        shutil.copy(source, lab.state / "python")
+    return lab
+
+
+def started(name, *options):
+    if state := os.environ.get(f"{name}_STATE"):
+        return Lab(Path(state), int(os.environ[f"{name}_PORT"]))
     state = Path(tempfile.mkdtemp(prefix="basalt-api-", dir="/var/tmp"))
     atexit.register(end, state)
     preset = os.environ.get("BASALT_PRESET", "release")
     began = time.monotonic()
-    done = dev("run", "--detach", "--state", state, "--port", 0, "--preset", preset,
+    done = dev("run", "--detach", "--state", state, "--port", 0, "--preset", preset, *options,
                stdout=subprocess.PIPE, timeout=START_SECONDS)
     ready = re.fullmatch(r"ready https://127\.0\.0\.1:(\d+) user root password (\S+)\n",
                          done.stdout)
     if done.returncode != 0 or not ready:
-        for log in sorted(state.glob("host1/log/*.log")):
-            say(f"--- the end of {log.name}")
+        for log in sorted(state.glob("host*/log/*.log")):
+            say(f"--- the end of {log.relative_to(state)}")
             say("\n    ".join(log.read_text(errors="replace").splitlines()[-15:]))
         raise AssertionError(f"./dev run ended with {done.returncode}: {done.stdout!r}")
     say(f"./dev run was ready after {time.monotonic() - began:.1f} s")
@@ -167,10 +196,10 @@ def typescript():
     return node_with("api-typescript", "typescript@5") / "node_modules/.bin/tsc"
 
 
-def login():
+def login(lab=None):
     """A session of the official module."""
     module = xenapi_module()
-    session = module.Session(host().url, ignore_ssl=True)
+    session = module.Session((lab or host()).url, ignore_ssl=True)
     session.login_with_password("root", PASSWORD, "1.0", "basalt-tests")
     return session
 

@@ -13,10 +13,12 @@ HEALTHY_SECONDS = 30.0
 
 
 class Daemon:
-    def __init__(self, name, command, log, *, net=0, mount=0, sockets=()):
+    def __init__(self, name, command, log, *, net=0, mount=0, sockets=(),
+                 slowest=SLOWEST_SECONDS):
         self.name = name
         self.log = log
         self.sockets = list(sockets)
+        self.slowest = slowest
         self.process = None
         self.starts = 0
         self.stopping = threading.Event()
@@ -51,7 +53,7 @@ class Daemon:
                 delay = SOON_SECONDS
             print(f"{self.name} ended with {status}, starting again in {delay:.1f} s", flush=True)
             self.stopping.wait(delay)
-            delay = min(2 * delay, SLOWEST_SECONDS)
+            delay = min(2 * delay, self.slowest)
 
     def stop(self, grace_seconds):
         """Asks, waits, kills."""

@@ -35,7 +35,7 @@ state = "{folder}"
 
 [hostd]
 socket = "{folder}/hostd.sock"
-backend = "qemu"
+backend = "{backend}"
 pam_dir = "{folder}/pam.d"
 pam_service = "xapi"
 ovsdb = "{folder}/run/db.sock"
@@ -62,11 +62,26 @@ uid = {uid}
 manual = "{manual}"
 """
 
+POOL_CONFIG = """
+[pool]
+role = "{folder}/xapi/pool.conf"
+identity = "{folder}/xapi/pool.pem"
+certificates = "{folder}/xapi/pool-certificates.pem"
+secret = "{folder}/xapi/ptoken"
+"""
+
 
 @dataclass
 class Host:
+    """Host 1 leads the pool and has real guests, disks and networks; the others simulate theirs."""
+
     index: int
+    in_pool: bool = False
     holder: int = 0
+
+    @property
+    def simulated(self):
+        return self.index > 1
 
     @property
     def name(self):
@@ -88,6 +103,9 @@ class Host:
     def datapath(self):
         return "system" if os.path.exists("/sys/module/openvswitch") else "netdev"
 
+    def fault_folder(self, program):
+        return self.folder / "fault" / program
+
     def prepare(self, password):
         """Makes the folders and files; what is there already (uuid, password) is kept."""
         # Like /run at a boot: what an earlier run left there would be taken for guests that crashed.
@@ -95,18 +113,25 @@ class Host:
         for name in ("log", "pam.d", "plugins", "run", "sr/local", "sr/iso", "boot", "xcp", "xapi"):
             (self.folder / name).mkdir(parents=True, exist_ok=True)
         os.chown(self.folder / "xapi", XAPI_UID, XAPI_UID)
+        for name in ("hostd", "xapi"):
+            self.fault_folder(name).mkdir(parents=True, exist_ok=True)
+        os.chown(self.fault_folder("xapi"), XAPI_UID, XAPI_UID)
         os.chmod(self.folder / "pam.d", 0o700)
         identity = self.folder / "uuid"
         if not identity.exists():
             identity.write_text(f"{uuid.uuid4()}\n")
+        if self.in_pool:
+            self.make_identity()
         secret = self.folder / "pam.d/passwd"
         if password is not None or not secret.exists():
             write_password(secret, password or "basalt")
         service = PAM_SERVICE.format(tool=TOOLS / "pam-password", file=secret)
         (self.folder / "pam.d/xapi").write_text(service)
-        self.config.write_text(CONFIG.format(
+        text = CONFIG + POOL_CONFIG if self.in_pool else CONFIG
+        self.config.write_text(text.format(
+            backend="sim" if self.simulated else "qemu",
             # Each run is a boot of the host: no guest of an earlier one can still be there.
-            boot_id=uuid.uuid4(), uuid=identity.read_text().strip(), name=self.name,
+            boot_id=uuid.uuid4(), uuid=self.uuid, name=self.name,
             address=f"{net.address(self.index)}/24",
             folder=self.folder, datapath=self.datapath, uid=XAPI_UID, programs=PROGRAMS,
             manual=MANUAL,
@@ -117,6 +142,37 @@ class Host:
         """A user of its own without any privilege; files are what that user may open."""
         return [PROGRAMS / "confine", "--uid", XAPI_UID, "--network", "--all-files",
                 "--open-files", 65536, "--", PROGRAMS / "xapi", "--config", self.config]
+
+    @property
+    def uuid(self):
+        return (self.folder / "uuid").read_text().strip()
+
+    def make_identity(self):
+        """The key by which the other hosts know this one."""
+        file = self.folder / "xapi/pool.pem"
+        if file.exists():
+            return
+        made = subprocess.run(
+            ["openssl", "req", "-x509", "-nodes", "-newkey", "ec", "-pkeyopt",
+             "ec_paramgen_curve:prime256v1", "-days", "3650", "-subj", f"/CN={self.uuid}",
+             "-addext", "basicConstraints=critical,CA:FALSE",
+             "-addext", "extendedKeyUsage=serverAuth,clientAuth", "-keyout", "-"],
+            capture_output=True, text=True, check=True).stdout
+        write_private(file, made)
+
+    @property
+    def certificate(self):
+        text = (self.folder / "xapi/pool.pem").read_text()
+        return text[text.index("-----BEGIN CERTIFICATE"):]
+
+    def join(self, hosts, secret):
+        """What a host keeps of the pool that it is in."""
+        leader = hosts[0]
+        role = "master" if self is leader else f"slave:{net.address(leader.index)}"
+        write_private(self.folder / "xapi/pool.conf", role + "\n")
+        write_private(self.folder / "xapi/pool-certificates.pem",
+                      "".join(host.certificate for host in hosts))
+        write_private(self.folder / "xapi/ptoken", secret + "\n")
 
     def make_switch_database(self):
         database = self.folder / "ovs.db"
@@ -143,8 +199,26 @@ class Host:
         subprocess.run(
             ["ovs-vsctl", f"--db=unix:{self.folder}/run/db.sock", "--no-wait", "--retry",
              "--timeout=20", "--", "init", "--", "set", "Open_vSwitch", ".",
-             f"external-ids:system-id={(self.folder / 'uuid').read_text().strip()}",
+             f"external-ids:system-id={self.uuid}",
              f"external-ids:hostname={self.name}"], check=True)
+
+
+def make_pool(hosts):
+    """The hosts' common secret is made once; a host that is new to the pool gets what it needs."""
+    kept = STATE / "pool-secret"
+    if not kept.exists():
+        write_private(kept, "/".join(str(uuid.uuid4()) for _ in range(3)) + "\n", owner=0)
+    for host in hosts:
+        host.join(hosts, kept.read_text().strip())
+
+
+def write_private(path, text, owner=XAPI_UID):
+    fresh = path.with_suffix(".new")
+    fresh.unlink(missing_ok=True)
+    fresh.touch(mode=0o600)
+    os.chown(fresh, owner, owner)
+    fresh.write_text(text)
+    fresh.rename(path)
 
 
 def write_password(path, password):

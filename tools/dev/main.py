@@ -18,7 +18,8 @@ HELP = """\
   stop      end a run and everything in it, guests included
   xe        the command-line client, inside a running host: ./dev xe vm-list
   test      run the tests: all of them, or those of the labels given
-            (unit golden contract sim api style)
+            (unit golden contract sim api style fuzz); `test sim --seeds N` runs N pools of
+            random work and random faults, and prints the seeds that fail
   build     compile: everything, or the targets given
   bench     run the benchmarks
   golden    let the golden tests write their files anew; read the diff before committing it
@@ -52,6 +53,8 @@ def parser():
     added.add_argument("--password", metavar="P")
     added.add_argument("--detach", action="store_true", help="return once it serves")
     added.add_argument("--no-template", action="store_true", help="without the guest image")
+    added.add_argument("--fault-points", action="store_true",
+                       help="for tests: a daemon dies at the moment that HOST/fault/NAME/die names")
     added.add_argument("--programs", type=Path, help=argparse.SUPPRESS)
     verb("stop", run.stop, state=True)
     verb("status", run.status, state=True)
@@ -60,6 +63,12 @@ def parser():
     added.add_argument("arguments", nargs=argparse.REMAINDER)
     added = verb("test", testing.test, preset=True)
     added.add_argument("labels", nargs="*", metavar="LABEL")
+    seeds = added.add_argument_group("random work and faults on simulated pools (label sim)")
+    seeds.add_argument("--seeds", type=int, metavar="N", help="run N seeds instead of the tests")
+    seeds.add_argument("--first", type=int, metavar="SEED", help="the first one; else random")
+    seeds.add_argument("--hosts", type=int, default=64, metavar="N", help="default: %(default)s")
+    seeds.add_argument("--steps", type=int, default=300, metavar="N",
+                       help="calls and faults a seed; default: %(default)s")
     added = verb("build", lambda args: build.build(args.preset, args.targets) or 0, preset=True)
     added.add_argument("targets", nargs="*", metavar="TARGET")
     verb("bench", build.bench, preset=True)

@@ -24,6 +24,7 @@ def run(args):
     options = {
         "port": args.port, "hosts": args.hosts, "password": args.password or "basalt",
         "template": image is not None, "guest_bytes": virtual_bytes(image) if image else 0,
+        "fault_points": args.fault_points,
     }
     say("starting")
     process, reports = sandbox.start(state, programs, image, options)

@@ -21,8 +21,8 @@ import traceback
 import net
 import template
 import xapi_client
-from daemon import Daemon
-from hosts import PROGRAMS, STATE, TOOLS, Host
+from daemon import SLOWEST_SECONDS, SOON_SECONDS, Daemon
+from hosts import PROGRAMS, STATE, TOOLS, Host, make_pool
 
 GRACE_SECONDS = 5.0
 READY_SECONDS = 90.0
@@ -33,7 +33,8 @@ class Supervisor:
         self.options = options
         self.report_fd = report
         self.daemons = []
-        self.hosts = [Host(index + 1) for index in range(options["hosts"])]
+        count = options["hosts"]
+        self.hosts = [Host(index + 1, in_pool=count > 1) for index in range(count)]
         self.port = 0
         self.ended = threading.Event()
 
@@ -63,6 +64,9 @@ class Supervisor:
         self.keep("dnsmasq", net.dhcp_command(STATE / "lan"), net=lan)
         for host in self.hosts:
             host.prepare(self.options["password"])
+        if len(self.hosts) > 1:
+            make_pool(self.hosts)
+        for host in self.hosts:
             host.holder = net.hold(host.folder / "xcp")
             net.plug_host(lan, host.holder, host.index, host.mac)
             self.start_daemons(host, forwarded if host.index == 1 else None)
@@ -75,33 +79,43 @@ class Supervisor:
         self.report(f"ready {self.port}")
 
     def start_daemons(self, host, forwarded):
-        host.make_switch_database()
         where = {"net": host.holder, "mount": host.holder}
-        self.keep("ovsdb-server", host.ovsdb_command(), host, **where)
-        host.initialise_switch()
-        self.keep("ovs-vswitchd", host.vswitchd_command(), host, **where)
+        if not host.simulated:
+            host.make_switch_database()
+            self.keep("ovsdb-server", host.ovsdb_command(), host, **where)
+            host.initialise_switch()
+            self.keep("ovs-vswitchd", host.vswitchd_command(), host, **where)
         sockets = [("http", net.listening_socket(host.holder, "0.0.0.0", 80)),
                    ("https", net.listening_socket(host.holder, "0.0.0.0", 443))]
         if forwarded:
             sockets.append(("https", forwarded))
         sockets.append(("unix", unix_listener(host.folder / "xcp/xapi")))
-        self.keep("hostd", [PROGRAMS / "hostd", "--config", host.config], host, **where)
-        self.keep("xapi", host.xapi_command(), host, **where, sockets=sockets)
+        # Who kills daemons on purpose does not want to wait ever longer for the next start.
+        where["slowest"] = SOON_SECONDS if self.options["fault_points"] else SLOWEST_SECONDS
+        hostd = [PROGRAMS / "hostd", "--config", host.config]
+        self.keep("hostd", hostd + self.fault_options(host, "hostd"), host, **where)
+        self.keep("xapi", host.xapi_command() + self.fault_options(host, "xapi"), host, **where,
+                  sockets=sockets)
+
+    def fault_options(self, host, name):
+        return ["--fault-points", host.fault_folder(name)] if self.options["fault_points"] else []
 
     def wait_ready(self, host):
         deadline = time.monotonic() + READY_SECONDS
-        while True:
+        problem = "its start of day is not over"
+        while time.monotonic() < deadline:
             try:
                 # The first host over the machine's port, as clients come; others by their socket.
                 where = (f"https://127.0.0.1:{self.port}" if host.index == 1
                          else f"unix:{host.folder}/xcp/xapi")
-                with xapi_client.Session(where, "root", self.options["password"] or "basalt"):
-                    return
+                with xapi_client.Session(where, "root", self.options["password"] or "basalt") as api:
+                    if host.index == 1 or api.call(
+                            "host.get_enabled", api.call("host.get_by_uuid", host.uuid)):
+                        return
             except (OSError, xapi_client.Failure, xapi_client.Unexpected) as error:
-                if time.monotonic() > deadline:
-                    raise TimeoutError(
-                        f"{host.name} does not serve: {error} (see {host.name}/log)") from error
+                problem = error
             time.sleep(0.3)
+        raise TimeoutError(f"{host.name} does not serve: {problem} (see {host.name}/log)")
 
     def spawn(self, request, descriptors):
         """Runs a command inside a host's namespaces, on descriptors of the asking process."""

@@ -37,6 +37,8 @@ class Summary:
 
 
 def test(args):
+    if args.seeds is not None:
+        return run_seeds(args)
     start = time.monotonic()
     deadline = start + LIMIT_SECONDS
     labels = args.labels
@@ -56,6 +58,17 @@ def test(args):
     print(f"in {time.monotonic() - start:.0f} s")
     print(summary.line(), flush=True)
     return 1 if summary.failed or not known else 0
+
+
+def run_seeds(args):
+    if args.labels != ["sim"]:
+        raise DevError("--seeds is for ./dev test sim")
+    build.build(args.preset, ["sim_seeds"])
+    command = [str(build.folder(args.preset) / "tests/sim/sim_seeds"), "--seeds", str(args.seeds),
+               "--hosts", str(args.hosts), "--steps", str(args.steps)]
+    if args.first is not None:
+        command += ["--first", str(args.first)]
+    return build_root.run(command, check=False).returncode
 
 
 def run_ctest(preset, labels, summary, deadline):

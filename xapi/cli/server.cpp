@@ -76,16 +76,20 @@ struct Login {
     std::optional<ApiError> error{};
 };
 
-Task<Login> log_in(Api& api, const CommandLine& line) {
+/// `local`: a session that a host which is cut off from its pool can make, too.
+Task<Login> log_in(Api& api, const CommandLine& line, bool local) {
     Login out;
     if (line.session) {
         out.ref = *line.session;
         co_return out;
     }
     try {
-        const wire::Value ref = co_await api.call(
-            "session.login_with_password",
-            args(line.user, line.password, std::string("1.2"), std::string("cli")));
+        const wire::Value ref =
+            local ? co_await api.call("session.slave_local_login_with_password",
+                                      args(line.user, line.password))
+                  : co_await api.call(
+                        "session.login_with_password",
+                        args(line.user, line.password, std::string("1.2"), std::string("cli")));
         out.ref = shown(ref);
         out.own = true;
     } catch (const ApiError& error) {
@@ -94,9 +98,9 @@ Task<Login> log_in(Api& api, const CommandLine& line) {
     co_return out;
 }
 
-Task<void> log_out(Api& api, std::string ref) {
+Task<void> log_out(Api& api, std::string ref, bool local) {
     try {
-        co_await api.call("session.logout", args(std::move(ref)));
+        co_await api.call(local ? "session.local_logout" : "session.logout", args(std::move(ref)));
     } catch (const ApiError& error) {
         log::info("cli.logout_failed", {{"code", error.code()}});
     }
@@ -115,7 +119,8 @@ Task<void> refuse_login(Terminal& terminal, const CommandLine& line, ApiError er
 
 Task<void> logged_in(Terminal& terminal, Api& api, const CommandLine& line,
                      const Command* command) {
-    Login login = co_await log_in(api, line);
+    const bool local = command != nullptr && command->is(flag::local_session);
+    Login login = co_await log_in(api, line, local);
     if (login.error) {
         co_await refuse_login(terminal, line, *login.error);
         co_return;
@@ -128,7 +133,7 @@ Task<void> logged_in(Terminal& terminal, Api& api, const CommandLine& line,
     for (const std::string& text : ending.lines)
         co_await terminal.print_error(text);
     if (ending.error) co_await print_failure(terminal, &facts, *ending.error);
-    if (login.own) co_await log_out(api, login.ref);
+    if (login.own) co_await log_out(api, login.ref, local);
     co_await terminal.exit(ending.status);
 }
 
@@ -169,17 +174,70 @@ Task<void> serve_command(Stream& stream, Api& api, std::string body) {
     co_await terminal.exit(1);
 }
 
+namespace {
+
+Task<void> serve_here(server::Exchange& exchange, std::unique_ptr<Api> api, std::string body) {
+    Stream& stream = exchange.take_over();
+    try {
+        co_await serve_command(stream, *api, body);
+    } catch (const ProtocolError& error) {
+        log::info("cli.client_lost", {{"why", error.what()}});
+    }
+}
+
+Task<void> serve_own(server::Exchange& exchange, std::unique_ptr<Api> api) {
+    std::string body = co_await exchange.body();
+    co_await serve_here(exchange, std::move(api), std::move(body));
+}
+
+Task<void> tell_refusal(server::Exchange& exchange, ApiError error) {
+    Terminal terminal(exchange.take_over());
+    try {
+        co_await terminal.greet();
+        co_await terminal.error(error.code(), error.params());
+        co_await terminal.exit(1);
+    } catch (const ProtocolError& lost) {
+        log::info("cli.client_lost", {{"why", lost.what()}});
+    }
+}
+
+/// Whether a member carries the command out itself, whatever its coordinator does.
+bool stays_here(const std::string& body) {
+    try {
+        const CommandLine line = parse_command_line(body);
+        const Command* command = find_command(line.command);
+        return line.command == "help" || (command != nullptr && command->is(flag::neverforward));
+    } catch (const SyntaxError&) {
+        return true;  // said here as well as anywhere
+    }
+}
+
+Task<void> serve_members(server::Exchange& exchange, MemberDoor door) {
+    std::string body = co_await exchange.body();
+    if (stays_here(body)) {
+        co_return co_await serve_here(exchange, door.open_here(exchange.request().peer),
+                                      std::move(body));
+    }
+    std::optional<ApiError> refusal = door.why_refused(exchange.request().peer);
+    try {
+        if (!refusal) co_await door.pass_on(exchange, std::move(body));
+    } catch (const ApiError& error) {
+        refusal = error;
+    }
+    if (refusal) co_await tell_refusal(exchange, *std::move(refusal));
+}
+
+}  // namespace
+
 void add_cli_route(server::Router& router, OpenApi open) {
-    router.add("POST", "/cli", [open = std::move(open)](server::Exchange& exchange) -> Task<void> {
-        return [](server::Exchange& request, std::unique_ptr<Api> api) -> Task<void> {
-            const std::string body = co_await request.body();
-            Stream& stream = request.take_over();
-            try {
-                co_await serve_command(stream, *api, body);
-            } catch (const ProtocolError& error) {
-                log::info("cli.client_lost", {{"why", error.what()}});
-            }
-        }(exchange, open(exchange.request().peer));
+    router.add("POST", "/cli", [open = std::move(open)](server::Exchange& exchange) {
+        return serve_own(exchange, open(exchange.request().peer));
+    });
+}
+
+void add_member_cli_route(server::Router& router, MemberDoor door) {
+    router.add("POST", "/cli", [door = std::move(door)](server::Exchange& exchange) {
+        return serve_members(exchange, door);
     });
 }
 

@@ -4,6 +4,7 @@
 
 #include "base/log.hpp"
 #include "xapi/core/core.hpp"
+#include "xapi/core/hosts.hpp"
 #include "xapi/core/tasks.hpp"
 
 namespace basalt {
@@ -19,6 +20,10 @@ Call::Call(core::Core& core, const xenapi::MessageInfo& message, Caller caller)
       caller_(std::move(caller)),
       context_(std::make_shared<log::Context>(
           log::Context{core.loop.new_uuid().text().substr(0, 8), {}})) {}
+
+Call::~Call() {
+    if (!operations_.empty() && core_.hosts != nullptr) core_.hosts->landed(operations_);
+}
 
 db::Database& Call::db() const {
     return core_.db;
@@ -53,10 +58,12 @@ void Call::succeed(db::Txn& txn, const xenapi::Reply& reply) {
 
 Task<void> Call::committed() {
     co_await core_.db.durable(core_.db.published());
+    core_.reach(message_.wire_name, "intent");
 }
 
 agent::Operation Call::operation(double from, double to) {
-    return {core_.new_uuid(), static_cast<std::int64_t>(core_.db.epoch()),
+    operations_.push_back(core_.new_uuid());
+    return {operations_.back(), core_.term,
             [this, from, to](double value) { progress(from + value * (to - from)); }, trace()};
 }
 

@@ -27,6 +27,7 @@ struct Caller {
     std::string user;
     std::string address;  // of the peer, empty for the unix socket
     std::string user_agent;
+    std::string through{};  // uuid of the member by whose socket it came; empty: our own
 };
 
 /// One call under way: what the domain gets beside the parameters. Lives until the answer is
@@ -34,6 +35,8 @@ struct Caller {
 class Call {
   public:
     Call(core::Core& core, const xenapi::MessageInfo& message, Caller caller);
+    /// What hosts keep of its verbs is dropped once all published so far is durable.
+    ~Call();
     Call(const Call&) = delete;
     Call& operator=(const Call&) = delete;
 
@@ -85,6 +88,7 @@ class Call {
     xenapi::Ref<xenapi::Task> task_;
     bool ended_ = false;
     double progress_ = 0;
+    std::vector<std::string> operations_;  // ids of the verbs it asked for
     Time progress_written_{};
 };
 

@@ -1,9 +1,13 @@
 #pragma once
+#include <functional>
 #include <string>
+#include <string_view>
 
 #include "base/loop.hpp"
 #include "idl/classes.hpp"
 #include "xapi/core/declared.hpp"
+#include "xapi/core/fairness.hpp"
+#include "xapi/core/limits.hpp"
 #include "xapi/db/database.hpp"
 
 namespace basalt::core {
@@ -24,16 +28,40 @@ struct Product {
 /// all.
 class Core {
   public:
-    Core(Loop& loop_in, db::Database& database) : loop(loop_in), db(database) {}
+    Core(Loop& loop_in, db::Database& database)
+        : loop(loop_in),
+          db(database),
+          turns(loop_in),
+          preparing(loop_in, limits.max(Limit::answers_preparing), 1) {}
 
     Loop& loop;
     db::Database& db;
     Tasks* tasks = nullptr;
     Events* events = nullptr;
     Hosts* hosts = nullptr;
+    Limits limits;
+    /// Who works on much asks for a turn before each slice of about a quarter of a millisecond.
+    FairTurns turns;
+    /// For what is computed from many rows on a pool thread before it is an answer.
+    FairGate preparing;
     Product product;
     UndeclaredErrors undeclared;
 
+    /// Of this incarnation of the coordinator: higher than that of every earlier one on the same
+    /// store. Hosts refuse verbs of a lower one than they have seen.
+    std::int64_t term = 0;
+    /// The process is ending: what was asked of hosts has an unknown outcome from now on.
+    bool stopping = false;
+    /// For tests and `--die-at`: told of every named moment of a call ("VM.start", "intent") and of
+    /// a verb ("vm_start", "sent").
+    std::function<void(std::string_view what, std::string_view moment)> probe;
+
+    void reach(std::string_view what, std::string_view moment) const {
+        if (probe) probe(what, moment);
+    }
+
+    /// What the pool's hosts prove themselves with (session.slave_login); empty: nobody can.
+    std::string pool_secret;
     /// Null until the first start of day has made the host's row.
     xenapi::Ref<xenapi::Host> this_host;
     xenapi::Ref<xenapi::Pool> pool;

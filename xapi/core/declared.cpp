@@ -11,7 +11,7 @@ namespace {
 
 // What stands between a caller and any message: decoding, session, role, the database, the task
 // around it, the connection to the host concerned. Source: the dispatch rules of the wire.
-constexpr std::array<std::string_view, 22> of_every_message = {
+constexpr std::array<std::string_view, 23> of_every_message = {
     "DB_UNIQUENESS_CONSTRAINT_VIOLATION",
     "Fault",
     "HANDLE_INVALID",
@@ -27,6 +27,7 @@ constexpr std::array<std::string_view, 22> of_every_message = {
     "MESSAGE_REMOVED",
     "NOT_IMPLEMENTED",
     "OTHER_OPERATION_IN_PROGRESS",
+    "OUT_OF_SPACE",
     "PERMISSION_DENIED",
     "RBAC_PERMISSION_DENIED",
     "SESSION_INVALID",

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <tuple>
 
 #include "idl/errors.hpp"
 #include "idl/records/session.hpp"
@@ -24,28 +25,59 @@ Duration timeout_of(double seconds) {
         std::chrono::duration<double>(std::max(seconds, 0.0)));
 }
 
-struct Ordered {
+/// What happened to one object. Rows are immutable, so that any thread may read this.
+struct RowChange {
+    const ClassInfo* cls;
+    Uuid ref;
     db::Generation generation;
-    WireEvent event;
+    bool added;
+    db::RowPtr row;  // null: deleted
 };
 
-WireEvent row_event(const db::RowPtr& row, bool added) {
+// About a quarter of a millisecond; more are made into events on a pool thread.
+constexpr std::size_t told_on_loop_max = 256;
+
+/// Added, modified, deleted; each in order of generation, but messages first: clients show them
+/// before the change that they explain.
+auto place_in_order(const RowChange& change) {
+    const int kind = change.row == nullptr ? 2 : change.added ? 0 : 1;
+    return std::tuple(kind, change.cls->lower != "message", change.generation);
+}
+
+WireEvent event_of(const RowChange& change) {
     WireEvent event;
-    event.id = std::to_string(row->modified);
-    event.class_name = row->cls->lower;
-    event.operation = added ? "add" : "mod";
-    event.ref = row->ref;
-    event.snapshot = {row->cls, row->record};
+    event.id = std::to_string(change.generation);
+    event.class_name = change.cls->lower;
+    event.ref = change.ref;
+    event.operation = change.row == nullptr ? "del" : change.added ? "add" : "mod";
+    if (change.row) event.snapshot = {change.cls, change.row->record};
     return event;
 }
 
-void append_in_order(std::vector<Ordered>& from, std::vector<WireEvent>& to) {
-    std::ranges::stable_sort(from, {}, &Ordered::generation);
-    // Messages first: clients show them before the change that they explain.
-    std::ranges::stable_partition(
-        from, [](const Ordered& one) { return one.event.class_name == "message"; });
-    for (Ordered& one : from)
-        to.push_back(std::move(one.event));
+/// What is to be told: some objects, and all rows of some classes.
+struct Found {
+    std::vector<RowChange> some;
+    std::vector<std::vector<db::RowPtr>> all;
+
+    [[nodiscard]] std::size_t size() const {
+        std::size_t size = some.size();
+        for (const auto& rows : all)
+            size += rows.size();
+        return size;
+    }
+};
+
+std::vector<WireEvent> told(Found found) {
+    std::vector<RowChange> list = std::move(found.some);
+    for (const auto& rows : found.all)
+        for (const db::RowPtr& row : rows)
+            list.push_back({row->cls, row->ref, row->modified, true, row});
+    std::ranges::stable_sort(list, {}, place_in_order);
+    std::vector<WireEvent> events;
+    events.reserve(list.size());
+    for (const RowChange& change : list)
+        events.push_back(event_of(change));
+    return events;
 }
 
 }  // namespace
@@ -77,41 +109,54 @@ Events::Subscription Events::parse(const std::vector<std::string>& classes) {
     return out;
 }
 
-std::vector<WireEvent> Events::collect(const Subscription& subscription,
-                                       db::Generation after) const {
-    std::vector<Ordered> added;
-    std::vector<Ordered> modified;
-    std::vector<Ordered> deleted;
+struct Events::Changes {
+    Found found;
+};
+
+/// All in this turn, so that it is one state of the database. Who has seen nothing gets whole
+/// classes, of which only the rows are taken here.
+Events::Changes Events::changes(const Subscription& subscription, db::Generation after) const {
+    Found found;
     for (const ClassInfo& cls : xenapi::classes()) {
         if (!cls.events) continue;
+        if (after == 0 && subscription.classes[cls.index]) {
+            found.all.push_back(core_.db.snapshot(cls));
+            continue;
+        }
         core_.db.each_changed(cls, after, [&](const db::RowPtr& row) {
-            if (!subscription.wants(cls.index, row->ref)) return;
-            const bool is_new = row->created > after;
-            (is_new ? added : modified).push_back({row->modified, row_event(row, is_new)});
+            if (subscription.wants(cls.index, row->ref))
+                found.some.push_back({&cls, row->ref, row->modified, row->created > after, row});
         });
     }
     core_.db.each_deleted(after, [&](const db::Tombstone& gone) {
         const ClassInfo& cls = *gone.cls;
         if (!cls.events || gone.created > after || !subscription.wants(cls.index, gone.ref)) return;
-        WireEvent event;
-        event.id = std::to_string(gone.generation);
-        event.class_name = cls.lower;
-        event.operation = "del";
-        event.ref = gone.ref;
-        deleted.push_back({gone.generation, std::move(event)});
+        found.some.push_back({&cls, gone.ref, gone.generation, false, nullptr});
     });
-    std::vector<WireEvent> events;
-    events.reserve(added.size() + modified.size() + deleted.size());
-    append_in_order(added, events);
-    append_in_order(modified, events);
-    append_in_order(deleted, events);
-    return events;
+    return {std::move(found)};
+}
+
+Task<std::vector<WireEvent>> Events::collect(Call& call, const Subscription& subscription,
+                                             db::Generation after) const {
+    Found found = changes(subscription, after).found;
+    if (found.size() <= told_on_loop_max) co_return told(std::move(found));
+    const FairGate::Place place =
+        co_await core_.preparing.enter({call.caller().address, call.caller().session.text()});
+    co_return co_await blocking(
+        core_.loop, [found = std::move(found)]() mutable { return told(std::move(found)); });
 }
 
 Task<void> Events::wait_for_change(Call& call, db::Generation after, Duration limit) {
     co_await core_.db.changed_since(after, limit);
     if (call.caller().session && core_.db.find(call.caller().session) == nullptr)
         throw err::session_invalid(call.caller().session);
+}
+
+std::vector<xenapi::EventBatch::Count> Events::row_counts() const {
+    std::vector<xenapi::EventBatch::Count> counts;
+    for (const ClassInfo& cls : xenapi::classes())
+        counts.push_back({cls.index, static_cast<std::int64_t>(core_.db.count(cls))});
+    return counts;
 }
 
 Task<xenapi::EventBatch> Events::from(Call& call, std::vector<std::string> classes,
@@ -130,13 +175,11 @@ Task<xenapi::EventBatch> Events::from(Call& call, std::vector<std::string> class
     db::Generation seen = after;
     for (;;) {
         seen = core_.db.published();
-        batch.events = collect(subscription, after);
+        batch.valid_ref_counts = row_counts();
+        batch.events = co_await collect(call, subscription, after);
         if (!batch.events.empty() || core_.loop.now() >= deadline) break;
         co_await wait_for_change(call, seen, deadline - core_.loop.now());
     }
-    for (const ClassInfo& cls : xenapi::classes())
-        batch.valid_ref_counts.push_back(
-            {cls.index, static_cast<std::int64_t>(core_.db.count(cls))});
     batch.token = core_.db.token(seen);
     co_return batch;
 }
@@ -180,6 +223,16 @@ void Events::unsubscribe(xenapi::Ref<xenapi::Session> session,
         registrations_.erase(found);
 }
 
+/// Gives events of event.next their ids, as long as the session is registered.
+void Events::number(xenapi::Ref<xenapi::Session> session, std::vector<WireEvent>& events) {
+    const auto found = registrations_.find(session);
+    if (found == registrations_.end()) throw err::session_not_registered(session);
+    for (WireEvent& event : events) {
+        event.id = std::to_string(found->second.last_id++);
+        event.timestamp = std::to_string(core_.now_seconds()) + ".";
+    }
+}
+
 Task<std::vector<WireEvent>> Events::next(Call& call) {
     const xenapi::Ref<xenapi::Session> session = call.caller().session;
     const auto not_registered = [&] { return err::session_not_registered(session); };
@@ -194,12 +247,10 @@ Task<std::vector<WireEvent>> Events::next(Call& call) {
             throw err::events_lost();
         }
         const db::Generation seen = core_.db.published();
-        std::vector<WireEvent> events = collect(registration.subscription, registration.seen);
-        registration.seen = seen;
-        for (WireEvent& event : events) {
-            event.id = std::to_string(registration.last_id++);
-            event.timestamp = std::to_string(core_.now_seconds()) + ".";
-        }
+        const db::Generation after = std::exchange(registration.seen, seen);
+        const Subscription subscription = registration.subscription;
+        std::vector<WireEvent> events = co_await collect(call, subscription, after);
+        number(session, events);
         if (!events.empty()) co_return events;
         co_await wait_for_change(call, seen, timeout_max);
     }

@@ -45,8 +45,13 @@ class Events {
     };
 
     static Subscription parse(const std::vector<std::string>& classes);
-    [[nodiscard]] std::vector<xenapi::WireEvent> collect(const Subscription& subscription,
-                                                         db::Generation after) const;
+    struct Changes;
+    [[nodiscard]] Changes changes(const Subscription& subscription, db::Generation after) const;
+    /// What has changed until now.
+    Task<std::vector<xenapi::WireEvent>> collect(Call& call, const Subscription& subscription,
+                                                 db::Generation after) const;
+    [[nodiscard]] std::vector<xenapi::EventBatch::Count> row_counts() const;
+    void number(xenapi::Ref<xenapi::Session> session, std::vector<xenapi::WireEvent>& events);
     Task<void> wait_for_change(Call& call, db::Generation after, Duration limit);
 
     Core& core_;

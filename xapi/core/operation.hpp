@@ -1,4 +1,5 @@
 #pragma once
+#include <algorithm>
 #include <functional>
 #include <vector>
 
@@ -17,7 +18,8 @@ class Operation {
     Operation& operator=(const Operation&) = delete;
 
     ~Operation() {
-        if (!unmarks_.empty()) call_.db().transact_fact([this](db::Txn& txn) { unmark(txn); });
+        if (std::ranges::any_of(marks_, [](const Mark& mark) { return mark.stands(); }))
+            call_.db().transact_fact([this](db::Txn& txn) { unmark(txn); });
     }
 
     /// Marks `object` with the call's task. Check the rules first, in the same transaction.
@@ -25,23 +27,31 @@ class Operation {
     void mark(db::Txn& txn, xenapi::Ref<R> object, Op op) {
         const std::string task = call_.task(txn).text();
         txn.edit(object).current_operations.insert_or_assign(task, op);
-        unmarks_.push_back([object, task](db::Txn& later) {
-            const R* row = later.find(object);
-            if (row != nullptr && row->current_operations.contains(task))
-                later.edit(object).current_operations.erase(task);
-        });
+        const auto marked = [task](const R* row) {
+            return row != nullptr && row->current_operations.contains(task);
+        };
+        marks_.push_back({[&db = call_.db(), object, marked] { return marked(db.find(object)); },
+                          [object, task, marked](db::Txn& later) {
+                              if (marked(later.find(object)))
+                                  later.edit(object).current_operations.erase(task);
+                          }});
     }
 
-    /// Takes the marks off in the transaction that lands the result.
+    /// Takes the marks off in the transaction that lands the result. They are remembered: that
+    /// transaction may yet be refused.
     void unmark(db::Txn& txn) {
-        for (const auto& step : unmarks_)
-            step(txn);
-        unmarks_.clear();
+        for (const Mark& mark : marks_)
+            mark.take_off(txn);
     }
 
   private:
+    struct Mark {
+        std::function<bool()> stands;
+        std::function<void(db::Txn&)> take_off;
+    };
+
     Call& call_;
-    std::vector<std::function<void(db::Txn&)>> unmarks_;
+    std::vector<Mark> marks_;
 };
 
 }  // namespace basalt::core

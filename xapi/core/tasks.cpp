@@ -43,8 +43,25 @@ Ref<TaskRow> Tasks::insert(db::Txn& txn, Spec spec) {
     return txn.insert(std::move(row));
 }
 
+Tasks::Tasks(Core& core) : core_(core) {
+    core_.limits.use(Limit::tasks_running, [this] { return running_.size(); });
+}
+
+void Tasks::require_room(Ref<xenapi::Session> session) {
+    const auto refuse = [this](Limit limit) {
+        core_.limits.exceeded(limit);
+        throw err::too_many_pending_tasks();
+    };
+    if (running_.size() >= core_.limits.max(Limit::tasks_running)) refuse(Limit::tasks_running);
+    const auto found = running_of_.find(session);
+    if (found != running_of_.end() &&
+        found->second >= core_.limits.max(Limit::tasks_running_of_session))
+        refuse(Limit::tasks_running_of_session);
+}
+
 Ref<TaskRow> Tasks::start(std::shared_ptr<Call> call, Body body, Ref<TaskRow> subtask_of) {
-    if (running_.size() >= running_max) throw err::too_many_pending_tasks();
+    const Ref<xenapi::Session> session = call->caller().session;
+    require_room(session);
     const std::string name = "Async." + std::string(call->message().wire_name);
     const Ref<TaskRow> task = core_.db.transact([&](db::Txn& txn) {
         const Ref<TaskRow> row = insert(
@@ -53,6 +70,7 @@ Ref<TaskRow> Tasks::start(std::shared_ptr<Call> call, Body body, Ref<TaskRow> su
         return row;
     });
     call->adopt_task(task);
+    ++running_of_[session];
     running_[task] = spawn(core_.loop, name, run(std::move(call), std::move(body), task));
     return task;
 }
@@ -69,6 +87,8 @@ Task<void> Tasks::run(std::shared_ptr<Call> call, Body body, Ref<TaskRow> task) 
     }
     running_.erase(task);
     note_end(*call, begun, failure);
+    const auto of_session = running_of_.find(call->caller().session);
+    if (--of_session->second == 0) running_of_.erase(of_session);
     if (core_.db.find(task) == nullptr || call->ended()) co_return;
     if (!failure) {
         core_.db.transact([&](db::Txn& txn) { succeed(txn, task, reply); });
@@ -194,8 +214,8 @@ void Tasks::expire() {
             abandoned.push_back(ref);
     });
     std::ranges::sort(finished);
-    const std::size_t surplus =
-        finished.size() > finished_kept_max ? finished.size() - finished_kept_max : 0;
+    const std::size_t kept_max = core_.limits.max(Limit::tasks_finished);
+    const std::size_t surplus = finished.size() > kept_max ? finished.size() - kept_max : 0;
     core_.db.transact([&](db::Txn& txn) {
         for (std::size_t i = 0; i < finished.size(); ++i)
             if (i < surplus || finished[i].first < finished_limit) txn.erase(finished[i].second);

@@ -13,12 +13,11 @@ namespace basalt::core {
 /// The rows of class task and the coroutines behind them. Loop only.
 class Tasks {
   public:
-    static constexpr std::size_t finished_kept_max = 200;  // beyond, the oldest finished ones go
     static constexpr auto finished_kept_for = std::chrono::minutes(65);
     static constexpr auto pending_kept_for = std::chrono::hours(24);
-    static constexpr std::size_t running_max = 2000;  // TOO_MANY_PENDING_TASKS beyond
 
-    explicit Tasks(Core& core) : core_(core) {}
+    /// Its limits are the core's: tasks_running, tasks_running_of_session, tasks_finished.
+    explicit Tasks(Core& core);
 
     struct Spec {
         std::string name;
@@ -66,9 +65,11 @@ class Tasks {
     Task<void> run(std::shared_ptr<Call> call, Body body, xenapi::Ref<xenapi::Task> task);
     void finish(db::Txn& txn, xenapi::Ref<xenapi::Task> task, xenapi::TaskStatusType status);
     void expire();
+    void require_room(xenapi::Ref<xenapi::Session> session);
 
     Core& core_;
     std::map<xenapi::Ref<xenapi::Task>, std::shared_ptr<Job>> running_;
+    std::map<xenapi::Ref<xenapi::Session>, std::size_t> running_of_;
 };
 
 }  // namespace basalt::core

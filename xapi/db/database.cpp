@@ -114,6 +114,10 @@ void Database::commit(Txn& txn, Urgency urgency) {
     state_->commit(txn, urgency == Urgency::fact);
 }
 
+void Database::require_space() const {
+    if (!state_->store.accepts()) throw err::out_of_space("xapi database");
+}
+
 const Row* Database::peek(const ClassInfo& cls, const Uuid& ref) const {
     const RowPtr* row = state_->table(cls).find(ref);
     return row == nullptr ? nullptr : row->get();
@@ -144,10 +148,7 @@ void Database::each(const ClassInfo& cls, FunctionRef<void(const RowPtr&)> f) co
 }
 
 std::vector<RowPtr> Database::snapshot(const ClassInfo& cls) const {
-    std::vector<RowPtr> rows;
-    rows.reserve(count(cls));
-    state_->table(cls).each([&rows](const RowPtr& row) { rows.push_back(row); });
-    return rows;
+    return state_->table(cls).rows();
 }
 
 std::size_t Database::count(const ClassInfo& cls) const {

@@ -72,6 +72,10 @@ class Database {
         return run(std::move(fn), Urgency::fact);
     }
 
+    /// Throws OUT_OF_SPACE while the store is read-only: before anything is begun whose outcome
+    /// will have to be stored.
+    void require_space() const;
+
     /// Throws HANDLE_INVALID. Good until the next suspension or transaction.
     template <class R>
     [[nodiscard]] const R& get(Ref<R> ref) const {

@@ -4,6 +4,12 @@
 
 namespace basalt::db {
 
+namespace {
+
+constexpr std::size_t gaps_kept = 64;
+
+}  // namespace
+
 const xenapi::FieldInfo* text_field(const ClassInfo& cls, std::string_view name) {
     const xenapi::FieldInfo* field = cls.field(name);
     return field != nullptr && field->type->kind == xenapi::TypeKind::string ? field : nullptr;
@@ -40,8 +46,16 @@ std::vector<RowPtr> Table::by_name_label(std::string_view label) const {
 }
 
 void Table::each(FunctionRef<void(const RowPtr&)> f) const {
-    for (const Slot* slot = first_; slot != nullptr; slot = slot->next)
-        f(slot->row);
+    for (const RowPtr& row : created_)
+        if (row) f(row);
+}
+
+std::vector<RowPtr> Table::rows() const {
+    if (gaps_ == 0) return created_;
+    std::vector<RowPtr> rows;
+    rows.reserve(size());
+    each([&rows](const RowPtr& row) { rows.push_back(row); });
+    return rows;
 }
 
 void Table::each_changed(Generation after, FunctionRef<void(const RowPtr&)> f) const {
@@ -60,7 +74,8 @@ void Table::put(RowPtr row) {
     Slot& slot = place->second;
     if (fresh) {
         slot.row = std::move(row);
-        link_created(slot);
+        slot.place = created_.size();
+        created_.push_back(slot.row);
         index(slot);
     } else {
         unlink_changed(slot);
@@ -71,6 +86,7 @@ void Table::put(RowPtr row) {
                                            text_in(*name_label_, row->record.get()));
         if (!same_keys) unindex(slot);
         slot.row = std::move(row);
+        created_[slot.place] = slot.row;
         if (!same_keys) index(slot);
     }
     link_newest(slot);
@@ -83,9 +99,18 @@ void Table::erase(const Uuid& ref, Generation generation) {
     Slot& slot = place->second;
     unindex(slot);
     unlink_changed(slot);
-    (slot.previous != nullptr ? slot.previous->next : first_) = slot.next;
-    (slot.next != nullptr ? slot.next->previous : last_) = slot.previous;
+    created_[slot.place].reset();
+    ++gaps_;
     slots_.erase(place);
+    if (gaps_ > gaps_kept && gaps_ > slots_.size()) close_gaps();
+}
+
+/// Costs as much as there are rows, once in as many erasures.
+void Table::close_gaps() {
+    std::erase(created_, nullptr);
+    gaps_ = 0;
+    for (std::size_t i = 0; i < created_.size(); ++i)
+        slots_.at(created_[i]->ref).place = i;
 }
 
 void Table::index(Slot& slot) {
@@ -108,12 +133,6 @@ void Table::unindex(const Slot& slot) {
     if (place == labels_.end()) return;
     std::erase(place->second, &slot);
     if (place->second.empty()) labels_.erase(place);
-}
-
-void Table::link_created(Slot& slot) {
-    slot.previous = last_;
-    (last_ != nullptr ? last_->next : first_) = &slot;
-    last_ = &slot;
 }
 
 void Table::link_newest(Slot& slot) {

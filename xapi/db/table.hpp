@@ -10,7 +10,7 @@
 namespace basalt::db {
 
 /// The rows of one class: found by reference, uuid and name; walked in order of creation or of
-/// change. Both orders are lists threaded through the slots.
+/// change (a list threaded through the slots).
 class Table {
   public:
     explicit Table(const ClassInfo& cls);
@@ -30,6 +30,8 @@ class Table {
     [[nodiscard]] const RowPtr* by_uuid(std::string_view uuid) const;
     [[nodiscard]] std::vector<RowPtr> by_name_label(std::string_view label) const;
     void each(FunctionRef<void(const RowPtr&)> f) const;
+    /// All, in order of creation.
+    [[nodiscard]] std::vector<RowPtr> rows() const;
     void each_changed(Generation after, FunctionRef<void(const RowPtr&)> f) const;
 
     /// Inserts or replaces, by reference. `row->modified` is the newest generation of the table.
@@ -39,8 +41,7 @@ class Table {
   private:
     struct Slot {
         RowPtr row;
-        Slot* previous = nullptr;  ///< created before
-        Slot* next = nullptr;
+        std::size_t place = 0;  ///< in `created_`
         Slot* older = nullptr;  ///< changed before
         Slot* newer = nullptr;
     };
@@ -58,7 +59,7 @@ class Table {
 
     void index(Slot& slot);
     void unindex(const Slot& slot);
-    void link_created(Slot& slot);
+    void close_gaps();
     void link_newest(Slot& slot);
     void unlink_changed(Slot& slot);
 
@@ -68,8 +69,9 @@ class Table {
     std::unordered_map<Uuid, Slot> slots_;  // nodes stay where they are
     ByText<Slot*> uuids_;
     ByText<std::vector<Slot*>> labels_;
-    Slot* first_ = nullptr;
-    Slot* last_ = nullptr;
+    // Side by side, because all of them are read in one turn of the loop; null where one is erased.
+    std::vector<RowPtr> created_;
+    std::size_t gaps_ = 0;
     Slot* oldest_ = nullptr;
     Slot* newest_ = nullptr;
     Generation generation_ = 0;

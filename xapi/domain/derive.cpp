@@ -19,9 +19,10 @@ class Worklist {
     explicit Worklist(db::Txn& txn) : txn_(txn) {}
 
     void add(std::uint16_t cls, const Uuid& ref, bool neighbours) {
-        if (ref.none() || !seen_.emplace(cls, ref).second) return;
-        todo_.push_back({cls, ref});
-        if (neighbours) add_neighbours(cls, ref);
+        if (ref.none()) return;
+        if (seen_.emplace(cls, ref).second) todo_.push_back({cls, ref});
+        // One that came as a neighbour may still come as a row that changed itself.
+        if (neighbours && widened_.emplace(cls, ref).second) add_neighbours(cls, ref);
     }
 
     template <class R>
@@ -65,6 +66,7 @@ class Worklist {
 
     db::Txn& txn_;
     std::set<std::pair<std::uint16_t, Uuid>> seen_;
+    std::set<std::pair<std::uint16_t, Uuid>> widened_;
     std::vector<std::pair<std::uint16_t, Uuid>> todo_;
 };
 

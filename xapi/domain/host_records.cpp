@@ -299,11 +299,21 @@ void refresh_cpus(db::Txn& txn, Ref<Host> host, const agent::HostFacts& facts) {
     }
 }
 
-void refresh_drivers(core::Core& core, db::Txn& txn, const std::vector<agent::SmFacts>& drivers) {
+bool leads(db::Txn& txn, Ref<Host> host) {
+    bool other_leads = false;
+    txn.each<Pool>([&](Ref<Pool>, const Pool& row) { other_leads = row.master != host; });
+    return !other_leads;
+}
+
+// The coordinator's drivers describe the pool's; a member adds those that only it has.
+void refresh_drivers(core::Core& core, db::Txn& txn, Ref<Host> host,
+                     const std::vector<agent::SmFacts>& drivers) {
+    const bool ours = leads(txn, host);
     std::map<std::string, Ref<Sm>> known;
     txn.each<Sm>([&](Ref<Sm> ref, const Sm& row) { known.emplace(row.type, ref); });
     for (const agent::SmFacts& facts : drivers) {
         const auto found = known.find(facts.type);
+        if (found != known.end() && !ours) continue;
         const Ref<Sm> ref =
             found != known.end() ? found->second : txn.insert(Sm{.type = facts.type});
         Sm& row = txn.edit(ref);
@@ -372,7 +382,7 @@ Ref<Host> first_boot_records(core::Core& core, db::Txn& txn, const agent::HostFa
                              const std::vector<agent::SmFacts>& drivers) {
     const Ref<Host> host = insert_host(core, txn, facts);
     insert_dom0(txn, host, facts);
-    refresh_drivers(core, txn, drivers);
+    refresh_drivers(core, txn, host, drivers);
     const Ref<Sr> local = insert_local_storage(txn, host, facts);
     bool has_pool = false;
     txn.each<Pool>([&](Ref<Pool>, const Pool&) { has_pool = true; });
@@ -400,7 +410,7 @@ void refresh_host(core::Core& core, db::Txn& txn, Ref<Host> host, const agent::H
     metrics.last_updated = DateTime{core.now_seconds()};
     refresh_control_domain(core, txn, host, facts);
     refresh_cpus(txn, host, facts);
-    refresh_drivers(core, txn, drivers);
+    refresh_drivers(core, txn, host, drivers);
     refresh_pifs(core, txn, host, facts);
     txn.each<Pool>([&](Ref<Pool> ref, const Pool& pool) {
         if (pool.master != host) return;

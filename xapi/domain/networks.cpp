@@ -118,7 +118,7 @@ Task<Ref<Network>> NetworkDomain::create(Call& call, NetworkCreate params) {
             return txn.insert(std::move(row));
         });
         undo.push("erase network", [&call, ref = made]() -> Task<void> {
-            call.db().transact([&](db::Txn& txn) { txn.erase(ref); });
+            call.db().transact_fact([&](db::Txn& txn) { txn.erase(ref); });
             co_return;
         });
         co_await networks.apply_everywhere(call);
@@ -232,7 +232,8 @@ Task<void> PifDomain::plug(Call& call, PifPlug params) {
     co_await with_undo([&](Undo& undo) -> Task<void> {
         call.db().transact([&](db::Txn& txn) { txn.edit(params.self).currently_attached = true; });
         undo.push("unplug", [&call, pif = params.self]() -> Task<void> {
-            call.db().transact([&](db::Txn& txn) { txn.edit(pif).currently_attached = false; });
+            call.db().transact_fact(
+                [&](db::Txn& txn) { txn.edit(pif).currently_attached = false; });
             co_return;
         });
         co_await networks.apply(call, host);
@@ -252,7 +253,7 @@ Task<void> PifDomain::unplug(Call& call, PifUnplug params) {
     co_await with_undo([&](Undo& undo) -> Task<void> {
         call.db().transact([&](db::Txn& txn) { txn.edit(params.self).currently_attached = false; });
         undo.push("plug", [&call, pif = params.self]() -> Task<void> {
-            call.db().transact([&](db::Txn& txn) { txn.edit(pif).currently_attached = true; });
+            call.db().transact_fact([&](db::Txn& txn) { txn.edit(pif).currently_attached = true; });
             co_return;
         });
         co_await networks.apply(call, host);
@@ -323,9 +324,10 @@ Task<Ref<Vlan>> VlanDomain::create(Call& call, VlanCreate params) {
             require_vlan_possible(txn, params);
             return insert_vlan(txn, params);
         });
-        undo.push("erase VLAN", [&call, rows]() -> Task<void> {
-            call.db().transact([&](db::Txn& txn) { erase_vlan(txn, rows); });
-            co_return;
+        undo.push("erase VLAN", [&call, &networks, rows, host]() -> Task<void> {
+            call.db().transact_fact([&](db::Txn& txn) { erase_vlan(txn, rows); });
+            // What the host may have of it goes with the next apply: now, or when it appears.
+            co_await networks.apply(call, host);
         });
         co_await networks.apply(call, host);
     });

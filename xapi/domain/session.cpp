@@ -5,8 +5,10 @@
 #include "base/log.hpp"
 #include "base/wait.hpp"
 #include "idl/errors.hpp"
+#include "idl/records/host.hpp"
 #include "idl/records/session.hpp"
 #include "xapi/core/hosts.hpp"
+#include "xapi/core/secret.hpp"
 #include "xapi/domain/words.hpp"
 
 namespace basalt::domain {
@@ -15,6 +17,11 @@ namespace {
 // Guessing passwords must be slow; the wait holds nobody else up.
 constexpr Duration wrong_password_delay = 5s;
 }  // namespace
+
+SessionDomain::SessionDomain(core::Core& core) : core_(core) {
+    core_.limits.use(Limit::sessions,
+                     [this] { return core_.db.count(xenapi::class_of<Session>()); });
+}
 
 Task<void> SessionDomain::authenticate(Call& call, std::string user, std::string password) {
     if (!core_.booted) throw err::host_still_booting();
@@ -48,29 +55,43 @@ void SessionDomain::make_room(db::Txn& txn, const std::string& user,
         }
     };
 
+    Oldest of_all;
     Oldest of_user;
     Oldest of_originator;
     txn.each<Session>([&](Ref<Session> ref, const Session& row) {
         if (row.pool) return;
+        of_all.see(ref, row);
         if (row.auth_user_name == user) of_user.see(ref, row);
         if (!originator.empty() && row.originator == originator) of_originator.see(ref, row);
     });
-    const std::size_t user_max = user == "root" ? root_sessions_max : user_sessions_max;
     std::set<Ref<Session>> leaving;
-    if (of_user.count >= user_max && originator.empty()) leaving.insert(of_user.ref);
-    if (of_originator.count >= originator_sessions_max) leaving.insert(of_originator.ref);
-    for (const Ref<Session> session : leaving) {
+    const auto bound = [&](const Oldest& oldest, Limit limit) {
+        if (oldest.count < core_.limits.max(limit)) return;
+        if (!leaving.insert(oldest.ref).second) return;
+        core_.limits.exceeded(limit);
         log::info("session_dropped", {{"user", user}, {"originator", originator}});
+    };
+    if (originator.empty())
+        bound(of_user, user == "root" ? Limit::sessions_of_root : Limit::sessions_of_user);
+    bound(of_originator, Limit::sessions_of_originator);
+    if (leaving.empty()) bound(of_all, Limit::sessions);
+    for (const Ref<Session> session : leaving)
         txn.erase(session);
-    }
 }
 
-Ref<Session> SessionDomain::open(Call& call, const std::string& user,
-                                 const std::string& originator) {
+Ref<Host> SessionDomain::host_of(const basalt::Caller& caller) const {
+    if (caller.through.empty()) return core_.this_host;
+    if (const auto member = core_.db.by_uuid<Host>(caller.through)) return *member;
+    throw err::host_unknown_to_master(caller.through);
+}
+
+Ref<Session> SessionDomain::open(Call& call, const std::string& user, const std::string& originator,
+                                 bool pool) {
     const Ref<Session> session = core_.db.transact([&](db::Txn& txn) {
         make_room(txn, user, originator);
         Session row;
-        row.this_host = core_.this_host;
+        row.this_host = host_of(call.caller());
+        row.pool = pool;
         row.last_active = DateTime{core_.now_seconds()};
         row.validation_time = row.last_active;
         row.is_local_superuser = true;
@@ -94,10 +115,17 @@ Task<Ref<Session>> SessionDomain::slave_local_login_with_password(
     co_return open(call, params.uname, {});
 }
 
-Task<Ref<Session>> SessionDomain::slave_login(Call&, SessionSlaveLogin params) {
-    // This pool has one host and no secret that another could know.
-    throw err::session_authentication_failed(params.host, "Pool credentials invalid");
-    co_return Ref<Session>{};
+Task<Ref<Session>> SessionDomain::slave_login(Call& call, SessionSlaveLogin params) {
+    if (!core_.booted) throw err::host_still_booting();
+    if (!core::is_secret(core_.pool_secret, params.psecret.reveal())) {
+        log::warn("pool_login_refused", {{"address", call.caller().address}});
+        co_await sleep_for(core_.loop, wrong_password_delay);
+        throw err::session_authentication_failed(params.host, "Pool credentials invalid");
+    }
+    if (core_.db.find(params.host) == nullptr) throw err::handle_invalid("host", params.host);
+    const Ref<Session> session = open(call, {}, {}, true);
+    core_.db.transact([&](db::Txn& txn) { txn.edit(session).this_host = params.host; });
+    co_return session;
 }
 
 Task<void> SessionDomain::logout(Call& call) {

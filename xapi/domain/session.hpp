@@ -1,5 +1,6 @@
 #pragma once
 #include "idl/api/session_api.hpp"
+#include "xapi/core/call.hpp"
 #include "xapi/core/core.hpp"
 
 namespace basalt::domain {
@@ -7,11 +8,8 @@ namespace basalt::domain {
 /// Class session: who may come in.
 class SessionDomain final : public xenapi::SessionApi {
   public:
-    static constexpr std::size_t root_sessions_max = 400;        // the oldest goes
-    static constexpr std::size_t originator_sessions_max = 500;  // of one name
-    static constexpr std::size_t user_sessions_max = 500;        // of one user that is not root
-
-    explicit SessionDomain(core::Core& core) : core_(core) {}
+    /// Beyond the core's limits of sessions the one that was not used for longest ends.
+    explicit SessionDomain(core::Core& core);
 
     Task<xenapi::Ref<xenapi::Session>> login_with_password(
         Call& call, xenapi::SessionLoginWithPassword params) override;
@@ -29,7 +27,9 @@ class SessionDomain final : public xenapi::SessionApi {
   private:
     Task<void> authenticate(Call& call, std::string user, std::string password);
     xenapi::Ref<xenapi::Session> open(Call& call, const std::string& user,
-                                      const std::string& originator);
+                                      const std::string& originator, bool pool = false);
+    /// The host at whose door the caller stands.
+    [[nodiscard]] xenapi::Ref<xenapi::Host> host_of(const basalt::Caller& caller) const;
     void make_room(db::Txn& txn, const std::string& user, const std::string& originator);
 
     core::Core& core_;

@@ -73,10 +73,11 @@ Task<void> PbdDomain::attach(Ref<Pbd> pbd, agent::Host& agent, agent::Operation 
     const Pbd row = core_.db.get(pbd);
     const Sr sr = core_.db.get(row.SR);
     co_await agent.sr_attach(std::move(operation), {sr.uuid, sr.type, std_map(row.device_config)});
+    const db::Generation asked_at = core_.db.published();
     const agent::SrContents contents = co_await agent.sr_scan({sr.uuid});
     core_.db.transact_fact([&](db::Txn& txn) {
         txn.edit(pbd).currently_attached = true;
-        storage_.land_contents(txn, row.SR, contents);
+        storage_.land_contents(txn, row.SR, contents, asked_at);
     });
 }
 

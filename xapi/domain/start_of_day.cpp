@@ -45,26 +45,31 @@ void note_end(core::Core& core, db::Txn& txn, Ref<Vm> vm, const agent::DomainInf
 
 }  // namespace
 
-agent::Operation HostKeeper::operation() {
-    return {core_.new_uuid(), static_cast<std::int64_t>(core_.db.epoch()), {}};
+Task<void> HostKeeper::stop() {
+    for (const auto& [vm, job] : looks_)
+        job->cancel();
+    while (!looks_.empty()) {
+        const auto job = looks_.begin()->second;
+        co_await job->wait();
+        std::erase_if(looks_, [&](const auto& look) { return look.second == job; });
+    }
 }
 
-Task<Ref<Host>> HostKeeper::host_appeared(agent::HostFacts facts, agent::Host& agent) {
-    const std::vector<agent::SmFacts> drivers = co_await agent.storage_drivers({});
-    bool booted_anew = false;
-    const Ref<Host> host = core_.db.transact([&](db::Txn& txn) {
+std::pair<Ref<Host>, bool> HostKeeper::land_appearance(const agent::HostFacts& facts,
+                                                       const std::vector<agent::SmFacts>& drivers,
+                                                       Unresolved& unresolved) {
+    return core_.db.transact_fact([&](db::Txn& txn) {
         Ref<Host> known;
         txn.each<Host>([&](Ref<Host> ref, const Host& row) {
             if (row.uuid == facts.uuid) known = ref;
         });
         if (!known) known = first_boot_records(core_, txn, facts, drivers);
-        booted_anew = txn.get(known).other_config.get(boot_id_key) != facts.boot_id;
+        unresolved.land(txn, known);
+        const bool booted_anew = txn.get(known).other_config.get(boot_id_key) != facts.boot_id;
         if (booted_anew) {
             // A new boot is proof that nothing of the old one runs.
             txn.each<Vm>([&](Ref<Vm> vm, const Vm& row) {
-                const bool was_here =
-                    row.resident_on == known || row.scheduled_to_be_resident_on == known;
-                if (was_here && !row.is_control_domain) land_halted(core_, txn, vm);
+                if (row.resident_on == known && !row.is_control_domain) land_gone(txn, vm);
             });
             for (const auto pbd : std::vector(txn.get(known).PBDs))
                 txn.edit(pbd).currently_attached = false;
@@ -73,43 +78,71 @@ Task<Ref<Host>> HostKeeper::host_appeared(agent::HostFacts facts, agent::Host& a
         }
         refresh_host(core_, txn, known, facts, drivers);
         land_liveness(core_, txn, known, true);
-        return known;
+        return std::pair{known, booted_anew};
     });
+}
+
+// Not where it should be. A guest that sleeps is nowhere: only the attempt to wake it is over.
+void HostKeeper::land_gone(db::Txn& txn, Ref<Vm> vm) {
+    if (txn.get(vm).power_state == VmPowerState::suspended) {
+        end_promise(txn, vm);
+    } else {
+        land_halted(core_, txn, vm);
+    }
+}
+
+Task<Ref<Host>> HostKeeper::host_appeared(agent::HostFacts facts, agent::Host& agent) {
+    // Those of a start of day that was broken off are still there.
+    std::vector<std::string>& asked = asked_[facts.uuid];
+    const NextOperation next = [this, &asked] {
+        asked.push_back(core_.new_uuid());
+        return agent::Operation{asked.back(), core_.term, {}};
+    };
+    // First, so that nothing asked by an earlier coordinator changes the host behind what follows.
+    Unresolved unresolved(core_, storage_, co_await agent.resolve({core_.term}));
+    const std::vector<agent::SmFacts> drivers = co_await agent.storage_drivers({});
+    const auto [host, booted_anew] = land_appearance(facts, drivers, unresolved);
     core_.db.each<Pool>([&](Ref<Pool> pool, const Pool& row) {
         core_.pool = pool;
         core_.this_host = row.master;
     });
     co_await core_.db.durable(core_.db.published());
     const agent::NetworkWant want =
-        core_.db.transact([&](db::Txn& txn) { return network_want(txn, host); });
-    co_await agent.network_apply(operation(), {want});
-    co_await plug_storage(host, agent);
+        core_.db.transact_fact([&](db::Txn& txn) { return network_want(txn, host); });
+    co_await agent.network_apply(next(), {want});
+    co_await plug_storage(host, agent, next);
     resync_domains(host, co_await agent.domains({}));
+    co_await unresolved.clean(agent, next);
+    co_await storage_.sweep(host, agent, next);
     // A host that its administrator disabled stays so until it boots again. The boot counts as seen
     // only now, so that a start of day that was broken off is done again.
     if (booted_anew) {
-        core_.db.transact([&](db::Txn& txn) {
+        core_.db.transact_fact([&](db::Txn& txn) {
             txn.edit(host).enabled = true;
             txn.edit(host).other_config.insert_or_assign(boot_id_key, facts.boot_id);
         });
     }
     co_await core_.db.durable(core_.db.published());
+    std::vector<std::string> settled = unresolved.settled();
+    std::ranges::copy(asked, std::back_inserter(settled));
+    co_await agent.acknowledge({std::move(settled)});
+    asked.clear();
     core_.booted = core_.booted || host == core_.this_host;
     log::info("host_ready", {{"host", facts.uuid}});
     co_return host;
 }
 
-Task<void> HostKeeper::plug_storage(Ref<Host> host, agent::Host& agent) {
+Task<void> HostKeeper::plug_storage(Ref<Host> host, agent::Host& agent, NextOperation next) {
     for (const auto pbd : std::vector(core_.db.get(host).PBDs)) {
         std::string failure;
         try {
-            co_await pbds_.attach(pbd, agent, operation());
+            co_await pbds_.attach(pbd, agent, next());
         } catch (const ApiError& error) {
             failure = error.what();
         }
         if (failure.empty()) continue;
         log::error("pbd_plug_failed", {{"pbd", pbd.text()}, {"error", failure}});
-        core_.db.transact([&](db::Txn& txn) {
+        core_.db.transact_fact([&](db::Txn& txn) {
             txn.edit(pbd).currently_attached = false;
             post_message(core_, txn, "PBD_PLUG_FAILED_ON_SERVER_START", 3, Cls::host,
                          txn.get(host).uuid, failure);
@@ -118,18 +151,66 @@ Task<void> HostKeeper::plug_storage(Ref<Host> host, agent::Host& agent) {
 }
 
 void HostKeeper::resync_domains(Ref<Host> host, const std::vector<agent::DomainInfo>& domains) {
+    std::vector<Ref<Vm>> busy;
     core_.db.transact_fact([&](db::Txn& txn) {
         std::map<std::string, const agent::DomainInfo*> running;
         for (const agent::DomainInfo& domain : domains)
             running.emplace(domain.uuid, &domain);
         txn.each<Vm>([&](Ref<Vm> vm, const Vm& row) {
             const auto found = running.find(row.uuid);
-            if (found != running.end()) return land_running(core_, txn, vm, host, *found->second);
             const bool should_be_here =
                 row.resident_on == host || row.scheduled_to_be_resident_on == host;
-            if (should_be_here && !row.is_control_domain && is_steady(row))
-                land_halted(core_, txn, vm);
+            if (row.is_control_domain || (found == running.end() && !should_be_here)) return;
+            // An operation under way lands its own outcome, but not what else happened meanwhile.
+            if (!is_steady(row)) return busy.push_back(vm);
+            if (found != running.end()) return land_running(core_, txn, vm, host, *found->second);
+            land_gone(txn, vm);
         });
+    });
+    for (const Ref<Vm> vm : busy)
+        look_later(host, vm);
+}
+
+void HostKeeper::look_later(Ref<Host> host, Ref<Vm> vm) {
+    std::erase_if(looks_, [](const auto& look) { return look.second->finished(); });
+    if (core_.stopping || looks_.contains(vm)) return;
+    looks_[vm] = spawn(core_.loop, "look again", look_again(host, vm));
+}
+
+// Once no operation is under way, the host says what is. One that is away says it when it appears.
+Task<void> HostKeeper::look_again(Ref<Host> host, Ref<Vm> vm) {
+    constexpr Duration long_time = std::chrono::hours(1);
+    for (;;) {
+        const Vm* row = core_.db.find(vm);
+        if (row == nullptr) co_return;
+        if (!is_steady(*row)) {
+            co_await core_.db.changed_since(core_.db.published(), long_time);
+            continue;
+        }
+        co_await core_.hosts->until_connected(host);
+        std::vector<agent::DomainInfo> domains;
+        const db::Generation asked_at = core_.db.published();
+        try {
+            domains = co_await core_.hosts->agent(host).domains({});
+        } catch (const ApiError&) {
+            co_return;
+        }
+        const db::RowPtr now = core_.db.find(xenapi::class_of<Vm>(), vm.uuid());
+        if (now && now->modified > asked_at) continue;
+        if (now) land_look(host, vm, domains);
+        co_return;
+    }
+}
+
+void HostKeeper::land_look(Ref<Host> host, Ref<Vm> vm,
+                           const std::vector<agent::DomainInfo>& domains) {
+    core_.db.transact_fact([&](db::Txn& txn) {
+        const Vm& row = txn.get(vm);
+        const auto found = std::ranges::find(domains, row.uuid, &agent::DomainInfo::uuid);
+        if (found != domains.end()) return land_running(core_, txn, vm, host, *found);
+        if (row.resident_on != host) return;
+        note_end(core_, txn, vm, {});
+        land_gone(txn, vm);
     });
 }
 
@@ -140,14 +221,14 @@ void HostKeeper::host_lost(Ref<Host> host) {
 
 void HostKeeper::on_domain(Ref<Host> host, agent::DomainInfo domain) {
     const auto vm = core_.db.by_uuid<Vm>(domain.uuid);
-    if (!vm || !is_steady(core_.db.get(*vm)))
-        return;  // an operation under way lands its own outcome
+    if (!vm) return;
+    if (!is_steady(core_.db.get(*vm))) return look_later(host, *vm);
     log::info("domain_changed", {{"vm", domain.uuid}, {"power", agent::text(domain.power)}});
     core_.db.transact_fact([&](db::Txn& txn) {
         if (domain.power == agent::DomainPower::halted) {
             if (txn.get(*vm).resident_on != host) return;
             note_end(core_, txn, *vm, domain);
-            land_halted(core_, txn, *vm);
+            land_gone(txn, *vm);
         } else if (domain.power != agent::DomainPower::suspended) {
             land_running(core_, txn, *vm, host, domain);
         }

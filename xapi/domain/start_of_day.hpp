@@ -2,6 +2,7 @@
 #include "xapi/core/hosts.hpp"
 #include "xapi/domain/networks.hpp"
 #include "xapi/domain/sr.hpp"
+#include "xapi/domain/unresolved.hpp"
 
 namespace basalt::domain {
 
@@ -26,7 +27,11 @@ void insert_default_templates(core::Core& core, db::Txn& txn);
 /// The coordinator's view of its hosts: start of day when one appears, then what it tells.
 class HostKeeper final : public core::HostWatcher {
   public:
-    HostKeeper(core::Core& core, PbdDomain& pbds) : core_(core), pbds_(pbds) {}
+    HostKeeper(core::Core& core, PbdDomain& pbds, Storage& storage)
+        : core_(core), pbds_(pbds), storage_(storage) {}
+
+    /// Ends what goes on behind; nothing of this object runs afterwards.
+    Task<void> stop();
 
     Task<xenapi::Ref<xenapi::Host>> host_appeared(agent::HostFacts facts,
                                                   agent::Host& agent) override;
@@ -36,13 +41,24 @@ class HostKeeper final : public core::HostWatcher {
     void on_nics(xenapi::Ref<xenapi::Host> host, std::vector<agent::NicFacts> nics) override;
 
   private:
-    Task<void> plug_storage(xenapi::Ref<xenapi::Host> host, agent::Host& agent);
+    /// Its records, and what is known without looking at the guests. Answers whether the host has
+    /// booted since it was last seen.
+    std::pair<xenapi::Ref<xenapi::Host>, bool> land_appearance(
+        const agent::HostFacts& facts, const std::vector<agent::SmFacts>& drivers,
+        Unresolved& unresolved);
+    Task<void> plug_storage(xenapi::Ref<xenapi::Host> host, agent::Host& agent, NextOperation next);
     void resync_domains(xenapi::Ref<xenapi::Host> host,
                         const std::vector<agent::DomainInfo>& domains);
-    agent::Operation operation();
-
+    void land_gone(db::Txn& txn, xenapi::Ref<xenapi::Vm> vm);
+    void look_later(xenapi::Ref<xenapi::Host> host, xenapi::Ref<xenapi::Vm> vm);
+    Task<void> look_again(xenapi::Ref<xenapi::Host> host, xenapi::Ref<xenapi::Vm> vm);
+    void land_look(xenapi::Ref<xenapi::Host> host, xenapi::Ref<xenapi::Vm> vm,
+                   const std::vector<agent::DomainInfo>& domains);
     core::Core& core_;
     PbdDomain& pbds_;
+    Storage& storage_;
+    std::map<xenapi::Ref<xenapi::Vm>, std::shared_ptr<Job>> looks_;
+    std::map<std::string, std::vector<std::string>> asked_;  // operations, by uuid of the host
 };
 
 }  // namespace basalt::domain

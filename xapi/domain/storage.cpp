@@ -11,6 +11,7 @@
 #include "idl/records/vbd.hpp"
 #include "idl/records/vm.hpp"
 #include "xapi/core/homes.hpp"
+#include "xapi/core/hosts.hpp"
 #include "xapi/domain/views.hpp"
 #include "xapi/domain/words.hpp"
 
@@ -51,6 +52,13 @@ void require_overwritable(db::Txn& txn, Ref<Vdi> into, std::int64_t size_bytes) 
     if (row.virtual_size < size_bytes) throw err::vdi_too_small(into, size_bytes);
 }
 
+bool is_plugged(const db::Database& db, Ref<Sr> sr, Ref<Host> host) {
+    return std::ranges::any_of(db.get(sr).PBDs, [&](Ref<Pbd> ref) {
+        const Pbd* pbd = db.find(ref);
+        return pbd != nullptr && pbd->host == host && pbd->currently_attached;
+    });
+}
+
 }  // namespace
 
 agent::Host& Storage::home_agent(Ref<Sr> sr) {
@@ -77,15 +85,48 @@ std::string Storage::live_in(Ref<Vdi> disk) const {
     return {};
 }
 
-Task<Ref<Vdi>> Storage::create_disk(Call& call, Vdi row) {
+Storage::Drafts::~Drafts() {
+    for (const auto& [disk, hold] : disks_) {
+        const Vdi* row = storage_.core_.db.find(disk);
+        if (row != nullptr && row->provisional && !storage_.core_.stopping) storage_.discard(disk);
+    }
+}
+
+void Storage::Drafts::add(Ref<Vdi> disk) {
+    disks_.emplace(disk, storage_.hold(disk));
+}
+
+void Storage::Drafts::keep(db::Txn& txn) const {
+    for (const auto& [disk, hold] : disks_)
+        txn.edit(disk).provisional = false;
+}
+
+bool Storage::is_held(Ref<Vdi> disk) const {
+    return held_.contains(disk);
+}
+
+std::shared_ptr<void> Storage::hold(Ref<Vdi> disk) {
+    held_.insert(disk);
+    return {nullptr, [this, disk](void*) { held_.erase(held_.find(disk)); }};
+}
+
+std::shared_ptr<void> Storage::hide(std::string uuid) {
+    hidden_.insert(uuid);
+    return {nullptr, [this, uuid](void*) { hidden_.erase(hidden_.find(uuid)); }};
+}
+
+Task<Ref<Vdi>> Storage::create_disk(Call& call, Vdi row, Drafts* drafts) {
     const Ref<Sr> sr = row.SR;
     core::Operation operation(call);
+    call.db().require_space();
     call.db().transact([&](db::Txn& txn) {
         require(txn, sr, StorageOperations::vdi_create);
         operation.mark(txn, sr, StorageOperations::vdi_create);
     });
     if (row.virtual_size <= 0) throw err::invalid_value("virtual_size", row.virtual_size);
     row.uuid = core_.new_uuid();
+    row.provisional = drafts != nullptr;
+    const auto hidden = hide(row.uuid);
     co_await call.committed();
     const agent::VdiInfo info = co_await home_agent(sr).vdi_create(
         call.operation(), {call.db().get(sr).uuid, spec_of(row)});
@@ -94,10 +135,11 @@ Task<Ref<Vdi>> Storage::create_disk(Call& call, Vdi row) {
     if (!info.uuid.empty()) row.uuid = info.uuid;
     row.managed = true;
     row.missing = false;
-    const Ref<Vdi> made = call.db().transact([&](db::Txn& txn) {
+    const Ref<Vdi> made = call.db().transact_fact([&](db::Txn& txn) {
         operation.unmark(txn);
         return txn.insert(std::move(row));
     });
+    if (drafts != nullptr) drafts->add(made);
     co_await refresh_sizes(sr);
     co_return made;
 }
@@ -111,28 +153,98 @@ Task<void> Storage::destroy_disk(Call& call, Ref<Vdi> disk) {
     });
     co_await call.committed();
     co_await home_agent(sr).vdi_destroy(call.operation(), {disk_ref(disk)});
-    call.db().transact([&](db::Txn& txn) {
+    call.db().transact_fact([&](db::Txn& txn) {
         operation.unmark(txn);
-        // Drives that named it are empty now; a disk drive without its disk goes with it.
-        for (const auto vbd : std::vector(txn.get(disk).VBDs)) {
-            if (txn.get(vbd).type == VbdType::cd) {
-                txn.edit(vbd).VDI = {};
-                txn.edit(vbd).empty = true;
-            } else {
-                txn.erase(vbd);
-            }
-        }
-        txn.erase(disk);
+        erase_disk(txn, disk);
     });
     co_await refresh_sizes(sr);
 }
 
-Task<Ref<Vdi>> Storage::clone_disk(Call& call, Ref<Vdi> disk) {
-    return duplicate(call, {disk, call.db().get(disk).SR, Copy::clone});
+void Storage::erase_disk(db::Txn& txn, Ref<Vdi> disk) {
+    // Drives that named it are empty now; a disk drive without its disk goes with it.
+    for (const auto vbd : std::vector(txn.get(disk).VBDs)) {
+        if (txn.get(vbd).type == VbdType::cd) {
+            txn.edit(vbd).VDI = {};
+            txn.edit(vbd).empty = true;
+        } else {
+            txn.erase(vbd);
+        }
+    }
+    txn.erase(disk);
 }
 
-Task<Ref<Vdi>> Storage::copy_disk(Call& call, Ref<Vdi> disk, Ref<Sr> sr, Ref<Vdi> base) {
-    return duplicate(call, {disk, sr, Copy::copy, base});
+std::shared_ptr<Job> Storage::discard(Ref<Vdi> disk) {
+    std::erase_if(discards_, [](const auto& job) { return job->finished(); });
+    discards_.push_back(spawn(core_.loop, "discard disk", discard_now(disk)));
+    return discards_.back();
+}
+
+Task<void> Storage::discard_now(Ref<Vdi> disk) {
+    const auto held = hold(disk);
+    const std::string id = core_.new_uuid();
+    std::string failure;
+    try {
+        // That nobody has use for it must be known before it is gone.
+        co_await core_.db.durable(core_.db.published());
+        if (core_.db.find(disk) == nullptr) co_return;
+        const Ref<Sr> sr = core_.db.get(disk).SR;
+        co_await home_agent(sr).vdi_destroy({id, core_.term, {}, {}}, {disk_ref(disk)});
+        core_.db.transact_fact([&](db::Txn& txn) {
+            if (txn.find(disk) != nullptr) erase_disk(txn, disk);
+        });
+        co_await refresh_sizes(sr);
+    } catch (const ApiError& error) {
+        failure = error.what();
+    }
+    core_.hosts->landed({id});
+    if (!failure.empty())
+        log::warn("disk_not_discarded", {{"vdi", disk.text()}, {"error", failure}});
+}
+
+Task<void> Storage::stop() {
+    for (const auto& job : discards_)
+        job->cancel();
+    while (!discards_.empty()) {
+        const auto job = discards_.back();
+        co_await job->wait();
+        std::erase(discards_, job);
+    }
+}
+
+Task<void> Storage::sweep(Ref<Host> host, agent::Host& agent, NextOperation next) {
+    std::vector<Ref<Vdi>> found;
+    core_.db.each<Vdi>([&](Ref<Vdi> disk, const Vdi& row) {
+        if (row.provisional && !is_held(disk) && row.current_operations.empty())
+            found.push_back(disk);
+    });
+    for (const Ref<Vdi> disk : found) {
+        const Vdi* row = core_.db.find(disk);
+        if (row == nullptr || !is_plugged(core_.db, row->SR, host)) continue;
+        log::warn("disk_of_nobody", {{"vdi", row->uuid}, {"name", row->name_label}});
+        const auto held = hold(disk);
+        std::string failure;
+        try {
+            co_await agent.vdi_destroy(next(), {disk_ref(disk)});
+        } catch (const ApiError& error) {
+            failure = error.what();
+        }
+        if (!failure.empty()) {
+            log::error("disk_not_swept", {{"vdi", disk.text()}, {"error", failure}});
+            continue;
+        }
+        core_.db.transact_fact([&](db::Txn& txn) {
+            if (txn.find(disk) != nullptr) erase_disk(txn, disk);
+        });
+    }
+}
+
+Task<Ref<Vdi>> Storage::clone_disk(Call& call, Ref<Vdi> disk, Drafts* drafts) {
+    return duplicate(call, {disk, call.db().get(disk).SR, Copy::clone, {}, drafts});
+}
+
+Task<Ref<Vdi>> Storage::copy_disk(Call& call, Ref<Vdi> disk, Ref<Sr> sr, Ref<Vdi> base,
+                                  Drafts* drafts) {
+    return duplicate(call, {disk, sr, Copy::copy, base, drafts});
 }
 
 Task<Ref<Vdi>> Storage::copy_over(Call& call, Overwrite what) {
@@ -152,7 +264,7 @@ Task<Ref<Vdi>> Storage::copy_over(Call& call, Overwrite what) {
     args.into = disk_ref(what.into);
     const agent::VdiInfo info = co_await home_agent(call.db().get(what.disk).SR)
                                     .vdi_copy(call.operation(), std::move(args));
-    call.db().transact([&](db::Txn& txn) {
+    call.db().transact_fact([&](db::Txn& txn) {
         operation.unmark(txn);
         apply(txn.edit(what.into), info);
     });
@@ -160,12 +272,13 @@ Task<Ref<Vdi>> Storage::copy_over(Call& call, Overwrite what) {
     co_return what.into;
 }
 
-Task<Ref<Vdi>> Storage::snapshot_disk(Call& call, Ref<Vdi> disk) {
-    return duplicate(call, {disk, call.db().get(disk).SR, Copy::snapshot});
+Task<Ref<Vdi>> Storage::snapshot_disk(Call& call, Ref<Vdi> disk, Drafts* drafts) {
+    return duplicate(call, {disk, call.db().get(disk).SR, Copy::snapshot, {}, drafts});
 }
 
 Task<agent::VdiInfo> Storage::duplicate_files(Call& call, Duplicate what, agent::VdiSpec spec) {
-    const auto& [disk, sr, how, base] = what;
+    const auto& [disk, sr, how, base, drafts] = what;
+    (void)drafts;
     switch (how) {
         case Copy::clone:
             co_return co_await home_agent(sr).vdi_clone(call.operation(),
@@ -185,8 +298,9 @@ Task<agent::VdiInfo> Storage::duplicate_files(Call& call, Duplicate what, agent:
 }
 
 Task<Ref<Vdi>> Storage::duplicate(Call& call, Duplicate what) {
-    const auto& [disk, sr, how, base] = what;
+    const auto& [disk, sr, how, base, drafts] = what;
     core::Operation operation(call);
+    call.db().require_space();
     Vdi row = call.db().transact([&](db::Txn& txn) {
         constexpr VdiOperations operations[] = {VdiOperations::clone, VdiOperations::copy,
                                                 VdiOperations::snapshot};
@@ -210,13 +324,16 @@ Task<Ref<Vdi>> Storage::duplicate(Call& call, Duplicate what) {
     row.cbt_enabled = false;
     row.sm_config.erase("vhd-parent");
     if (how != Copy::snapshot) row.read_only = false;
+    row.provisional = drafts != nullptr;
+    const auto hidden = hide(row.uuid);
     co_await call.committed();
     const agent::VdiInfo info = co_await duplicate_files(call, what, spec_of(row));
     apply(row, info);
-    const Ref<Vdi> made = call.db().transact([&](db::Txn& txn) {
+    const Ref<Vdi> made = call.db().transact_fact([&](db::Txn& txn) {
         operation.unmark(txn);
         return txn.insert(std::move(row));
     });
+    if (drafts != nullptr) drafts->add(made);
     co_await refresh_sizes(sr);
     co_return made;
 }
@@ -234,7 +351,7 @@ Task<void> Storage::resize_disk(Call& call, Ref<Vdi> disk, std::int64_t size, bo
     co_await call.committed();
     const agent::VdiInfo info =
         co_await home_agent(sr).vdi_resize(call.operation(), {disk_ref(disk), size, live_in(disk)});
-    call.db().transact([&](db::Txn& txn) {
+    call.db().transact_fact([&](db::Txn& txn) {
         apply(txn.edit(disk), info);
         operation.unmark(txn);
     });
@@ -248,7 +365,40 @@ void Storage::land_sizes(db::Txn& txn, Ref<Sr> sr, const agent::SrInfo& info) {
     row.virtual_allocation = info.virtual_bytes;
 }
 
-void Storage::land_contents(db::Txn& txn, Ref<Sr> sr, const agent::SrContents& contents) {
+// An answer that is older than the row says nothing of it.
+void Storage::land_known(db::Txn& txn, Ref<Vdi> disk, const agent::VdiInfo& info,
+                         db::Generation asked_at) {
+    if (core_.db.get(xenapi::class_of<Vdi>(), disk.uuid())->modified > asked_at) return;
+    Vdi& row = txn.edit(disk);
+    apply(row, info);
+    row.missing = false;
+}
+
+// What the driver no longer sees: a disk that a VM names stays, as missing, so that nothing
+// dangles.
+void Storage::land_lost(db::Txn& txn, Ref<Vdi> disk, db::Generation asked_at) {
+    if (core_.db.get(xenapi::class_of<Vdi>(), disk.uuid())->created > asked_at) return;
+    const Vdi& row = txn.get(disk);
+    if (!row.current_operations.empty() || is_held(disk)) return;
+    if (row.VBDs.empty() && !row.is_a_snapshot) {
+        txn.erase(disk);
+    } else {
+        txn.edit(disk).missing = true;
+    }
+}
+
+bool Storage::is_new(const std::string& uuid, db::Generation asked_at) const {
+    if (hidden_.contains(uuid)) return false;
+    bool gone = false;
+    core_.db.each_deleted(asked_at, [&](const db::Tombstone& stone) {
+        if (stone.cls == &xenapi::class_of<Vdi>() && stone.last)
+            gone = gone || stone.last->as<Vdi>().uuid == uuid;
+    });
+    return !gone;
+}
+
+void Storage::land_contents(db::Txn& txn, Ref<Sr> sr, const agent::SrContents& contents,
+                            db::Generation asked_at) {
     land_sizes(txn, sr, contents.sr);
     std::map<std::string, Ref<Vdi>> known;
     for (const auto disk : txn.get(sr).VDIs)
@@ -256,12 +406,11 @@ void Storage::land_contents(db::Txn& txn, Ref<Sr> sr, const agent::SrContents& c
     for (const agent::VdiInfo& info : contents.vdis) {
         if (info.hidden) continue;
         if (const auto found = known.find(info.uuid); found != known.end()) {
-            Vdi& row = txn.edit(found->second);
-            apply(row, info);
-            row.missing = false;
+            land_known(txn, found->second, info, asked_at);
             known.erase(found);
             continue;
         }
+        if (!is_new(info.uuid, asked_at)) continue;
         Vdi row;
         row.uuid = info.uuid;
         row.SR = sr;
@@ -273,16 +422,8 @@ void Storage::land_contents(db::Txn& txn, Ref<Sr> sr, const agent::SrContents& c
         apply(row, info);
         txn.insert(std::move(row));
     }
-    // What the driver no longer sees: a disk that a VM names stays, as missing, so that nothing
-    // dangles.
-    for (const auto& [uuid, disk] : known) {
-        if (!txn.get(disk).current_operations.empty()) continue;
-        if (txn.get(disk).VBDs.empty() && !txn.get(disk).is_a_snapshot) {
-            txn.erase(disk);
-        } else {
-            txn.edit(disk).missing = true;
-        }
-    }
+    for (const auto& [uuid, disk] : known)
+        land_lost(txn, disk, asked_at);
 }
 
 Task<void> Storage::scan(Call& call, Ref<Sr> sr) {
@@ -291,9 +432,10 @@ Task<void> Storage::scan(Call& call, Ref<Sr> sr) {
         require(txn, sr, StorageOperations::scan);
         operation.mark(txn, sr, StorageOperations::scan);
     });
+    const db::Generation asked_at = core_.db.published();
     const agent::SrContents contents = co_await home_agent(sr).sr_scan({call.db().get(sr).uuid});
     call.db().transact([&](db::Txn& txn) {
-        land_contents(txn, sr, contents);
+        land_contents(txn, sr, contents, asked_at);
         operation.unmark(txn);
     });
 }

@@ -84,9 +84,10 @@ Task<void> VmDomain::destroy(Call& call, VmDestroy params) {
         operation.mark(txn, self, VmOperations::destroy);
         return vm.suspend_VDI;
     });
-    if (image && call.db().find(image) != nullptr) co_await storage_.destroy_disk(call, image);
     call.db().transact([&](db::Txn& txn) {
         const Vm vm = txn.get(self);
+        const bool has_image = image && txn.find(image) != nullptr;
+        if (has_image) txn.edit(image).provisional = true;
         for (const auto vbd : vm.VBDs)
             erase_if_there(txn, vbd);
         for (const auto vif : vm.VIFs)
@@ -97,7 +98,9 @@ Task<void> VmDomain::destroy(Call& call, VmDestroy params) {
         txn.erase(self);
         erase_if_there(txn, vm.metrics);
         erase_if_there(txn, vm.guest_metrics);
+        call.succeed(txn);
     });
+    if (image) co_await storage_.discard(image)->wait();
 }
 
 Task<std::vector<std::string>> VmDomain::get_allowed_VBD_devices(Call& call,

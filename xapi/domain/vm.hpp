@@ -4,10 +4,9 @@
 #include "idl/api/vm_api.hpp"
 #include "xapi/core/core.hpp"
 #include "xapi/core/operation.hpp"
+#include "xapi/domain/storage.hpp"
 
 namespace basalt::domain {
-
-class Storage;
 
 /// Class VM. Records and settings are in vm.cpp, power in vm_power.cpp, copies in vm_copy.cpp,
 /// memory and vCPUs in vm_size.cpp.
@@ -129,7 +128,8 @@ class VmDomain final : public xenapi::VmApi {
 
     Task<xenapi::Ref<xenapi::Vm>> make_copy(Call& call, CopySpec spec);
     Task<xenapi::Ref<xenapi::Vdi>> copy_disk(Call& call, CopySpec spec,
-                                             xenapi::Ref<xenapi::Vdi> disk);
+                                             xenapi::Ref<xenapi::Vdi> disk,
+                                             Storage::Drafts& drafts);
 
     core::Core& core_;
     Storage& storage_;

@@ -76,6 +76,7 @@ void add_drive(db::Txn& txn, const DriveCopy& drive, Ref<Vm> target) {
     row.VDI = drive.disk;
     row.empty = !drive.disk;
     row.currently_attached = false;
+    row.reserved = false;
     row.device.clear();
     row.allowed_operations.clear();
     row.current_operations.clear();
@@ -147,16 +148,18 @@ Task<Ref<Vm>> VmDomain::snapshot(Call& call, VmSnapshot params) {
                             .ignored = std::move(params.ignore_vdis)});
 }
 
-Task<Ref<Vdi>> VmDomain::copy_disk(Call& call, CopySpec spec, Ref<Vdi> disk) {
+Task<Ref<Vdi>> VmDomain::copy_disk(Call& call, CopySpec spec, Ref<Vdi> disk,
+                                   Storage::Drafts& drafts) {
     switch (spec.kind) {
         case Kind::clone:
-            return storage_.clone_disk(call, disk);
+            return storage_.clone_disk(call, disk, &drafts);
         case Kind::snapshot:
-            return storage_.snapshot_disk(call, disk);
+            return storage_.snapshot_disk(call, disk, &drafts);
         case Kind::copy:
             break;
     }
-    return storage_.copy_disk(call, disk, spec.sr ? spec.sr : call.db().get(disk).SR);
+    const Ref<Sr> sr = spec.sr ? spec.sr : call.db().get(disk).SR;
+    return storage_.copy_disk(call, disk, sr, {}, &drafts);
 }
 
 Task<Ref<Vm>> VmDomain::make_copy(Call& call, CopySpec spec) {
@@ -178,6 +181,7 @@ Task<Ref<Vm>> VmDomain::make_copy(Call& call, CopySpec spec) {
 
     Ref<Vm> made;
     Storage& storage = storage_;
+    Storage::Drafts drafts(storage_);
     co_await with_undo([&](Undo& undo) -> Task<void> {
         std::vector<DriveCopy> copies;
         for (const DriveCopy& drive : drives) {
@@ -186,7 +190,7 @@ Task<Ref<Vm>> VmDomain::make_copy(Call& call, CopySpec spec) {
                 copies.push_back(drive);
                 continue;
             }
-            const Ref<Vdi> disk = co_await copy_disk(call, spec, drive.disk);
+            const Ref<Vdi> disk = co_await copy_disk(call, spec, drive.disk, drafts);
             undo.push("destroy copied disk",
                       [&storage, &call, disk] { return storage.destroy_disk(call, disk); });
             copies.push_back({drive.source, disk});
@@ -194,6 +198,7 @@ Task<Ref<Vm>> VmDomain::make_copy(Call& call, CopySpec spec) {
                           static_cast<double>(drives.size() + 1));
         }
         made = call.db().transact([&](db::Txn& txn) {
+            drafts.keep(txn);
             const Vm source = txn.get(spec.source);
             Vm vm = settings_of(source);
             vm.name_label = spec.name;
@@ -236,6 +241,7 @@ Task<void> VmDomain::provision(Call& call, VmProvision params) {
         return xml.empty() ? std::vector<DiskWish>{} : parse_wishes(xml);
     });
     Storage& storage = storage_;
+    Storage::Drafts drafts(storage_);
     co_await with_undo([&](Undo& undo) -> Task<void> {
         std::vector<Ref<Vdi>> disks;
         for (const DiskWish& wish : wishes) {
@@ -245,12 +251,13 @@ Task<void> VmDomain::provision(Call& call, VmProvision params) {
             row.name_description = "Created by template provisioner";
             row.virtual_size = wish.size;
             row.type = wish.type;
-            const Ref<Vdi> disk = co_await storage.create_disk(call, std::move(row));
+            const Ref<Vdi> disk = co_await storage.create_disk(call, std::move(row), &drafts);
             undo.push("destroy provisioned disk",
                       [&storage, &call, disk] { return storage.destroy_disk(call, disk); });
             disks.push_back(disk);
         }
         call.db().transact([&](db::Txn& txn) {
+            drafts.keep(txn);
             for (std::size_t i = 0; i < disks.size(); ++i) {
                 Vbd vbd;
                 vbd.VM = params.vm;

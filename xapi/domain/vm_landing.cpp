@@ -87,20 +87,35 @@ void land_no_metrics(core::Core& core, db::Txn& txn, const Vm& vm) {
 }
 
 void leave_host(db::Txn& txn, Ref<Vm> vm) {
+    end_promise(txn, vm);
     Vm& row = txn.edit(vm);
     row.resident_on = {};
-    row.scheduled_to_be_resident_on = {};
     row.domid = no_domain;
+}
+
+// The image of a guest that sleeps no more is garbage: it belongs to nobody until it is destroyed.
+void drop_image(db::Txn& txn, Ref<Vm> vm) {
+    const Ref<Vdi> image = txn.get(vm).suspend_VDI;
+    if (!image) return;
+    txn.edit(vm).suspend_VDI = {};
+    if (txn.find(image) != nullptr) txn.edit(image).provisional = true;
 }
 
 }  // namespace
 
+void end_promise(db::Txn& txn, Ref<Vm> vm) {
+    txn.edit(vm).scheduled_to_be_resident_on = {};
+    for (const auto vbd : std::vector(txn.get(vm).VBDs))
+        txn.edit(vbd).reserved = false;
+}
+
 void land_running(core::Core& core, db::Txn& txn, Ref<Vm> ref, Ref<Host> host,
                   const agent::DomainInfo& domain) {
+    end_promise(txn, ref);
+    drop_image(txn, ref);
     Vm& vm = txn.edit(ref);
     vm.power_state = power_state_of(domain.power);
     vm.resident_on = host;
-    vm.scheduled_to_be_resident_on = {};
     vm.domid = domain.domid;
     vm.domarch = "x64";
     vm.memory_target = domain.memory_bytes;
@@ -114,14 +129,13 @@ void land_running(core::Core& core, db::Txn& txn, Ref<Vm> ref, Ref<Host> host,
 
 void land_halted(core::Core& core, db::Txn& txn, Ref<Vm> ref) {
     leave_host(txn, ref);
+    drop_image(txn, ref);
     Vm& vm = txn.edit(ref);
     vm.power_state = VmPowerState::halted;
-    vm.suspend_VDI = {};
     vm.memory_target = 0;
     erase_consoles(txn, ref);
     for (const auto vbd : std::vector(txn.get(ref).VBDs)) {
         txn.edit(vbd).currently_attached = false;
-        txn.edit(vbd).reserved = false;
     }
     for (const auto vif : std::vector(txn.get(ref).VIFs)) {
         txn.edit(vif).currently_attached = false;

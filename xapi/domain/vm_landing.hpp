@@ -9,6 +9,8 @@
 /// idempotent.
 namespace basalt::domain {
 
+/// The host's memory and the disks are no longer promised to a start or resume of the VM.
+void end_promise(db::Txn& txn, xenapi::Ref<xenapi::Vm> vm);
 void land_running(core::Core& core, db::Txn& txn, xenapi::Ref<xenapi::Vm> vm,
                   xenapi::Ref<xenapi::Host> host, const agent::DomainInfo& domain);
 void land_halted(core::Core& core, db::Txn& txn, xenapi::Ref<xenapi::Vm> vm);

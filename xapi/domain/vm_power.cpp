@@ -1,5 +1,6 @@
 // Class VM: starting, stopping and everything between. Each operation has three parts: decide and
 // mark in one transaction, act on the host, land the outcome in one transaction.
+#include "base/undo.hpp"
 #include "idl/errors.hpp"
 #include "idl/records/host.hpp"
 #include "idl/records/pool.hpp"
@@ -24,7 +25,8 @@ namespace {
 constexpr std::int64_t shutdown_timeout_seconds = 1200;
 constexpr std::int64_t suspend_image_slack_bytes = std::int64_t{96} * 1024 * 1024;
 
-// A promise of a host's memory: taken back when the start fails.
+// A promise of a host's memory and of the disks: taken back when the start fails. It is the durable
+// word that the guest may run there, so it stays when nobody knows how the start ends.
 class Promise {
   public:
     Promise(Call& call, Ref<Vm> vm) : call_(call), vm_(vm) {}
@@ -33,17 +35,26 @@ class Promise {
     Promise& operator=(const Promise&) = delete;
 
     ~Promise() {
-        if (kept_ || call_.db().find(vm_) == nullptr) return;
-        call_.db().transact_fact(
-            [&](db::Txn& txn) { txn.edit(vm_).scheduled_to_be_resident_on = {}; });
+        if (!given_ || call_.core().stopping || call_.db().find(vm_) == nullptr) return;
+        call_.db().transact_fact([&](db::Txn& txn) { end_promise(txn, vm_); });
     }
 
-    void keep() { kept_ = true; }
+    /// In the transaction that decides. Only start of day ends a promise of an earlier life.
+    void give(db::Txn& txn, Ref<Host> host) {
+        if (txn.get(vm_).scheduled_to_be_resident_on)
+            throw err::other_operation_in_progress("VM", vm_, "start", "");
+        txn.edit(vm_).scheduled_to_be_resident_on = host;
+        for (const auto vbd : std::vector(txn.get(vm_).VBDs))
+            if (txn.get(vbd).VDI) txn.edit(vbd).reserved = true;
+        given_ = true;
+    }
+
+    void keep() { given_ = false; }
 
   private:
     Call& call_;
     Ref<Vm> vm_;
-    bool kept_ = false;
+    bool given_ = false;
 };
 
 void require_disks_usable(const db::Txn& txn, Ref<Vm> vm) {
@@ -111,7 +122,7 @@ Task<void> VmDomain::start_somewhere(Call& call, Ref<Vm> vm, VmOperations operat
         require_disks_usable(txn, vm);
         host = choose_host(core_, txn, vm, wanted);
         marks.mark(txn, vm, operation);
-        txn.edit(vm).scheduled_to_be_resident_on = host;
+        promise.give(txn, host);
         return vm_spec(txn, vm);
     });
     co_await call.committed();
@@ -182,12 +193,12 @@ Task<void> VmDomain::discard_suspended(Call& call, Shutdown what) {
         marks.mark(txn, what.vm, what.operation);
         return txn.get(what.vm).suspend_VDI;
     });
-    if (image && call.db().find(image) != nullptr) co_await storage_.destroy_disk(call, image);
     call.db().transact([&](db::Txn& txn) {
         land_halted(core_, txn, what.vm);
         marks.unmark(txn);
         call.succeed(txn);
     });
+    if (image) co_await storage_.discard(image)->wait();
 }
 
 Task<void> VmDomain::clean_reboot(Call& call, VmCleanReboot params) {
@@ -268,22 +279,22 @@ Task<void> VmDomain::suspend(Call& call, VmSuspend params) {
         disk.virtual_size = row.memory_static_max + row.memory_overhead + suspend_image_slack_bytes;
         return disk;
     });
-    const Ref<Vdi> made = co_await storage_.create_disk(call, std::move(image));
-    std::exception_ptr failure;
-    try {
-        co_await core_.hosts->agent(host).vm_suspend(
-            call.operation(), {call.db().get(vm).uuid, storage_.disk_ref(made)});
-    } catch (const std::exception& error) {
-        failure = std::current_exception();
-    }
-    if (failure) {
-        co_await asio::this_coro::reset_cancellation_state();
-        co_await shielded(storage_.destroy_disk(call, made));
-        std::rethrow_exception(failure);
-    }
+    Storage::Drafts drafts(storage_);
+    const Ref<Vdi> made = co_await storage_.create_disk(call, std::move(image), &drafts);
+    Storage& storage = storage_;
+    core::Hosts& hosts = *core_.hosts;
+    co_await with_undo([&](Undo& undo) -> Task<void> {
+        undo.push("destroy suspend image",
+                  [&storage, &call, made] { return storage.destroy_disk(call, made); });
+        // The image's row must outlive a crash: without it, what hostd saves would be garbage.
+        co_await call.committed();
+        co_await hosts.agent(host).vm_suspend(call.operation(),
+                                              {call.db().get(vm).uuid, storage.disk_ref(made)});
+    });
     call.db().transact_fact([&](db::Txn& txn) {
         note(core_, txn, vm, "VM_SUSPENDED");
         land_suspended(core_, txn, vm, made);
+        drafts.keep(txn);
         marks.unmark(txn);
         call.succeed(txn);
     });
@@ -311,7 +322,7 @@ Task<void> VmDomain::resume_somewhere(Call& call, Ref<Vm> vm, VmOperations opera
         if (txn.find(image) == nullptr) throw err::vm_has_no_suspend_vdi(vm);
         host = choose_host(core_, txn, vm, wanted);
         marks.mark(txn, vm, operation);
-        txn.edit(vm).scheduled_to_be_resident_on = host;
+        promise.give(txn, host);
         return vm_spec(txn, vm);
     });
     co_await call.committed();
@@ -319,12 +330,12 @@ Task<void> VmDomain::resume_somewhere(Call& call, Ref<Vm> vm, VmOperations opera
         call.operation(0, 0.9), {spec, storage_.disk_ref(image), paused});
     call.db().transact_fact([&](db::Txn& txn) {
         land_running(core_, txn, vm, host, domain);
-        txn.edit(vm).suspend_VDI = {};
         note(core_, txn, vm, "VM_RESUMED");
         marks.unmark(txn);
+        call.succeed(txn);
     });
     promise.keep();
-    co_await storage_.destroy_disk(call, image);
+    co_await storage_.discard(image)->wait();
 }
 
 Task<void> VmDomain::power_state_reset(Call& call, VmPowerStateReset params) {

@@ -1,155 +1,149 @@
 #include "xapi/rpc/answer_writer.hpp"
 
-#include "idl/runtime/record_codec.hpp"
 #include "xapi/rpc/endpoints.hpp"
+#include "xapi/rpc/large_text.hpp"
 
 namespace basalt::server {
 
 namespace {
 
-constexpr std::size_t turn_bytes = std::size_t{512} * 1024;  // rendered in one turn of the loop
-constexpr std::size_t row_bytes_guess = 4096;
+// A slice is about a quarter of a millisecond: so much text, or so many lengths added up.
+constexpr std::size_t slice_bytes = std::size_t{64} * 1024;
+constexpr std::size_t slice_items = 2048;
+// After so much of one answer, others that wait for a place get theirs.
+constexpr std::size_t share_bytes = std::size_t{1024} * 1024;
+// What the kernel takes at once from a peer that reads; less is not counted.
+constexpr std::size_t uncounted_bytes = std::size_t{16} * 1024;
+// Few enough to be rendered without being measured.
+constexpr std::size_t few_items = 16;
+// More rows than these are freed on a pool thread.
+constexpr std::size_t freed_on_loop_max = 256;
 
-bool is_xml(const MethodCall& call) {
-    return call.protocol == Protocol::xml;
-}
-
-void begin_rows(const MethodCall& call, const RowSet& rows, std::string& out) {
-    const bool references = rows.form == RowSet::Form::references;
-    begin_success(call, out);
-    if (is_xml(call)) {
-        out += references ? "<value><array><data>" : "<value><struct>";
-    } else {
-        out += references ? "[" : "{";
-    }
-}
-
-void end_rows(const MethodCall& call, const RowSet& rows, std::string& out) {
-    const bool references = rows.form == RowSet::Form::references;
-    if (is_xml(call)) {
-        out += references ? "</data></array></value>" : "</struct></value>";
-    } else {
-        out += references ? "]" : "}";
-    }
-    end_success(call, out);
-}
-
-/// What a row costs beside its record.
-void append_row_start(const MethodCall& call, const RowSet& rows, const db::Row& row, bool first,
-                      std::string& out) {
-    xenapi::RefBuffer buffer;
-    const std::string_view ref = xenapi::write_ref(row.ref, buffer);
-    const bool references = rows.form == RowSet::Form::references;
-    if (is_xml(call)) {
-        out += references ? "<value>" : "<member><name>";
-        out += ref;
-        out += references ? "</value>" : "</name>";
-        return;
-    }
-    if (!first) out += ',';
-    out += '"';
-    out += ref;
-    out += references ? "\"" : "\":";
-}
-
-void append_record(const MethodCall& call, const db::Row& row, std::string& out) {
-    const std::size_t before = out.size();
-    if (is_xml(call)) {
-        wire::XmlWriter writer(out);
-        xenapi::write_record(*row.cls, row.record.get(), writer);
-        row.xml_bytes = static_cast<std::uint32_t>(out.size() - before);
-    } else {
-        wire::JsonWriter writer(out);
-        xenapi::write_record(*row.cls, row.record.get(), writer);
-        row.json_bytes = static_cast<std::uint32_t>(out.size() - before);
-    }
-}
-
-void append_row(const MethodCall& call, const RowSet& rows, const db::Row& row, bool first,
-                std::string& out) {
-    append_row_start(call, rows, row, first, out);
-    if (rows.form == RowSet::Form::references) return;
-    append_record(call, row, out);
-    if (is_xml(call)) out += "</member>";
+std::string whole(const LargeText& text, std::size_t length) {
+    std::string bytes;
+    bytes.reserve(length);
+    text.begin(bytes);
+    for (std::size_t i = 0; i < text.items(); ++i)
+        text.append(i, bytes);
+    text.end(bytes);
+    return bytes;
 }
 
 }  // namespace
 
-Task<void> AnswerWriter::write(Exchange& exchange, const MethodCall& call, const Answer& answer) {
-    std::string text;
-    if (answer.rows) {
-        const RowSet& rows = *answer.rows;
-        const bool maybe_large = rows.rows.size() * row_bytes_guess > whole_max;
-        const std::size_t length = maybe_large ? co_await measure(call, rows) : 0;
-        if (length > whole_max) co_return co_await write_pieces(exchange, call, rows, length);
-        begin_rows(call, rows, text);
-        for (const db::RowPtr& row : rows.rows)
-            append_row(call, rows, *row, row == rows.rows.front(), text);
-        end_rows(call, rows, text);
-    } else {
-        text = answer.bare ? bare_text(call, answer.reply) : success_text(call, answer.reply);
+AnswerWriter::AnswerWriter(core::Core& core)
+    : core_(core),
+      large_(core.loop, core.limits.max(Limit::answers_large),
+             core.limits.max(Limit::answers_large_of_peer)),
+      bytes_(core.loop, core.limits.max(Limit::answer_bytes),
+             core.limits.max(Limit::answer_bytes_of_peer)) {
+    core_.limits.use(Limit::answers_large, [this] { return large_.in_use(); });
+    core_.limits.use(Limit::answer_bytes, [this] { return bytes_.in_use(); });
+}
+
+Task<void> AnswerWriter::write(Exchange& exchange, const MethodCall& call, Answer answer,
+                               core::Contender who) {
+    const std::unique_ptr<LargeText> text =
+        answer.rows ? rows_text(call, *answer.rows) : events_text(call, answer.reply);
+    if (!text) {
+        co_return co_await write_text(
+            exchange, call,
+            answer.bare ? bare_text(call, answer.reply) : success_text(call, answer.reply),
+            std::move(who));
     }
+    co_await write_large(exchange, call, *text, std::move(who));
+    // To free tens of thousands of rows and texts takes long.
+    if (text->items() > freed_on_loop_max)
+        core_.loop.offload([gone = std::move(answer)] { (void)gone; }, [] {});
+}
+
+Task<void> AnswerWriter::write_text(Exchange& exchange, const MethodCall& call, std::string text,
+                                    core::Contender who) {
+    core::FairGate::Place place;
+    if (text.size() > uncounted_bytes) place = co_await bytes_.enter(std::move(who), text.size());
     co_await exchange.respond(ok_response(exchange.request(),
                                           std::string(content_type(call.protocol)), std::move(text),
                                           cors_headers()));
 }
 
-/// The length of the whole text, mostly a sum of what rows remember of theirs.
-Task<std::size_t> AnswerWriter::measure(const MethodCall& call, const RowSet& rows) {
+Task<void> AnswerWriter::write_large(Exchange& exchange, const MethodCall& call,
+                                     const LargeText& text, core::Contender who) {
+    const bool few = text.items() <= few_items;
+    const std::size_t length = few ? 0 : co_await measure(text, who);
+    if (length <= whole_max)
+        co_return co_await write_text(exchange, call, whole(text, length), std::move(who));
+    const auto place = co_await bytes_.enter(who, 2 * piece);
+    co_await exchange.begin(ok_head(exchange.request(), std::string(content_type(call.protocol)),
+                                    length, cors_headers()),
+                            !exchange.request().keep_alive);
+    co_await write_pieces(exchange, text, std::move(who));
+}
+
+/// The length of the whole text, mostly a sum of what is known of its items.
+Task<std::size_t> AnswerWriter::measure(const LargeText& text, core::Contender who) {
     std::string scratch;
-    begin_rows(call, rows, scratch);
-    end_rows(call, rows, scratch);
+    text.begin(scratch);
+    text.end(scratch);
     std::size_t total = scratch.size();
     std::size_t rendered = 0;
-    for (const db::RowPtr& row : rows.rows) {
-        scratch.clear();
-        append_row_start(call, rows, *row, row == rows.rows.front(), scratch);
-        total += scratch.size();
-        if (rows.form == RowSet::Form::references) continue;
-        if ((is_xml(call) ? row->xml_bytes : row->json_bytes) == 0) {
-            append_record(call, *row, scratch);
-            rendered += scratch.size();
-        }
-        total +=
-            is_xml(call) ? row->xml_bytes + std::string_view("</member>").size() : row->json_bytes;
-        if (rendered > turn_bytes) {
+    for (std::size_t i = 0; i < text.items(); ++i) {
+        if (rendered > slice_bytes || i % slice_items == slice_items - 1) {
             rendered = 0;
-            co_await sleep_for(loop_, Duration{0});
+            co_await core_.turns.next(who);
         }
+        std::size_t length = text.known_bytes(i);
+        if (length == 0) {
+            scratch.clear();
+            text.append(i, scratch);
+            length = scratch.size();
+            rendered += length;
+        }
+        total += length;
     }
     co_return total;
 }
 
-Task<void> AnswerWriter::write_pieces(Exchange& exchange, const MethodCall& call,
-                                      const RowSet& rows, std::size_t length) {
-    while (large_ >= large_at_once_max)
-        co_await ended_.wait();
-
-    struct Place {
-        AnswerWriter& writer;
-
-        explicit Place(AnswerWriter& owner) : writer(owner) { ++writer.large_; }
-
-        ~Place() {
-            --writer.large_;
-            writer.ended_.notify_one();
+Task<void> AnswerWriter::write_pieces(Exchange& exchange, const LargeText& text,
+                                      core::Contender who) {
+    core::FairGate::Place place = co_await large_.enter(who);
+    std::size_t of_share = 0;
+    std::string bytes;
+    text.begin(bytes);
+    for (std::size_t i = 0; i < text.items(); ++i) {
+        text.append(i, bytes);
+        if (bytes.size() < piece) continue;
+        of_share += bytes.size();
+        co_await write_piece(exchange, bytes, place);
+        bytes.clear();
+        if (of_share > share_bytes) place.give_back();
+        if (!place.held()) {
+            of_share = 0;
+            place = co_await large_.enter(who);
         }
+        co_await core_.turns.next(who);
+    }
+    text.end(bytes);
+    co_await write_piece(exchange, bytes, place);
+}
+
+/// Gives the place back while the peer does not take what it asked for.
+Task<void> AnswerWriter::write_piece(Exchange& exchange, const std::string& bytes,
+                                     core::FairGate::Place& place) {
+    struct Timer {
+        Loop& loop;
+        Loop::TimerId id;
+
+        ~Timer() { loop.cancel(id); }
     };
 
-    const Place place(*this);
-    co_await exchange.begin(ok_head(exchange.request(), std::string(content_type(call.protocol)),
-                                    length, cors_headers()),
-                            !exchange.request().keep_alive);
-    std::string text;
-    begin_rows(call, rows, text);
-    for (const db::RowPtr& row : rows.rows) {
-        append_row(call, rows, *row, row == rows.rows.front(), text);
-        if (text.size() < piece) continue;
-        co_await exchange.write(text);
-        text.clear();
-    }
-    end_rows(call, rows, text);
-    co_await exchange.write(text);
+    Limits& limits = core_.limits;
+    Loop& loop = core_.loop;
+    const Timer timer{
+        loop, loop.at(loop.now() + limits.time(Limit::answer_stall_time), [&limits, &place] {
+            limits.exceeded(Limit::answer_stall_time);
+            place.give_back();
+        })};
+    co_await exchange.write(bytes);
 }
 
 }  // namespace basalt::server

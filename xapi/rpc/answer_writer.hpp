@@ -1,31 +1,42 @@
 #pragma once
 #include "base/wait.hpp"
+#include "xapi/core/core.hpp"
 #include "xapi/rpc/call_text.hpp"
 #include "xapi/rpc/connection.hpp"
 #include "xapi/rpc/implicit.hpp"
 
 namespace basalt::server {
 
+class LargeText;
+
 /// Turns answers into text on the wire. Small ones go in one piece; large ones are rendered from
-/// their immutable rows piece by piece as the client takes them, a few at once. Loop only.
+/// their immutable rows piece by piece as the client takes them, a few at once, callers in turn.
+/// Loop only.
 class AnswerWriter {
   public:
     static constexpr std::size_t whole_max = std::size_t{64} * 1024;
     static constexpr std::size_t piece = std::size_t{32} * 1024;
-    static constexpr int large_at_once_max = 4;
 
-    explicit AnswerWriter(Loop& loop) : loop_(loop), ended_(loop) {}
+    explicit AnswerWriter(core::Core& core);
 
-    Task<void> write(Exchange& exchange, const MethodCall& call, const Answer& answer);
+    /// `who` is whose turns the work takes.
+    Task<void> write(Exchange& exchange, const MethodCall& call, Answer answer,
+                     core::Contender who);
 
   private:
-    Task<std::size_t> measure(const MethodCall& call, const RowSet& rows);
-    Task<void> write_pieces(Exchange& exchange, const MethodCall& call, const RowSet& rows,
-                            std::size_t length);
+    Task<void> write_text(Exchange& exchange, const MethodCall& call, std::string text,
+                          core::Contender who);
+    /// Writes in pieces what is over `whole_max`, at once what is not.
+    Task<void> write_large(Exchange& exchange, const MethodCall& call, const LargeText& text,
+                           core::Contender who);
+    Task<std::size_t> measure(const LargeText& text, core::Contender who);
+    Task<void> write_pieces(Exchange& exchange, const LargeText& text, core::Contender who);
+    Task<void> write_piece(Exchange& exchange, const std::string& bytes,
+                           core::FairGate::Place& place);
 
-    Loop& loop_;
-    int large_ = 0;
-    Signal ended_;
+    core::Core& core_;
+    core::FairGate large_;
+    core::FairGate bytes_;
 };
 
 }  // namespace basalt::server

@@ -5,6 +5,7 @@
 
 #include "idl/runtime/reply.hpp"
 #include "idl/runtime/value.hpp"
+#include "xapi/core/limits.hpp"
 
 namespace basalt::server {
 
@@ -19,8 +20,8 @@ struct MethodCall {
     bool invalid_text = false;  ///< some bytes were not UTF-8 and are U+FFFD now
 };
 
-/// Nesting of arrays and structs in a request.
-inline constexpr int depth_max = 100;
+/// Nesting of arrays and structs in a request; wire::parse_json has the same bound.
+inline constexpr int depth_max = static_cast<int>(default_of(Limit::nesting));
 
 /// Throws HttpError (500 with a page, as this API answers malformed bodies).
 [[nodiscard]] MethodCall parse_xml_call(std::string_view body);

@@ -53,6 +53,51 @@ TEST(XmlCall, depth_and_text_are_bounded) {
     EXPECT_TRUE(call.invalid_text);
 }
 
+TEST(XmlCall, entities_of_a_document_are_not_expanded) {
+    std::string bomb = "<?xml version='1.0'?><!DOCTYPE l [<!ENTITY a0 \"ha\">";
+    for (int i = 1; i < 30; ++i) {
+        const std::string before = "&a" + std::to_string(i - 1) + ";";
+        bomb += "<!ENTITY a" + std::to_string(i) + " \"" + before + before + "\">";
+    }
+    bomb +=
+        "<!ENTITY file SYSTEM \"file:///etc/passwd\">]><methodCall><methodName>m</methodName>"
+        "<params><param><value>&a29;</value></param><param><value>&file;</value></param>"
+        "</params></methodCall>";
+    const MethodCall call = parse_xml_call(bomb);
+    EXPECT_EQ(call.params.at(0).debug_text(), "S(&a29;)");
+    EXPECT_EQ(call.params.at(1).debug_text(), "S(&file;)");
+}
+
+TEST(XmlCall, nesting_of_a_hundred_thousand_elements_needs_no_stack) {
+    std::string deep = "<methodCall><methodName>m</methodName><params><param>";
+    for (int i = 0; i < 100'000; ++i)
+        deep += "<value><array><data>";
+    EXPECT_NE(page_of(parse_xml_call, deep).find("Xmlm.Error"), std::string::npos);
+    for (int i = 0; i < 100'000; ++i)
+        deep += "</data></array></value>";
+    deep += "</param></params></methodCall>";
+    EXPECT_NE(page_of(parse_xml_call, deep).find("nested too deeply"), std::string::npos);
+}
+
+TEST(JsonCall, nesting_of_a_million_needs_no_stack) {
+    for (const char* open : {"[", "{\"a\":"}) {
+        std::string deep = R"({"jsonrpc":"2.0","method":"m","id":1,"params":)";
+        for (int i = 0; i < 1'000'000; ++i)
+            deep += open;
+        EXPECT_NE(page_of(parse_json_call, deep).find("nested too deeply"), std::string::npos);
+    }
+}
+
+TEST(JsonCall, text_that_is_not_utf8_is_known_and_harmless) {
+    for (const char* bytes : {"\xff", "\xc0\x80", "\xed\xa0\x80", "\xf4\x90\x80\x80", "\xe2\x82"}) {
+        const std::string body =
+            std::string(R"({"method":"m)") + bytes + R"(","params":[],"id":1})";
+        const MethodCall call = parse_json_call(body);
+        EXPECT_TRUE(call.invalid_text);
+        EXPECT_TRUE(is_utf8(call.method));
+    }
+}
+
 TEST(JsonCall, versions_ids_and_params) {
     const MethodCall one = parse_json_call(R"({"method":"m","params":[1,"a",{"b":true}],"id":-3})");
     EXPECT_EQ(one.protocol, Protocol::json1);

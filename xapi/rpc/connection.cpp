@@ -14,6 +14,7 @@ namespace basalt::server {
 namespace {
 
 constexpr std::size_t read_size = std::size_t{16} * 1024;
+constexpr std::size_t write_size = std::size_t{64} * 1024;  // what write_stall_time is for
 constexpr std::size_t linger_bytes_max = std::size_t{1024} * 1024;
 
 /// Counts one for as long as it lives.
@@ -58,14 +59,15 @@ class AheadStream final : public Stream {
 
 class Connection {
   public:
-    Connection(Loop& loop, Stream& stream, Peer peer, const Router& router,
-               const HttpLimits& limits, HttpCounts& counts)
-        : stream_(stream),
+    Connection(Loop& loop, Stream& stream, Peer peer, const Router& router, Limits& limits,
+               HttpCounts& counts)
+        : loop_(loop),
+          stream_(stream),
           peer_(std::move(peer)),
           router_(router),
           limits_(limits),
           counts_(counts),
-          deadline_(loop, stream),
+          deadline_(loop, stream, limits),
           ahead_stream_(stream, ahead_) {}
 
     Task<void> run();
@@ -82,10 +84,11 @@ class Connection {
     Task<void> write(std::string_view bytes);
     Task<void> linger();
 
+    Loop& loop_;
     Stream& stream_;
     Peer peer_;
     const Router& router_;
-    const HttpLimits& limits_;
+    Limits& limits_;
     HttpCounts& counts_;
     Deadline deadline_;
     std::string ahead_;
@@ -111,16 +114,18 @@ Task<bool> Connection::read_more() {
 Task<std::string> Connection::read_head() {
     constexpr std::string_view end = "\r\n\r\n";
     std::size_t scanned = 0;
-    deadline_.set(ahead_.empty() ? limits_.idle_time : limits_.head_time);
+    const std::size_t bytes_max = limits_.max(Limit::head_bytes);
+    deadline_.set(ahead_.empty() ? Limit::idle_time : Limit::head_time);
     for (;;) {
         const std::size_t at = ahead_.find(end, scanned > end.size() ? scanned - end.size() : 0);
-        if (at != std::string::npos && at + end.size() <= limits_.head_bytes_max) {
+        if (at != std::string::npos && at + end.size() <= bytes_max) {
             std::string head = ahead_.substr(0, at + end.size());
             ahead_.erase(0, head.size());
             deadline_.clear();
             co_return head;
         }
-        if (ahead_.size() > limits_.head_bytes_max || at != std::string::npos) {
+        if (ahead_.size() > bytes_max || at != std::string::npos) {
+            limits_.exceeded(Limit::head_bytes);
             // The text that clients of this API see for it.
             const Response refusal = internal_error("Invalid_argument(\"Unix.read\")");
             co_await write(refusal.head.text() + refusal.body);
@@ -129,7 +134,7 @@ Task<std::string> Connection::read_head() {
         scanned = ahead_.size();
         const bool was_idle = ahead_.empty();
         if (!co_await read_more()) co_return "";
-        if (was_idle) deadline_.set(limits_.head_time);
+        if (was_idle) deadline_.set(Limit::head_time);
     }
 }
 
@@ -138,7 +143,7 @@ Task<bool> Connection::serve(std::string head) {
     if (!request) co_return false;
     request->peer = peer_;
     if (counts_.draining) request->keep_alive = false;
-    Exchange exchange(*this, std::move(*request));
+    Exchange exchange(*this, std::move(*request), std::move(head));
     exchange.body_left_ = exchange.request().content_length.value_or(0);
     exchange.endless_body_ = !exchange.request().content_length;
     ++counts_.requests;
@@ -146,7 +151,10 @@ Task<bool> Connection::serve(std::string head) {
     if (late && !exchange.answered()) co_await exchange.respond(*late);
     if (!exchange.answered() || exchange.close_ || !exchange.request().keep_alive) co_return false;
     if (exchange.request().chunked) co_return false;
-    if (exchange.body_left_ > limits_.drain_bytes_max) co_return false;
+    if (exchange.body_left_ > limits_.max(Limit::drain_bytes)) {
+        limits_.exceeded(Limit::drain_bytes);
+        co_return false;
+    }
     co_await exchange.skip_body();
     co_return exchange.body_left_ == 0;
 }
@@ -174,15 +182,18 @@ Task<std::optional<Response>> Connection::handle(Exchange& exchange) {
 }
 
 Task<void> Connection::write(std::string_view bytes) {
-    deadline_.set(limits_.write_time);
-    co_await stream_.write(bytes);
+    while (!bytes.empty()) {
+        deadline_.set(Limit::write_stall_time);
+        co_await stream_.write(bytes.substr(0, write_size));
+        bytes.remove_prefix(std::min(bytes.size(), write_size));
+    }
     deadline_.clear();
 }
 
 Task<void> Connection::linger() {
     // Closing with unread bytes would reset the connection and may destroy the answer on its way.
     stream_.shutdown_write();
-    deadline_.set(limits_.linger_time);
+    deadline_.set(Limit::linger_time);
     std::array<char, read_size> buffer;
     std::size_t total = 0;
     while (total < linger_bytes_max) {
@@ -196,16 +207,19 @@ Task<void> Connection::linger() {
 Task<std::string> Exchange::body() {
     if (!request_.content_length)
         throw HttpError(internal_error("Failure(\"We require a content-length: HTTP header\")"));
-    const HttpLimits& limits = connection_.limits_;
-    const std::size_t max =
-        request_.peer.trusted ? limits.trusted_body_bytes_max : limits.body_bytes_max;
-    if (body_left_ > max)
+    Limits& limits = connection_.limits_;
+    const Limit size = request_.peer.trusted ? Limit::trusted_body_bytes : Limit::body_bytes;
+    if (body_left_ > limits.max(size)) {
+        limits.exceeded(size);
         throw HttpError(internal_error("Http_svr.Client_requested_size_over_limit"));
-    connection_.deadline_.set(limits.body_time);
+    }
+    co_await invite_body();
+    const Time began = connection_.loop_.now();
     std::string out(static_cast<std::size_t>(body_left_), '\0');
     std::size_t have = 0;
     while (have < out.size()) {
-        const std::size_t count = co_await read_body(std::span(out).subspan(have));
+        expect_body(began, have);
+        const std::size_t count = co_await read_some_body(std::span(out).subspan(have));
         if (count == 0) throw boost::system::system_error(asio::error::connection_reset);
         have += count;
     }
@@ -213,13 +227,30 @@ Task<std::string> Exchange::body() {
     co_return out;
 }
 
+/// A body must come at body_rate, give or take body_start_time: a peer that sends a byte now and
+/// then does not hold a connection for long.
+void Exchange::expect_body(Time began, std::uint64_t read) {
+    const Limits& limits = connection_.limits_;
+    const auto earned = std::chrono::milliseconds(static_cast<std::int64_t>(
+        read * 1000 / std::max<std::uint64_t>(limits.max(Limit::body_rate), 1)));
+    connection_.deadline_.set_at(began + limits.time(Limit::body_start_time) + earned,
+                                 Limit::body_rate);
+}
+
 Task<std::size_t> Exchange::read_body(std::span<char> buffer) {
+    co_await invite_body();
+    connection_.deadline_.set(Limit::stream_stall_time);
+    const std::size_t count = co_await read_some_body(buffer);
+    connection_.deadline_.clear();
+    co_return count;
+}
+
+Task<std::size_t> Exchange::read_some_body(std::span<char> buffer) {
     if (!endless_body_) {
         if (body_left_ == 0) co_return 0;
         buffer = buffer.first(
             static_cast<std::size_t>(std::min<std::uint64_t>(buffer.size(), body_left_)));
     }
-    co_await invite_body();
     const std::size_t count = co_await connection_.ahead_stream_.read_some(buffer);
     if (!endless_body_) body_left_ -= count;
     co_return count;
@@ -239,10 +270,12 @@ Task<void> Exchange::skip_body() {
         close_ = body_left_ > 0;
         co_return;
     }
-    connection_.deadline_.set(connection_.limits_.body_time);
+    const Time began = connection_.loop_.now();
+    const std::uint64_t size = body_left_;
     std::array<char, read_size> buffer;
     while (body_left_ > 0) {
-        if (co_await read_body(buffer) == 0) co_return;
+        expect_body(began, size - body_left_);
+        if (co_await read_some_body(buffer) == 0) co_return;
     }
     connection_.deadline_.clear();
 }
@@ -256,10 +289,13 @@ Task<void> Exchange::respond(Response response) {
 }
 
 Task<void> Exchange::begin(ResponseHead head, bool close) {
+    co_await begin_text(head.text(), close);
+}
+
+Task<void> Exchange::begin_text(std::string head, bool close) {
     answered_ = true;
     close_ = close_ || close;
-    const std::string bytes = head.text();
-    co_await connection_.write(bytes);
+    co_await connection_.write(head);
 }
 
 Task<void> Exchange::write(std::string_view bytes) {
@@ -297,7 +333,7 @@ Response no_route(const HttpRequest& request) {
 }
 
 Task<void> serve_connection(Loop& loop, std::unique_ptr<Stream> stream, Peer peer,
-                            const Router& router, const HttpLimits& limits, HttpCounts& counts) {
+                            const Router& router, Limits& limits, HttpCounts& counts) {
     const Counted open(counts.connections);
     Connection connection(loop, *stream, std::move(peer), router, limits, counts);
     try {

@@ -8,22 +8,10 @@
 
 #include "base/loop.hpp"
 #include "base/stream.hpp"
+#include "xapi/core/limits.hpp"
 #include "xapi/rpc/http.hpp"
 
 namespace basalt::server {
-
-/// What one connection may take. Times are how long a step may need before the connection is cut.
-struct HttpLimits {
-    std::size_t head_bytes_max = std::size_t{16} * 1024;
-    std::size_t body_bytes_max = std::size_t{300} * 1024;  ///< bodies read whole: RPC
-    std::size_t trusted_body_bytes_max = std::size_t{16} * 1024 * 1024;
-    std::size_t drain_bytes_max = std::size_t{64} * 1024;  ///< unread body that keep-alive skips
-    Duration idle_time = 10min;                            ///< between two requests
-    Duration head_time = 30s;
-    Duration body_time = 60s;    ///< for a body read whole
-    Duration write_time = 2min;  ///< for one piece
-    Duration linger_time = 2s;  ///< how long a closing side still reads, so that its answer arrives
-};
 
 class Connection;
 
@@ -31,18 +19,22 @@ class Connection;
 /// `write`, or take the connection over.
 class Exchange {
   public:
-    Exchange(Connection& connection, HttpRequest request)
-        : connection_(connection), request_(std::move(request)) {}
+    Exchange(Connection& connection, HttpRequest request, std::string head)
+        : connection_(connection), request_(std::move(request)), head_(std::move(head)) {}
 
     Exchange(const Exchange&) = delete;
     Exchange& operator=(const Exchange&) = delete;
 
     [[nodiscard]] const HttpRequest& request() const { return request_; }
 
-    /// The whole body. Throws HttpError: no Content-Length, or more than the peer's limit.
+    /// The request's head as it was sent, with the empty line at its end.
+    [[nodiscard]] const std::string& head() const { return head_; }
+
+    /// The whole body, which must come at body_rate at least. Throws HttpError: no Content-Length,
+    /// or more than the peer's limit.
     Task<std::string> body();
-    /// Some of the body, 0 at its end (or when the peer went away). No limit in size or time.
-    /// Without a Content-Length the body lasts until the peer ends the stream.
+    /// Some of the body, 0 at its end (or when the peer went away). No limit in size, and in time
+    /// only stream_stall_time. Without a Content-Length it lasts until the peer ends the stream.
     Task<std::size_t> read_body(std::span<char> buffer);
 
     /// Bytes of the body not read yet, for those with a Content-Length.
@@ -52,6 +44,8 @@ class Exchange {
     /// The head of an answer whose body follows by `write`. Without a content-length header the
     /// connection must be closed (`close`) to end the body.
     Task<void> begin(ResponseHead head, bool close);
+    /// The same for a head that somebody else wrote, with its empty line.
+    Task<void> begin_text(std::string head, bool close);
     /// Waits until the peer took it: this is the back-pressure. The bytes must outlive the call.
     Task<void> write(std::string_view bytes);
     /// Raw bytes from here on, those read ahead first; no timeouts. Ends with the handler.
@@ -63,9 +57,12 @@ class Exchange {
     friend class Connection;
     Task<void> invite_body();
     Task<void> skip_body();
+    Task<std::size_t> read_some_body(std::span<char> buffer);
+    void expect_body(Time began, std::uint64_t read);
 
     Connection& connection_;
     HttpRequest request_;
+    std::string head_;
     std::uint64_t body_left_ = 0;
     bool endless_body_ = false;
     bool answered_ = false;
@@ -110,6 +107,6 @@ struct HttpCounts {
 /// Serves requests until the peer or a limit ends the connection. `router`, `limits` and `counts`
 /// outlive it. Throws only cancellation.
 Task<void> serve_connection(Loop& loop, std::unique_ptr<Stream> stream, Peer peer,
-                            const Router& router, const HttpLimits& limits, HttpCounts& counts);
+                            const Router& router, Limits& limits, HttpCounts& counts);
 
 }  // namespace basalt::server

@@ -2,6 +2,9 @@
 
 #include <gtest/gtest.h>
 
+#include <array>
+#include <boost/system/system_error.hpp>
+
 #include "xapi/rpc/metrics.hpp"
 #include "xapi/rpc/server.hpp"
 #include "xapi/rpc/testing.hpp"
@@ -38,7 +41,7 @@ Task<void> tunnel(Exchange& exchange) {
 }
 
 struct House {
-    House() : server(loop, router, nullptr) {
+    House() : server(loop, router, nullptr, limits) {
         router.add("POST", "/", echo);
         router.add("PUT", "/import", early_put);
         router.add("CONNECT", "/console", tunnel);
@@ -58,6 +61,7 @@ struct House {
     }
 
     SimLoop loop{1};
+    Limits limits;
     Router router;
     Server server;
 };
@@ -125,6 +129,109 @@ TEST(Connection, slow_peers_are_cut) {
         EXPECT_TRUE(cut) << head;
         EXPECT_EQ(house.server.counts().connections, 0U);
     }
+}
+
+// Says one byte a second, for ever; counts how many the server took.
+Task<void> drip(Loop& loop, std::unique_ptr<Stream> stream, std::string start, std::string bytes,
+                int& said) {
+    try {
+        co_await stream->write(start);
+        for (;; ++said) {
+            co_await sleep_for(loop, 1s);
+            const std::string_view byte(&bytes[static_cast<std::size_t>(said) % bytes.size()], 1);
+            co_await stream->write(byte);
+        }
+    } catch (const boost::system::system_error&) {
+        // Cut, which is what is awaited.
+    }
+}
+
+Task<void> answer_at_once(Exchange& exchange) {
+    co_await exchange.respond(ok_response(exchange.request(), "text/plain", "quick"));
+}
+
+TEST(Connection, a_peer_that_drips_its_head_or_body_is_cut) {
+    struct Case {
+        const char* start;
+        const char* bytes;
+        Limit limit;
+        int seconds_max;
+    };
+
+    for (const Case& one : {
+             Case{"POST / HTTP/1.1\r\n", "X-Header: x\r\n", Limit::head_time, 31},
+             Case{"POST / HTTP/1.1\r\nContent-Length: 200000\r\n\r\n", "x", Limit::body_rate, 32},
+             Case{"POST / HTTP/1.1\r\nContent-Length: 200000\r\nExpect: 100-continue\r\n\r\n", "x",
+                  Limit::body_rate, 32},
+             // No handler reads this body; it is skipped for keep-alive.
+             Case{"GET /quick HTTP/1.1\r\nContent-Length: 60000\r\n\r\n", "x", Limit::body_rate,
+                  32},
+         }) {
+        House house;
+        house.router.add("GET", "/quick", answer_at_once);
+        int said = 0;
+        spawn(house.loop, "client", drip(house.loop, house.connect(), one.start, one.bytes, said));
+        house.loop.run_for(10min);
+        EXPECT_LE(said, one.seconds_max + 2) << one.start;
+        EXPECT_EQ(house.limits.times_exceeded(one.limit), 1U) << one.start;
+        EXPECT_EQ(house.server.counts().connections, 0U) << one.start;
+    }
+}
+
+Task<void> flood(Exchange& exchange) {
+    co_await exchange.begin(ok_head(exchange.request(), "text/plain", 10'000'000), false);
+    const std::string piece(1'000'000, 'x');
+    for (int i = 0; i < 10; ++i)
+        co_await exchange.write(piece);
+}
+
+Task<void> never_read(Loop& loop, std::unique_ptr<Stream> stream) {
+    co_await stream->write("GET /flood HTTP/1.1\r\n\r\n");
+    co_await sleep_for(loop, 1h);
+}
+
+Task<void> read_slowly(Loop& loop, std::unique_ptr<Stream> stream, std::size_t& got) {
+    co_await stream->write("GET /flood HTTP/1.1\r\nConnection: close\r\n\r\n");
+    std::vector<char> buffer(40'000);
+    while (const std::size_t count = co_await stream->read_some(buffer)) {
+        got += count;
+        co_await sleep_for(loop, 20s);
+    }
+}
+
+TEST(Connection, a_peer_that_never_reads_is_cut_and_one_that_reads_slowly_is_not) {
+    House house;
+    house.router.add("GET", "/flood", flood);
+    spawn(house.loop, "silent", never_read(house.loop, house.connect()));
+    house.loop.run_for(2min);
+    EXPECT_EQ(house.limits.times_exceeded(Limit::write_stall_time), 1U);
+    EXPECT_EQ(house.server.counts().connections, 0U);
+    std::size_t got = 0;
+    spawn(house.loop, "slow", read_slowly(house.loop, house.connect(), got));
+    house.loop.run_for(24h);
+    EXPECT_GT(got, 10'000'000U);
+    EXPECT_EQ(house.limits.times_exceeded(Limit::write_stall_time), 1U);
+}
+
+TEST(Connection, heads_over_the_limit_are_refused_whether_they_end_or_not) {
+    House house;
+    const std::string filler(20'000, 'a');
+    for (const std::string& head : {"POST / HTTP/1.1\r\nX: " + filler + "\r\n\r\n",
+                                    "POST / HTTP/1.1\r\nX: " + filler, filler}) {
+        const std::string answer = house.ask(head);
+        EXPECT_TRUE(answer.starts_with("HTTP/1.1 500 Internal Error\r\n")) << answer.substr(0, 80);
+    }
+    EXPECT_EQ(house.limits.times_exceeded(Limit::head_bytes), 3U);
+}
+
+TEST(Connection, a_chunked_body_is_refused_without_being_read) {
+    House house;
+    std::string chunks = "POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n";
+    for (int i = 0; i < 1000; ++i)
+        chunks += "400\r\n" + std::string(0x400, 'x') + "\r\n";
+    const std::string answer = house.ask(chunks);
+    EXPECT_TRUE(answer.starts_with("HTTP/1.1 500 Internal Error\r\n")) << answer.substr(0, 80);
+    EXPECT_EQ(house.server.counts().connections, 0U);
 }
 
 TEST(Connection, bodies_over_the_limit_are_refused_unless_trusted) {

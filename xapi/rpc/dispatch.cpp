@@ -7,6 +7,7 @@
 #include "base/context.hpp"
 #include "base/log.hpp"
 #include "idl/errors.hpp"
+#include "idl/records/session.hpp"
 #include "idl/records/task.hpp"
 #include "xapi/core/tasks.hpp"
 
@@ -20,6 +21,8 @@ using Args = std::vector<wire::Value>;
 
 constexpr std::string_view is_alive = "system.isAlive:";
 constexpr std::string_view other_config_header = "x-http-other-config-";
+// Rows that an expression is tried on within a turn of the loop; more go to a pool thread.
+constexpr std::size_t filtered_on_loop_max = 256;
 
 Answer all_method_names() {
     std::vector<std::string> names;
@@ -31,15 +34,6 @@ Answer all_method_names() {
     answer.reply = xenapi::Reply::of(std::move(names));
     answer.bare = true;
     return answer;
-}
-
-/// Throws MESSAGE_PARAMETER_COUNT_MISMATCH. Surplus ones are allowed where any has a default.
-void check_count(const MessageInfo& message, std::size_t given) {
-    const bool any_default = message.required < message.params.size();
-    const std::int64_t received = static_cast<std::int64_t>(given) - (message.no_session ? 0 : 1);
-    const std::int64_t required = message.required;
-    const bool good = any_default ? received >= required : received == required;
-    if (!good) throw err::message_parameter_count_mismatch(message.wire_name, required, received);
 }
 
 std::string lower(std::string_view text) {
@@ -96,11 +90,32 @@ std::vector<std::string> description_of(const ApiError& error) {
 
 }  // namespace
 
+void check_count(const MessageInfo& message, std::size_t given) {
+    const bool any_default = message.required < message.params.size();
+    const std::int64_t received = static_cast<std::int64_t>(given) - (message.no_session ? 0 : 1);
+    const std::int64_t required = message.required;
+    const bool good = any_default ? received >= required : received == required;
+    if (!good) throw err::message_parameter_count_mismatch(message.wire_name, required, received);
+}
+
 Dispatcher::Dispatcher(core::Core& core, const xenapi::Apis& apis, Sessions& sessions,
                        Metrics& metrics)
-    : core_(core), apis_(apis), sessions_(sessions), metrics_(metrics), writer_(core.loop) {}
+    : core_(core), apis_(apis), sessions_(sessions), metrics_(metrics), writer_(core) {}
+
+/// Whose turns a call takes. A session that does not exist is none: made-up ones would be as many
+/// callers as a client likes.
+core::Contender Dispatcher::contender(const MethodCall& call, const HttpRequest& request) const {
+    core::Contender who{request.peer.address, {}};
+    const auto* session = call.params.empty() ? nullptr : call.params.front().get<std::string>();
+    if (session == nullptr) return who;
+    const xenapi::Ref<xenapi::Session> ref(xenapi::parse_ref(*session).value_or(Uuid{}));
+    if (core_.db.find(ref) != nullptr) who.session = *session;
+    return who;
+}
 
 Task<void> Dispatcher::answer(Exchange& exchange, MethodCall call) {
+    const core::Contender who = contender(call, exchange.request());
+    co_await core_.turns.next(who);
     const Time started = core_.loop.now();
     std::optional<Answer> answer;
     std::exception_ptr failure;
@@ -111,7 +126,7 @@ Task<void> Dispatcher::answer(Exchange& exchange, MethodCall call) {
     }
     if (!failure) {
         note_outcome(call, started, "");
-        co_return co_await writer_.write(exchange, call, *answer);
+        co_return co_await writer_.write(exchange, call, std::move(*answer), who);
     }
     // The server is stopping: the connection ends without an answer, which is the truth.
     if (is_cancellation(failure)) std::rethrow_exception(failure);
@@ -156,7 +171,9 @@ Task<Answer> Dispatcher::run(const MethodCall& call, const HttpRequest& request)
     if (target.message == nullptr) refuse_unknown(call, request);
     try {
         Answer answer = co_await run_message(target, call, request);
+        core_.reach(target.message->wire_name, "landed");
         co_await core_.db.durable(answer.rests_on);
+        core_.reach(target.message->wire_name, "durable");
         co_return answer;
     } catch (const ApiError& error) {
         core_.undeclared.note(*target.message, error.code());
@@ -204,7 +221,11 @@ bool Dispatcher::goes_to_domain(const MessageInfo& message) const {
 }
 
 Task<Answer> Dispatcher::run_now(const MessageInfo& message, Caller caller, Args args) {
-    if (!goes_to_domain(message)) co_return run_implicit(core_.db, message, args);
+    if (!goes_to_domain(message)) {
+        if (is_filter(message))
+            co_return co_await run_filter(message, std::move(caller), std::move(args));
+        co_return run_implicit(core_.db, message, args);
+    }
     Call call(core_, message, std::move(caller));
     const log::Scope scope(call.context());
     const Time begun = core_.loop.now();
@@ -221,6 +242,13 @@ Task<Answer> Dispatcher::run_now(const MessageInfo& message, Caller caller, Args
     if (failure) std::rethrow_exception(failure);
     answer.rests_on = core_.db.published();
     co_return answer;
+}
+
+Task<Answer> Dispatcher::run_filter(const MessageInfo& message, Caller caller, Args args) {
+    const std::size_t rows = core_.db.count(xenapi::classes()[message.class_index]);
+    if (rows <= filtered_on_loop_max) co_return run_implicit(core_.db, message, args);
+    const auto place = co_await core_.preparing.enter({caller.address, caller.session.text()});
+    co_return co_await blocking(core_.loop, prepared_filter(core_.db, message, args));
 }
 
 Answer Dispatcher::run_async(const MessageInfo& message, Caller caller, Args args,

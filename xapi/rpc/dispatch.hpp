@@ -11,6 +11,10 @@
 
 namespace basalt::server {
 
+/// `given` parameters, the session among them. Throws MESSAGE_PARAMETER_COUNT_MISMATCH. Surplus
+/// ones are allowed where any has a default.
+void check_count(const xenapi::MessageInfo& message, std::size_t given);
+
 /// From a decoded call to its answer: name, number of parameters, session, role, then the domain or
 /// the tables; Async calls become tasks. Answers leave when what they rest on is durable. Loop
 /// only.
@@ -35,8 +39,12 @@ class Dispatcher final : public Answerer {
     Task<Answer> run_message(Target target, const MethodCall& call, const HttpRequest& request);
     Task<Answer> run_now(const xenapi::MessageInfo& message, Caller caller,
                          std::vector<wire::Value> args);
+    Task<Answer> run_filter(const xenapi::MessageInfo& message, Caller caller,
+                            std::vector<wire::Value> args);
     [[nodiscard]] Answer run_async(const xenapi::MessageInfo& message, Caller caller,
                                    std::vector<wire::Value> args, const HttpRequest& request);
+    [[nodiscard]] core::Contender contender(const MethodCall& call,
+                                            const HttpRequest& request) const;
     [[nodiscard]] bool goes_to_domain(const xenapi::MessageInfo& message) const;
     void refuse_unknown(const MethodCall& call, const HttpRequest& request);
     void note_outcome(const MethodCall& call, Time started, const std::string& code);

@@ -307,5 +307,120 @@ TEST(Expression, grammar) {
         EXPECT_THROW(Expression{bad}, ApiError) << bad;
 }
 
+std::size_t occurrences(const std::string& text, const std::string& part) {
+    std::size_t count = 0;
+    for (std::size_t at = text.find(part); at != std::string::npos; at = text.find(part, at + 1))
+        ++count;
+    return count;
+}
+
+struct FullOffice : Office {
+    FullOffice() {
+        xenapi::Vm row;
+        row.name_description = std::string(3000, 'd');
+        for (int i = 0; i < vms; ++i) {
+            row.name_label = "vm " + std::to_string(i);
+            database.transact([&](db::Txn& txn) { txn.insert(row); });
+        }
+        session = quoted(root().text());
+    }
+
+    static constexpr int vms = 400;
+    std::string session;
+};
+
+// Each twice: before and after rows know the lengths of their texts.
+TEST(LargeAnswers, are_as_long_as_they_say_and_whole) {
+    FullOffice office;
+    for (int round = 0; round < 2; ++round) {
+        const std::string all = office.call("VM.get_all_records", office.session);
+        EXPECT_EQ(wire::parse_json(all).find("result")->get<wire::Object>()->size(), 400U);
+        const std::string where =
+            office.call("VM.get_all_records_where",
+                        office.session +
+                            R"(,"field \"name__label\" = \"vm 7\" or not field \"uuid\" = \"x\"")");
+        EXPECT_EQ(where, all);
+        const std::string from = office.call("event.from", office.session + R"(,["vm"],"",0.0)");
+        const wire::Value batch = *wire::parse_json(from).find("result");
+        EXPECT_EQ(batch.find("events")->get<wire::Array>()->size(), 400U);
+        EXPECT_EQ(batch.find("valid_ref_counts")->find("vm")->get<std::int64_t>()[0], 400);
+        EXPECT_EQ(batch.find("token")->get<std::string>()->size(), 41U);
+        const std::string ref = office.session.substr(1, office.session.size() - 2);
+        const std::string body =
+            "<methodCall><methodName>event.from</methodName><params><param><value>" + ref +
+            "</value></param><param><value><array><data><value>vm</value></data></array></value>"
+            "</param><param><value/></param><param><value><double>0</double></value></param>"
+            "</params></methodCall>";
+        const std::string answer = office.ask(
+            "POST / HTTP/1.1\r\nContent-Length: " + std::to_string(body.size()) + "\r\n\r\n" + body,
+            tcp);
+        const std::size_t head = answer.find("\r\n\r\n") + 4;
+        EXPECT_NE(answer.find("content-length: " + std::to_string(answer.size() - head) + "\r\n"),
+                  std::string::npos);
+        EXPECT_EQ(occurrences(answer, "<name>snapshot</name>"), 400U);
+        EXPECT_TRUE(answer.ends_with("</methodResponse>"));
+        const MethodCall parsed =
+            parse_xml_call("<methodCall><methodName>x</methodName>" +
+                           answer.substr(answer.find("<params>"), answer.find("</methodResponse>") -
+                                                                      answer.find("<params>")) +
+                           "</methodCall>");
+        EXPECT_EQ(parsed.params[0].find("Value")->find("events")->get<wire::Array>()->size(), 400U);
+    }
+}
+
+TEST(LargeAnswers, readers_that_never_read_hold_nobody_up) {
+    FullOffice office;
+    std::vector<std::unique_ptr<Stream>> held;
+    const auto connect = [&] {
+        auto [near, far] = memory_streams(office.loop);
+        office.server.serve(std::move(far), Scheme::http, tcp);
+        return std::move(near);
+    };
+    const std::string request = json_request("VM.get_all_records", office.session);
+    for (int i = 0; i < 12; ++i) {
+        held.push_back(connect());
+        spawn(office.loop, "silent", [](Stream& stream, std::string bytes) -> Task<void> {
+            co_await stream.write(bytes);
+        }(*held.back(), request));
+    }
+    office.loop.run_for(500ms);
+    const Time began = office.loop.now();
+    EXPECT_EQ(wire::parse_json(office.call("VM.get_all_records", office.session))
+                  .find("result")
+                  ->get<wire::Object>()
+                  ->size(),
+              400U);
+    EXPECT_LT(office.loop.now() - began, 10s);
+    EXPECT_GE(office.core.limits.times_exceeded(Limit::answer_stall_time), 3U);
+    office.loop.run_for(3min);
+    EXPECT_EQ(office.core.limits.times_exceeded(Limit::write_stall_time), 12U);
+    EXPECT_EQ(office.server.counts().connections, 0U);
+}
+
+TEST(Limits, a_session_has_no_more_than_its_share_of_tasks) {
+    Office office;
+    office.core.limits.set(Limit::tasks_running_of_session, 3);
+    const std::string vm = quoted(office.vm("a").text());
+    const std::string greedy = quoted(office.root().text());
+    const std::string other = quoted(office.root().text());
+    std::vector<std::unique_ptr<Stream>> held;
+    for (int i = 0; i < 5; ++i) {
+        auto [near, far] = memory_streams(office.loop);
+        office.server.serve(std::move(far), Scheme::http, tcp);
+        held.push_back(std::move(near));
+        spawn(office.loop, "client", [](Stream& stream, std::string bytes) -> Task<void> {
+            co_await stream.write(bytes);
+        }(*held.back(), json_request("Async.VM.clone", greedy + "," + vm + ",\"copy\"")));
+    }
+    office.loop.run_for(100ms);  // a clone takes a second
+    EXPECT_EQ(office.core.limits.times_exceeded(Limit::tasks_running_of_session), 2U);
+    EXPECT_NE(office.call("Async.VM.clone", other + "," + vm + ",\"copy\"").find("result"),
+              std::string::npos);
+    office.loop.run_for(5s);
+    EXPECT_NE(office.call("Async.VM.clone", greedy + "," + vm + ",\"copy\"").find("result"),
+              std::string::npos)
+        << "what has ended counts no longer";
+}
+
 }  // namespace
 }  // namespace basalt::server

@@ -3,24 +3,38 @@
 #include <array>
 
 #include "base/wait.hpp"
+#include "xapi/core/fairness.hpp"
 
 namespace basalt::server {
 
 namespace {
 
-constexpr std::size_t inline_parse_max = std::size_t{64} * 1024;  // about a millisecond
+constexpr std::size_t inline_parse_max = std::size_t{16} * 1024;  // a quarter of a millisecond
 
 using Parse = MethodCall (*)(std::string_view);
 
-Task<MethodCall> parse_somewhere(Loop& loop, Parse parse, std::string body) {
+/// What all connections of a router share.
+struct Decoding {
+    Decoding(Loop& owner, std::uint64_t at_once) : loop(owner), gate(owner, at_once, 1) {}
+
+    Loop& loop;
+    core::FairGate gate;
+};
+
+Task<MethodCall> parse_somewhere(Decoding& decoding, Parse parse, const std::string& body,
+                                 std::string peer) {
     if (body.size() <= inline_parse_max) co_return parse(body);
-    co_return co_await blocking(loop, [parse, body = std::move(body)] { return parse(body); });
+    const auto place = co_await decoding.gate.enter({std::move(peer), {}});
+    Loop& loop = decoding.loop;
+    co_return co_await blocking(loop, [parse, &body] { return parse(body); });
 }
 
-Task<void> serve_call(Exchange& exchange, Loop& loop, Answerer& answerer, Parse parse) {
+Task<void> serve_call(Exchange& exchange, std::shared_ptr<Decoding> decoding, Answerer& answerer,
+                      Parse parse) {
     std::string body = co_await exchange.body();
-    MethodCall call = co_await parse_somewhere(loop, parse, std::move(body));
-    co_await answerer.answer(exchange, std::move(call));
+    MethodCall call =
+        co_await parse_somewhere(*decoding, parse, body, exchange.request().peer.address);
+    co_await answerer.answer_text(exchange, std::move(call), std::move(body));
 }
 
 Task<void> serve_options(Exchange& exchange) {
@@ -41,10 +55,12 @@ Parameters cors_headers() {
             {"Access-Control-Allow-Headers", "X-Requested-With"}};
 }
 
-void add_rpc_routes(Router& router, Loop& loop, Answerer& answerer) {
+void add_rpc_routes(Router& router, Loop& loop, Answerer& answerer, Limits& limits) {
+    const auto decoding = std::make_shared<Decoding>(loop, limits.max(Limit::bodies_decoding));
+    limits.use(Limit::bodies_decoding, [decoding] { return decoding->gate.in_use(); });
     const auto post = [&](const char* path, Parse parse) {
-        router.add("POST", path, [&loop, &answerer, parse](Exchange& exchange) {
-            return serve_call(exchange, loop, answerer, parse);
+        router.add("POST", path, [decoding, &answerer, parse](Exchange& exchange) {
+            return serve_call(exchange, decoding, answerer, parse);
         });
     };
     post("/", parse_xml_call);

@@ -12,11 +12,16 @@ class Answerer {
     virtual ~Answerer() = default;
     /// Writes exactly one answer to `exchange`. Throws only what ends the connection.
     virtual Task<void> answer(Exchange& exchange, MethodCall call) = 0;
+
+    /// The same, with the text that the call was read from, for who passes it on.
+    virtual Task<void> answer_text(Exchange& exchange, MethodCall call, std::string /*body*/) {
+        return answer(exchange, std::move(call));
+    }
 };
 
 /// POST and OPTIONS on every path that carries calls. XML-RPC on `/` and so on any path that nobody
 /// else takes; `/json` is XML-RPC too, in spite of its name; JSON-RPC on `/jsonrpc`.
-void add_rpc_routes(Router& router, Loop& loop, Answerer& answerer);
+void add_rpc_routes(Router& router, Loop& loop, Answerer& answerer, Limits& limits);
 
 /// GET of the files under `directory` (the web UI) for paths that nobody else takes, with
 /// `index.html` for what is no file. Without a directory: 403 over the network, 404 on the unix

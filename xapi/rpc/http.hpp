@@ -20,6 +20,8 @@ struct Peer {
     bool unix_socket = false;
     bool trusted = false;  ///< root on the host's unix socket
     bool tls = false;
+    std::string pool_host{};  ///< uuid of a host of our pool, proved by its certificate
+    std::string through{};    ///< uuid of the member that passes this on; empty: came to us
 };
 
 struct HttpRequest {

@@ -13,9 +13,6 @@ namespace basalt::server {
 
 namespace {
 
-constexpr Duration loop_probe_interval = 100ms;
-constexpr Duration loop_late_worth_a_line = 250ms;
-
 xenapi::Ref<xenapi::Task> task_of(const HttpRequest& request) {
     const std::string* text = parameter(request, "task_id");
     if (text == nullptr) return {};
@@ -139,19 +136,6 @@ void add_metrics_route(Router& router, HttpAuth& auth, const Metrics& metrics) {
         if (exchange.request().peer.unix_socket) return write(exchange, metrics);
         return guarded(exchange);
     });
-}
-
-Task<void> watch_loop(Loop& loop, Metrics& metrics) {
-    for (;;) {
-        const Time due = loop.now() + loop_probe_interval;
-        co_await sleep_for(loop, loop_probe_interval);
-        const Duration late = loop.now() - due;
-        metrics.observe("xapi_loop_late_seconds", late);
-        if (late > loop_late_worth_a_line)
-            log::warn(
-                "loop_late",
-                {{"ms", std::chrono::duration_cast<std::chrono::milliseconds>(late).count()}});
-    }
 }
 
 }  // namespace basalt::server

@@ -69,7 +69,4 @@ class HttpAuth {
 /// GET /metrics: with the read-only role, or without a session on the unix socket.
 void add_metrics_route(Router& router, HttpAuth& auth, const Metrics& metrics);
 
-/// Measures how late the loop runs what is due, as a histogram. Runs until cancelled.
-Task<void> watch_loop(Loop& loop, Metrics& metrics);
-
 }  // namespace basalt::server

@@ -75,16 +75,6 @@ RowSet::Form form_of(MessageKind kind) {
                : RowSet::Form::records;
 }
 
-Answer get_all_where(const db::Database& db, const MessageInfo& message, Args args) {
-    const ClassInfo& cls = class_of(message);
-    const Expression expression(text_argument(args[0]));
-    RowSet rows{form_of(message.kind), {}};
-    db.each(cls, [&](const db::RowPtr& row) {
-        if (expression.holds(cls, row->ref, row->record.get())) rows.rows.push_back(row);
-    });
-    return of_rows(db, cls, std::move(rows));
-}
-
 Answer written(const db::Database& db) {
     Answer answer;
     answer.rests_on = db.published();
@@ -155,6 +145,27 @@ const std::string& text_argument(const wire::Value& value) {
     return *text;
 }
 
+bool is_filter(const MessageInfo& message) {
+    return message.kind == MessageKind::get_all_where ||
+           message.kind == MessageKind::get_all_records_where;
+}
+
+std::function<Answer()> prepared_filter(const db::Database& db, const MessageInfo& message,
+                                        Args args) {
+    const ClassInfo& cls = class_of(message);
+    const auto expression = std::make_shared<const Expression>(text_argument(args[0]));
+    return [&cls, expression, form = form_of(message.kind), all = db.snapshot(cls),
+            rests_on = db.class_generation(cls)] {
+        Answer answer;
+        answer.rests_on = rests_on;
+        answer.rows = RowSet{form, {}};
+        for (const db::RowPtr& row : all)
+            if (expression->holds(cls, row->ref, row->record.get()))
+                answer.rows->rows.push_back(row);
+        return answer;
+    };
+}
+
 bool is_implicit(const MessageInfo& message) {
     switch (message.kind) {
         case MessageKind::custom:
@@ -184,7 +195,7 @@ Answer run_implicit(db::Database& db, const MessageInfo& message, Args args) {
             return of_rows(db, cls, {form_of(message.kind), db.snapshot(cls)});
         case MessageKind::get_all_where:
         case MessageKind::get_all_records_where:
-            return get_all_where(db, message, args);
+            return prepared_filter(db, message, args)();
         case MessageKind::set:
             return set_field(db, message, args);
         case MessageKind::add:

@@ -1,4 +1,5 @@
 #pragma once
+#include <functional>
 #include <optional>
 #include <span>
 #include <vector>
@@ -32,6 +33,14 @@ struct Answer {
 /// HANDLE_INVALID, UUID_INVALID, MAP_DUPLICATE_KEY, INVALID_VALUE and what decoding throws.
 [[nodiscard]] Answer run_implicit(db::Database& db, const xenapi::MessageInfo& message,
                                   std::span<const wire::Value> args);
+
+/// Whether it looks at every row of a class (get_all_where, get_all_records_where).
+[[nodiscard]] bool is_filter(const xenapi::MessageInfo& message);
+/// A filter in two halves: this one reads the rows that there are; what it returns does the rest,
+/// on any thread. Throws INVALID_VALUE for what is no expression.
+[[nodiscard]] std::function<Answer()> prepared_filter(const db::Database& db,
+                                                      const xenapi::MessageInfo& message,
+                                                      std::span<const wire::Value> args);
 
 /// The text of a string parameter; throws as decoding a string does.
 [[nodiscard]] const std::string& text_argument(const wire::Value& value);

@@ -50,16 +50,28 @@ void Metrics::set(std::string_view name, double value, Labels labels) {
     family.values[label_text(labels)] = value;
 }
 
-void Metrics::observe(std::string_view name, Duration took, Labels labels) {
+Metrics::Histogram& Metrics::histogram(std::string_view name, Labels labels) {
     Family& family = families_[std::string(name)];
     family.type = "histogram";
     Histogram& histogram = family.histograms[label_text(labels)];
     histogram.buckets.resize(bounds_seconds.size());
+    return histogram;
+}
+
+void Metrics::Histogram::observe(Duration took) {
     const double seconds = std::chrono::duration<double>(took).count();
     for (std::size_t i = 0; i < bounds_seconds.size(); ++i)
-        if (seconds <= bounds_seconds[i]) ++histogram.buckets[i];
-    histogram.sum_seconds += seconds;
-    ++histogram.count;
+        if (seconds <= bounds_seconds[i]) ++buckets[i];
+    sum_seconds += seconds;
+    ++count;
+}
+
+void Metrics::observe(std::string_view name, Duration took, Labels labels) {
+    histogram(name, labels).observe(took);
+}
+
+void Metrics::add(std::function<std::string()> text) {
+    texts_.push_back(std::move(text));
 }
 
 void Metrics::gauge(std::string name, std::function<double()> read) {
@@ -85,6 +97,8 @@ std::string Metrics::text() const {
     }
     for (const auto& [name, read] : gauges_)
         out += "# TYPE " + name + " gauge\n" + name + " " + number_text(read()) + "\n";
+    for (const auto& text : texts_)
+        out += text();
     return out;
 }
 

@@ -24,15 +24,26 @@ class Metrics {
     /// `read` is asked when the text is made, for figures that live elsewhere.
     void gauge(std::string name, std::function<double()> read);
 
+    /// Appends what `text` says when the text is made: figures that have a form of their own.
+    void add(std::function<std::string()> text);
+
     [[nodiscard]] std::string text() const;
 
-  private:
-    struct Histogram {
+    class Histogram {
+      public:
+        void observe(Duration took);
+
+      private:
+        friend class Metrics;
         std::vector<std::uint64_t> buckets;
         double sum_seconds = 0;
         std::uint64_t count = 0;
     };
 
+    /// The same as `observe` adds to, for who observes often; lives as long as this.
+    [[nodiscard]] Histogram& histogram(std::string_view name, Labels labels = {});
+
+  private:
     struct Family {
         const char* type = "counter";
         std::map<std::string, double> values;  ///< by label text
@@ -41,6 +52,7 @@ class Metrics {
 
     std::map<std::string, Family, std::less<>> families_;
     std::map<std::string, std::function<double()>> gauges_;
+    std::vector<std::function<std::string()>> texts_;
 };
 
 }  // namespace basalt::server

@@ -1,5 +1,7 @@
 #include "xapi/rpc/server.hpp"
 
+#include <sys/resource.h>
+
 #include <algorithm>
 #include <boost/system/system_error.hpp>
 
@@ -11,12 +13,21 @@ namespace basalt::server {
 namespace {
 
 constexpr Duration accept_retry_time = 100ms;  // when descriptors have run out
+constexpr Duration refusal_line_interval = 1s;
 
 }  // namespace
 
-Server::Server(Loop& loop, const Router& router, TlsContext* tls, ServerLimits limits)
-    : loop_(loop), router_(router), limits_(std::move(limits)), ended_(loop) {
-    if (tls != nullptr) tls_ = std::make_unique<TlsAcceptor>(loop, *tls, limits_.tls);
+Server::Server(Loop& loop, const Router& router, TlsContext* tls, Limits& limits,
+               TrustedUids trusted)
+    : loop_(loop), router_(router), limits_(limits), trusted_(std::move(trusted)), ended_(loop) {
+    if (tls != nullptr) tls_ = std::make_unique<TlsAcceptor>(loop, *tls, limits_);
+    limits_.use(Limit::connections, [this] { return connections_.size(); });
+    limits_.use(Limit::connections_of_peer, [this] {
+        std::size_t most = 0;
+        for (const auto& [peer, open] : by_peer_)
+            most = std::max(most, open);
+        return most;
+    });
 }
 
 Server::~Server() = default;
@@ -55,7 +66,7 @@ Peer Server::peer_of(const FdStream& stream, Scheme scheme) const {
     Peer peer;
     if (scheme == Scheme::unix_socket) {
         peer.unix_socket = true;
-        peer.trusted = std::ranges::contains(limits_.trusted_uids, peer_uid(stream.fd()));
+        peer.trusted = std::ranges::contains(trusted_, peer_uid(stream.fd()));
     } else {
         peer.address = peer_address(stream.fd());
     }
@@ -65,11 +76,12 @@ Peer Server::peer_of(const FdStream& stream, Scheme scheme) const {
 void Server::serve(std::unique_ptr<Stream> stream, Scheme scheme, Peer peer) {
     const auto known = by_peer_.find(peer.address);
     const std::size_t of_peer = known == by_peer_.end() ? 0 : known->second;
-    const bool bounded = !peer.trusted && of_peer >= limits_.connections_max_per_peer;
-    if (connections_.size() >= limits_.connections_max || bounded) {
+    const bool all_taken = connections_.size() >= limits_.max(Limit::connections);
+    const bool own_taken = !peer.trusted && of_peer >= limits_.max(Limit::connections_of_peer);
+    if (all_taken || own_taken) {
         ++counts_.refused;
-        log::warn("connection_refused",
-                  {{"peer", peer.address}, {"open", connections_.size()}, {"of_peer", of_peer}});
+        limits_.exceeded(all_taken ? Limit::connections : Limit::connections_of_peer);
+        tell_refusal(peer.address, of_peer);
         stream->close();
         return;
     }
@@ -80,6 +92,16 @@ void Server::serve(std::unique_ptr<Stream> stream, Scheme scheme, Peer peer) {
     connections_[id] = nullptr;
     auto job = spawn(loop_, "connection", run(std::move(stream), scheme, std::move(peer), id));
     if (const auto at = connections_.find(id); at != connections_.end()) at->second = job;
+}
+
+/// One line a second: who refuses ten thousand connections must not write ten thousand lines.
+void Server::tell_refusal(const std::string& address, std::size_t of_peer) {
+    if (loop_.now() < refusal_told_ + refusal_line_interval) return;
+    refusal_told_ = loop_.now();
+    log::warn("connection_refused", {{"peer", address},
+                                     {"open", connections_.size()},
+                                     {"of_peer", of_peer},
+                                     {"refused", counts_.refused}});
 }
 
 Task<void> Server::run(std::unique_ptr<Stream> stream, Scheme scheme, Peer peer, std::uint64_t id) {
@@ -99,15 +121,14 @@ Task<void> Server::run(std::unique_ptr<Stream> stream, Scheme scheme, Peer peer,
     const Entry entry{*this, peer.address, id};
     if (scheme == Scheme::https) {
         if (!tls_) co_return;
-        stream = co_await tls_->accept(std::move(stream), peer.address);
+        stream = co_await tls_->accept(std::move(stream), peer.address, &peer.pool_host);
         if (!stream) {
             ++counts_.handshakes_failed;
             co_return;
         }
         peer.tls = true;
     }
-    co_await serve_connection(loop_, std::move(stream), std::move(peer), router_, limits_.http,
-                              counts_);
+    co_await serve_connection(loop_, std::move(stream), std::move(peer), router_, limits_, counts_);
 }
 
 Task<void> Server::stop(Duration grace) {
@@ -128,6 +149,29 @@ Task<void> Server::stop(Duration grace) {
         co_await job->wait();
     for (const auto& job : accepting_)
         co_await job->wait();
+}
+
+void raise_descriptor_limit(const Limits& limits) {
+    // Beside the connections: one more each for what they transfer, the store, the agents.
+    const rlim_t wanted = 2 * limits.max(Limit::connections) + 256;
+    rlimit now{};
+    if (::getrlimit(RLIMIT_NOFILE, &now) != 0 || now.rlim_cur >= wanted) return;
+    now.rlim_cur = std::min(wanted, now.rlim_max);
+    if (::setrlimit(RLIMIT_NOFILE, &now) != 0 || now.rlim_cur < wanted)
+        log::warn("few_descriptors", {{"limit", now.rlim_cur}, {"wanted", wanted}});
+}
+
+void add_server_metrics(Metrics& metrics, const Server& server) {
+    const auto gauge = [&](const char* name, std::uint64_t HttpCounts::* figure) {
+        metrics.gauge(name,
+                      [&server, figure] { return static_cast<double>(server.counts().*figure); });
+    };
+    gauge("xapi_connections", &HttpCounts::connections);
+    gauge("xapi_connections_accepted", &HttpCounts::accepted);
+    gauge("xapi_connections_refused", &HttpCounts::refused);
+    gauge("xapi_handshakes_failed", &HttpCounts::handshakes_failed);
+    gauge("xapi_http_requests", &HttpCounts::requests);
+    gauge("xapi_http_requests_busy", &HttpCounts::busy);
 }
 
 }  // namespace basalt::server

@@ -9,6 +9,7 @@
 #include "base/fd.hpp"
 #include "base/wait.hpp"
 #include "xapi/rpc/connection.hpp"
+#include "xapi/rpc/metrics.hpp"
 #include "xapi/rpc/tls.hpp"
 
 namespace basalt {
@@ -35,20 +36,15 @@ struct ListeningSocket {
 [[nodiscard]] UniqueFd listen_tcp(const std::string& address, std::uint16_t port);
 [[nodiscard]] std::uint16_t port_of(const UniqueFd& socket);
 
-struct ServerLimits {
-    HttpLimits http;
-    TlsLimits tls;
-    std::size_t connections_max = 2000;
-    std::size_t connections_max_per_peer = 500;
-    /// Users whose unix connections are trusted as the host's root is.
-    std::vector<std::int64_t> trusted_uids = {0};
-};
+/// Users whose unix connections are trusted as the host's root is.
+using TrustedUids = std::vector<std::int64_t>;
 
 /// All listening sockets of a daemon and their connections. Loop only.
 class Server {
   public:
     /// `tls` may be null when no https socket is given. All outlive the server.
-    Server(Loop& loop, const Router& router, TlsContext* tls, ServerLimits limits = {});
+    Server(Loop& loop, const Router& router, TlsContext* tls, Limits& limits,
+           TrustedUids trusted = {0});
     ~Server();
     Server(const Server&) = delete;
     Server& operator=(const Server&) = delete;
@@ -68,11 +64,13 @@ class Server {
   private:
     Task<void> accept_loop(std::shared_ptr<Listener> listener, Scheme scheme);
     Task<void> run(std::unique_ptr<Stream> stream, Scheme scheme, Peer peer, std::uint64_t id);
+    void tell_refusal(const std::string& address, std::size_t of_peer);
     [[nodiscard]] Peer peer_of(const FdStream& stream, Scheme scheme) const;
 
     Loop& loop_;
     const Router& router_;
-    ServerLimits limits_;
+    Limits& limits_;
+    TrustedUids trusted_;
     std::unique_ptr<TlsAcceptor> tls_;
     HttpCounts counts_;
     std::vector<std::shared_ptr<Listener>> listeners_;
@@ -80,7 +78,14 @@ class Server {
     std::map<std::uint64_t, std::shared_ptr<Job>> connections_;
     std::map<std::string, std::size_t> by_peer_;
     std::uint64_t last_id_ = 0;
+    Time refusal_told_{};
     Signal ended_;
 };
+
+/// Raises the soft limit of open descriptors as far as `connections` and what else is open need;
+/// warns when the hard limit is lower. Start-up only.
+void raise_descriptor_limit(const Limits& limits);
+/// Gauges of the server's counts.
+void add_server_metrics(Metrics& metrics, const Server& server);
 
 }  // namespace basalt::server

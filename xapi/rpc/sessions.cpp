@@ -25,6 +25,7 @@ Caller Sessions::stranger(const HttpRequest& request) const {
     Caller caller;
     caller.trusted = request.peer.trusted;
     caller.address = request.peer.address;
+    caller.through = request.peer.through;
     if (const std::string* agent = request.header("User-Agent")) caller.user_agent = *agent;
     if (caller.trusted) {
         caller.root = true;
@@ -78,8 +79,9 @@ Task<void> Sessions::expire_forever() {
 }
 
 void Sessions::expire() {
-    const std::int64_t oldest =
-        core_.now_seconds() - std::chrono::duration_cast<std::chrono::seconds>(idle_max).count();
+    const auto idle_max = std::chrono::duration_cast<std::chrono::seconds>(
+        core_.limits.time(Limit::session_idle_time));
+    const std::int64_t oldest = core_.now_seconds() - idle_max.count();
     std::vector<xenapi::Ref<xenapi::Session>> idle;
     core_.db.each<xenapi::Session>(
         [&](xenapi::Ref<xenapi::Session> ref, const xenapi::Session& row) {
@@ -87,6 +89,8 @@ void Sessions::expire() {
         });
     if (idle.empty()) return;
     log::info("sessions_expired", {{"count", idle.size()}});
+    for (std::size_t i = 0; i < idle.size(); ++i)
+        core_.limits.exceeded(Limit::session_idle_time);
     core_.db.transact([&](db::Txn& txn) {
         for (const auto ref : idle)
             txn.erase(ref);

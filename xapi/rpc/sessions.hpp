@@ -10,8 +10,6 @@ namespace basalt::server {
 /// the volatile table of class session. Loop only.
 class Sessions {
   public:
-    static constexpr Duration idle_max = std::chrono::hours(24);
-
     explicit Sessions(core::Core& core) : core_(core) {}
 
     /// Who holds that session. Notes that it was used. Throws SESSION_INVALID [text].
@@ -19,7 +17,7 @@ class Sessions {
     /// Whoever calls without a session; on the host's own socket that is root.
     [[nodiscard]] Caller stranger(const HttpRequest& request) const;
 
-    /// Ends sessions that nobody used for a day. Runs until cancelled.
+    /// Ends sessions that nobody used for session_idle_time. Runs until cancelled.
     Task<void> expire_forever();
     /// One round of it.
     void expire();

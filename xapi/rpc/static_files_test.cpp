@@ -15,7 +15,7 @@ namespace fs = std::filesystem;
 
 class StaticFiles : public ::testing::Test {
   protected:
-    StaticFiles() : server(loop, router, nullptr) {
+    StaticFiles() : server(loop, router, nullptr, limits) {
         std::string pattern = (fs::temp_directory_path() / "basalt-static-XXXXXX").string();
         folder = ::mkdtemp(pattern.data());
         write("manual/index.html", "front");
@@ -50,6 +50,7 @@ class StaticFiles : public ::testing::Test {
     fs::path folder;
     SimLoop loop{1};
     Router router;
+    Limits limits;
     Server server;
 };
 

@@ -8,6 +8,7 @@
 #include <boost/asio/error.hpp>
 #include <boost/system/system_error.hpp>
 #include <stdexcept>
+#include <utility>
 
 #include "xapi/rpc/deadline.hpp"
 
@@ -176,17 +177,74 @@ struct TlsContext::State {
     State(const State&) = delete;
     State& operator=(const State&) = delete;
 
-    ~State() { SSL_CTX_free(context); }
+    ~State() {
+        SSL_CTX_free(context);
+        SSL_CTX_free(pool);
+    }
 
     SSL_CTX* context;
+    SSL_CTX* pool = nullptr;  // for clients that ask for the pool's name
 };
 
 namespace {
 
-std::shared_ptr<TlsContext::State> load(const std::string& pem_path) {
+constexpr const char* pool_name = "pool";  // the server name by which its hosts call each other
+
+void use_key(SSL_CTX* context, const std::string& pem_path) {
+    if (SSL_CTX_use_certificate_chain_file(context, pem_path.c_str()) != 1) throw_ssl(pem_path);
+    if (SSL_CTX_use_PrivateKey_file(context, pem_path.c_str(), SSL_FILETYPE_PEM) != 1)
+        throw_ssl(pem_path);
+    if (SSL_CTX_check_private_key(context) != 1) throw_ssl(pem_path);
+}
+
+constexpr int prove_yourself = SSL_VERIFY_PEER | SSL_VERIFY_FAIL_IF_NO_PEER_CERT;
+
+void use_pool_identity(SSL_CTX* context, const PoolIdentity& identity) {
+    SSL_CTX_set_min_proto_version(context, TLS1_3_VERSION);  // both ends are ours
+    SSL_CTX_set_mode(context, SSL_MODE_RELEASE_BUFFERS | SSL_MODE_ENABLE_PARTIAL_WRITE |
+                                  SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER);
+    // A ticket would let in a host whose certificate has been taken off the list meanwhile.
+    SSL_CTX_set_session_cache_mode(context, SSL_SESS_CACHE_OFF);
+    SSL_CTX_set_num_tickets(context, 0);
+    use_key(context, identity.pem_path);
+    if (SSL_CTX_load_verify_locations(context, identity.certificates_path.c_str(), nullptr) != 1)
+        throw_ssl(identity.certificates_path);
+    SSL_CTX_set_verify(context, prove_yourself, nullptr);
+}
+
+int choose_identity(SSL* ssl, int* /*alert*/, void* pool) {
+    const char* name = SSL_get_servername(ssl, TLSEXT_NAMETYPE_host_name);
+    if (name == nullptr || std::string_view(name) != pool_name) return SSL_TLSEXT_ERR_NOACK;
+    SSL_set_SSL_CTX(ssl, static_cast<SSL_CTX*>(pool));
+    SSL_set_verify(ssl, prove_yourself, nullptr);
+    SSL_set_num_tickets(ssl, 0);
+    return SSL_TLSEXT_ERR_OK;
+}
+
+/// The common name of the certificate with which the peer proved to be of the pool.
+std::string proved_name(SSL* ssl) {
+    if ((SSL_get_verify_mode(ssl) & SSL_VERIFY_PEER) == 0) return {};
+    if (SSL_get_verify_result(ssl) != X509_V_OK) return {};
+    X509* const certificate = SSL_get0_peer_certificate(ssl);
+    if (certificate == nullptr) return {};
+    std::array<char, 65> text{};
+    const int size = X509_NAME_get_text_by_NID(X509_get_subject_name(certificate), NID_commonName,
+                                               text.data(), static_cast<int>(text.size()));
+    return size > 0 ? std::string(text.data(), static_cast<std::size_t>(size)) : std::string();
+}
+
+std::shared_ptr<TlsContext::State> load(const std::string& pem_path,
+                                        const std::optional<PoolIdentity>& pool) {
     SSL_CTX* const context = SSL_CTX_new(TLS_server_method());
     if (context == nullptr) throw_ssl("SSL_CTX_new");
     auto state = std::make_shared<TlsContext::State>(context);
+    if (pool) {
+        state->pool = SSL_CTX_new(TLS_server_method());
+        if (state->pool == nullptr) throw_ssl("SSL_CTX_new");
+        use_pool_identity(state->pool, *pool);
+        SSL_CTX_set_tlsext_servername_callback(context, choose_identity);
+        SSL_CTX_set_tlsext_servername_arg(context, state->pool);
+    }
     SSL_CTX_set_min_proto_version(context, TLS1_2_VERSION);
     SSL_CTX_set_options(
         context, SSL_OP_NO_RENEGOTIATION | SSL_OP_CIPHER_SERVER_PREFERENCE | SSL_OP_NO_COMPRESSION);
@@ -199,22 +257,19 @@ std::shared_ptr<TlsContext::State> load(const std::string& pem_path) {
                                    reinterpret_cast<const unsigned char*>(session_name.data()),
                                    static_cast<unsigned>(session_name.size()));
     SSL_CTX_set_alpn_select_cb(context, choose_protocol, nullptr);
-    if (SSL_CTX_use_certificate_chain_file(context, pem_path.c_str()) != 1) throw_ssl(pem_path);
-    if (SSL_CTX_use_PrivateKey_file(context, pem_path.c_str(), SSL_FILETYPE_PEM) != 1)
-        throw_ssl(pem_path);
-    if (SSL_CTX_check_private_key(context) != 1) throw_ssl(pem_path);
+    use_key(context, pem_path);
     return state;
 }
 
 }  // namespace
 
-TlsContext::TlsContext(std::string pem_path)
-    : pem_path_(std::move(pem_path)), state_(load(pem_path_)) {}
+TlsContext::TlsContext(std::string pem_path, std::optional<PoolIdentity> pool)
+    : pem_path_(std::move(pem_path)), pool_(std::move(pool)), state_(load(pem_path_, pool_)) {}
 
 TlsContext::~TlsContext() = default;
 
 void TlsContext::reload() {
-    state_ = load(pem_path_);
+    state_ = load(pem_path_, pool_);
 }
 
 std::string TlsContext::fingerprint_sha256() const {
@@ -231,14 +286,25 @@ std::string TlsContext::fingerprint_sha256() const {
     return text;
 }
 
-TlsAcceptor::TlsAcceptor(Loop& loop, TlsContext& context, TlsLimits limits)
-    : loop_(loop), context_(context), limits_(limits), computed_(loop) {}
+TlsAcceptor::TlsAcceptor(Loop& loop, TlsContext& context, Limits& limits)
+    : loop_(loop),
+      context_(context),
+      limits_(limits),
+      computing_(loop, limits.max(Limit::handshakes_computing), 1) {
+    limits_.use(Limit::handshakes, [this] { return under_way_; });
+    limits_.use(Limit::handshakes_computing, [this] { return computing_.in_use(); });
+}
 
 Task<std::unique_ptr<Stream>> TlsAcceptor::accept(std::unique_ptr<Stream> raw,
-                                                  std::string peer_address) {
-    if (under_way_ >= limits_.handshakes_max) co_return nullptr;
-    std::size_t& of_peer = by_peer_[peer_address];
-    if (of_peer >= limits_.handshakes_max_per_peer) co_return nullptr;
+                                                  std::string peer_address,
+                                                  std::string* pool_host) {
+    const auto known = by_peer_.find(peer_address);
+    const std::size_t of_peer = known == by_peer_.end() ? 0 : known->second;
+    const bool all_taken = under_way_ >= limits_.max(Limit::handshakes);
+    if (all_taken || of_peer >= limits_.max(Limit::handshakes_of_peer)) {
+        limits_.exceeded(all_taken ? Limit::handshakes : Limit::handshakes_of_peer);
+        co_return nullptr;
+    }
 
     struct Place {
         TlsAcceptor& acceptor;
@@ -252,19 +318,20 @@ Task<std::unique_ptr<Stream>> TlsAcceptor::accept(std::unique_ptr<Stream> raw,
     };
 
     ++under_way_;
-    ++of_peer;
-    const Place place{*this, std::move(peer_address)};
+    ++by_peer_[peer_address];
+    const Place place{*this, peer_address};
     const std::shared_ptr<TlsContext::State> context = context_.current();
     Ssl ssl = make_ssl(context->context);
     SSL_set_accept_state(ssl.get());
     try {
-        Deadline deadline(loop_, *raw);
-        deadline.set(limits_.handshake_time);
-        co_await handshake(*raw, ssl.get());
+        Deadline deadline(loop_, *raw, limits_);
+        deadline.set(Limit::handshake_time);
+        co_await handshake(*raw, ssl.get(), std::move(peer_address));
     } catch (const std::runtime_error&) {  // system_error is one, too
         raw->close();
         co_return nullptr;
     }
+    if (pool_host != nullptr) *pool_host = proved_name(ssl.get());
     co_return std::make_unique<TlsStream>(
         loop_, std::make_shared<Session>(loop_, std::move(raw), std::move(ssl)));
 }
@@ -288,11 +355,18 @@ Task<void> feed(Stream& raw, SSL* ssl) {
 
 }  // namespace
 
-Task<void> TlsAcceptor::handshake(Stream& raw, void* opaque) {
+Task<void> TlsAcceptor::handshake(Stream& raw, void* opaque, std::string peer) {
     SSL* const ssl = static_cast<SSL*>(opaque);
+    bool first = true;
     for (;;) {
         co_await feed(raw, ssl);
-        const int result = co_await compute(ssl);
+        // The first bytes of a client cost a private-key operation.
+        if (std::exchange(first, false))
+            if (const Duration wait = wait_of(peer); wait > Duration::zero()) {
+                limits_.exceeded(Limit::handshake_rate_of_peer);
+                co_await sleep_for(loop_, wait);
+            }
+        const int result = co_await compute(ssl, peer);
         // Alerts go out even when the handshake failed.
         const std::string bytes = take_pending(ssl);
         if (!bytes.empty()) co_await raw.write(bytes);
@@ -301,24 +375,20 @@ Task<void> TlsAcceptor::handshake(Stream& raw, void* opaque) {
     }
 }
 
+/// How long the peer's next handshake has to wait.
+Duration TlsAcceptor::wait_of(const std::string& peer) {
+    const Time now = loop_.now();
+    // Whoever has been quiet for a second is as good as unknown.
+    std::erase_if(rates_, [&](auto& entry) { return entry.second.full(now); });
+    const auto rate = static_cast<double>(limits_.max(Limit::handshake_rate_of_peer));
+    return rates_.try_emplace(peer, rate, rate, now).first->second.take(now);
+}
+
 /// A turn of the handshake on a pool thread: 1 done, 0 wants more, -1 failed. Nobody else touches
 /// this SSL object meanwhile.
-Task<int> TlsAcceptor::compute(void* opaque) {
+Task<int> TlsAcceptor::compute(void* opaque, std::string peer) {
     SSL* const ssl = static_cast<SSL*>(opaque);
-    while (computing_ >= limits_.computing_max)
-        co_await computed_.wait();
-
-    struct Place {
-        TlsAcceptor& acceptor;
-
-        ~Place() {
-            --acceptor.computing_;
-            acceptor.computed_.notify_one();
-        }
-    };
-
-    ++computing_;
-    const Place place{*this};
+    const core::FairGate::Place place = co_await computing_.enter({std::move(peer), {}});
     co_return co_await blocking(loop_, [ssl] {
         ERR_clear_error();
         try {
@@ -329,6 +399,47 @@ Task<int> TlsAcceptor::compute(void* opaque) {
     });
 }
 
+namespace {
+
+Task<std::unique_ptr<Stream>> connect_with(Loop& loop, std::unique_ptr<Stream> raw, Ssl ssl) {
+    SSL_set_connect_state(ssl.get());
+    for (;;) {
+        ERR_clear_error();
+        bool done = false;
+        std::exception_ptr failure;
+        try {
+            done = handshake_done(ssl.get(), SSL_do_handshake(ssl.get()));
+        } catch (const std::runtime_error&) {
+            failure = std::current_exception();
+        }
+        // Also when it failed: the alert tells the other side why.
+        const std::string bytes = take_pending(ssl.get());
+        if (!bytes.empty()) co_await raw->write(bytes);
+        if (failure) std::rethrow_exception(failure);
+        if (done) break;
+        co_await feed(*raw, ssl.get());
+    }
+    co_return std::make_unique<TlsStream>(
+        loop, std::make_shared<Session>(loop, std::move(raw), std::move(ssl)));
+}
+
+}  // namespace
+
+PoolConnector::PoolConnector(const PoolIdentity& identity) {
+    SSL_CTX* const context = SSL_CTX_new(TLS_client_method());
+    if (context == nullptr) throw_ssl("SSL_CTX_new");
+    state_ = std::make_shared<TlsContext::State>(context);
+    use_pool_identity(context, identity);
+}
+
+PoolConnector::~PoolConnector() = default;
+
+Task<std::unique_ptr<Stream>> PoolConnector::connect(Loop& loop, std::unique_ptr<Stream> raw) {
+    Ssl ssl = make_ssl(state_->context);
+    SSL_set_tlsext_host_name(ssl.get(), pool_name);
+    co_return co_await connect_with(loop, std::move(raw), std::move(ssl));
+}
+
 Task<std::unique_ptr<Stream>> tls_connect_unverified(Loop& loop, std::unique_ptr<Stream> raw) {
     const std::unique_ptr<SSL_CTX, decltype(&SSL_CTX_free)> context(
         SSL_CTX_new(TLS_client_method()), &SSL_CTX_free);
@@ -336,17 +447,7 @@ Task<std::unique_ptr<Stream>> tls_connect_unverified(Loop& loop, std::unique_ptr
     SSL_CTX_set_min_proto_version(context.get(), TLS1_2_VERSION);
     SSL_CTX_set_mode(context.get(),
                      SSL_MODE_ENABLE_PARTIAL_WRITE | SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER);
-    Ssl ssl = make_ssl(context.get());
-    SSL_set_connect_state(ssl.get());
-    for (;;) {
-        const bool done = handshake_done(ssl.get(), SSL_do_handshake(ssl.get()));
-        const std::string bytes = take_pending(ssl.get());
-        if (!bytes.empty()) co_await raw->write(bytes);
-        if (done) break;
-        co_await feed(*raw, ssl.get());
-    }
-    co_return std::make_unique<TlsStream>(
-        loop, std::make_shared<Session>(loop, std::move(raw), std::move(ssl)));
+    co_return co_await connect_with(loop, std::move(raw), make_ssl(context.get()));
 }
 
 }  // namespace basalt::server

@@ -1,19 +1,29 @@
 #pragma once
 #include <map>
 #include <memory>
+#include <optional>
 #include <string>
 
 #include "base/stream.hpp"
 #include "base/wait.hpp"
+#include "xapi/core/fairness.hpp"
+#include "xapi/core/limits.hpp"
 
 namespace basalt::server {
 
+/// How the hosts of a pool know each other: each has a key of its own and the certificates of all.
+struct PoolIdentity {
+    std::string pem_path;           ///< key and certificate; the common name is the host's uuid
+    std::string certificates_path;  ///< of all hosts of the pool
+};
+
 /// The server's side of TLS: a certificate with its key, which can be replaced while running.
-/// TLS 1.2 and 1.3, session tickets, ALPN http/1.1.
+/// TLS 1.2 and 1.3, session tickets, ALPN http/1.1. A client that asks for the name "pool" gets the
+/// pool's identity instead and must prove that it is a host of the pool.
 class TlsContext {
   public:
-    /// Reads the PEM file (key and certificate chain). Blocks shortly. Throws std::runtime_error.
-    explicit TlsContext(std::string pem_path);
+    /// Reads the PEM files (key and certificate chain). Blocks shortly. Throws std::runtime_error.
+    explicit TlsContext(std::string pem_path, std::optional<PoolIdentity> pool = {});
     ~TlsContext();
     TlsContext(const TlsContext&) = delete;
     TlsContext& operator=(const TlsContext&) = delete;
@@ -31,36 +41,50 @@ class TlsContext {
 
   private:
     std::string pem_path_;
+    std::optional<PoolIdentity> pool_;
     std::shared_ptr<State> state_;
 };
 
-struct TlsLimits {
-    std::size_t handshakes_max = 64;           ///< under way at once
-    std::size_t handshakes_max_per_peer = 16;  ///< of these, from one address
-    std::size_t computing_max = 3;             ///< private-key operations on pool threads at once
-    Duration handshake_time = 10s;
-};
-
-/// Makes TLS streams of accepted connections. Handshakes run off the loop, bounded. Loop only.
-class TlsAcceptor {
+/// A host's way to another host of its pool: both prove who they are. Loop only.
+class PoolConnector {
   public:
-    TlsAcceptor(Loop& loop, TlsContext& context, TlsLimits limits = {});
+    /// Reads the PEM files. Blocks shortly. Throws std::runtime_error.
+    explicit PoolConnector(const PoolIdentity& identity);
+    ~PoolConnector();
+    PoolConnector(const PoolConnector&) = delete;
+    PoolConnector& operator=(const PoolConnector&) = delete;
 
-    /// Returns the stream once the handshake is done, or null: over a limit, too slow, or not TLS.
-    /// Throws only cancellation.
-    Task<std::unique_ptr<Stream>> accept(std::unique_ptr<Stream> raw, std::string peer_address);
+    /// Throws std::runtime_error when the other side is no host of the pool, or knows us not.
+    Task<std::unique_ptr<Stream>> connect(Loop& loop, std::unique_ptr<Stream> raw);
 
   private:
-    Task<void> handshake(Stream& raw, void* ssl);
-    Task<int> compute(void* ssl);
+    std::shared_ptr<TlsContext::State> state_;
+};
+
+/// Makes TLS streams of accepted connections. Private-key operations run off the loop, a few at
+/// once; addresses take turns, and one that asks for too many a second waits. Loop only.
+class TlsAcceptor {
+  public:
+    TlsAcceptor(Loop& loop, TlsContext& context, Limits& limits);
+
+    /// Returns the stream once the handshake is done, or null: over a limit, too slow, or not TLS.
+    /// `pool_host` becomes the uuid of the host of our pool that proved to be one, or empty.
+    /// Throws only cancellation.
+    Task<std::unique_ptr<Stream>> accept(std::unique_ptr<Stream> raw, std::string peer_address,
+                                         std::string* pool_host = nullptr);
+
+  private:
+    Task<void> handshake(Stream& raw, void* ssl, std::string peer);
+    Task<int> compute(void* ssl, std::string peer);
+    Duration wait_of(const std::string& peer);
 
     Loop& loop_;
     TlsContext& context_;
-    TlsLimits limits_;
+    Limits& limits_;
     std::size_t under_way_ = 0;
     std::map<std::string, std::size_t> by_peer_;
-    std::size_t computing_ = 0;
-    Signal computed_;
+    std::map<std::string, core::RateLimit> rates_;
+    core::FairGate computing_;
 };
 
 /// A client's side of TLS that accepts any certificate: for tests and for the pool's own peers,

@@ -46,7 +46,8 @@ TEST(Tls, carries_http_both_ways_and_certificate_can_be_replaced) {
     SimLoop loop(3);
     Router router;
     router.add("POST", "/", reflect);
-    Server server(loop, router, &context);
+    Limits limits;
+    Server server(loop, router, &context, limits);
     const std::string big(250'000, 'z');
     const std::string request =
         "POST / HTTP/1.1\r\nContent-Length: 250000\r\nConnection: close\r\n\r\n" + big;
@@ -71,7 +72,8 @@ TEST(Tls, what_is_no_tls_is_cut_and_silence_times_out) {
     TlsContext context(file.pem);
     SimLoop loop(4);
     Router router;
-    Server server(loop, router, &context);
+    Limits limits;
+    Server server(loop, router, &context, limits);
     auto [near, far] = memory_streams(loop);
     server.serve(std::move(far), Scheme::https, {});
     std::string out;
@@ -83,6 +85,66 @@ TEST(Tls, what_is_no_tls_is_cut_and_silence_times_out) {
     EXPECT_EQ(server.counts().connections, 0U);
 }
 
+TEST(Tls, half_open_handshakes_are_bounded_and_cost_others_nothing) {
+    const PemFile file;
+    ensure_certificate(file.pem, {"h", {}, {}});
+    TlsContext context(file.pem);
+    SimLoop loop(5);
+    Router router;
+    router.add("POST", "/", reflect);
+    Limits limits;
+    Server server(loop, router, &context, limits);
+    std::vector<std::unique_ptr<Stream>> held;
+    for (int i = 0; i < 140; ++i) {
+        auto [near, far] = memory_streams(loop);
+        server.serve(std::move(far), Scheme::https, {.address = "192.0.2.1"});
+        held.push_back(std::move(near));
+    }
+    loop.run_for(100ms);
+    EXPECT_EQ(limits.times_exceeded(Limit::handshakes_of_peer), 12U);
+    auto [near, far] = memory_streams(loop);
+    server.serve(std::move(far), Scheme::https, {.address = "192.0.2.2"});
+    std::string out;
+    spawn(loop, "client",
+          tls_ask(loop, std::move(near),
+                  "POST / HTTP/1.1\r\nContent-Length: 2\r\nConnection: close\r\n\r\nhi", out));
+    loop.run_for(1s);
+    EXPECT_TRUE(out.ends_with("\r\n\r\nhi")) << out;
+    loop.run_for(15s);
+    EXPECT_EQ(limits.times_exceeded(Limit::handshake_time), 128U);
+    EXPECT_EQ(server.counts().connections, 0U);
+}
+
+TEST(Tls, too_many_handshakes_a_second_wait) {
+    const PemFile file;
+    ensure_certificate(file.pem, {"h", {}, {}});
+    TlsContext context(file.pem);
+    SimLoop loop(6);
+    Router router;
+    router.add("POST", "/", reflect);
+    Limits limits;
+    limits.set(Limit::handshake_rate_of_peer, 4);
+    Server server(loop, router, &context, limits);
+    std::array<std::string, 12> out;
+    for (std::string& answer : out) {
+        auto [near, far] = memory_streams(loop);
+        server.serve(std::move(far), Scheme::https, {.address = "192.0.2.1"});
+        spawn(
+            loop, "client",
+            tls_ask(loop, std::move(near),
+                    "POST / HTTP/1.1\r\nContent-Length: 2\r\nConnection: close\r\n\r\nhi", answer));
+    }
+    const auto answered = [&] {
+        return std::ranges::count_if(out, [](const auto& text) { return text.ends_with("hi"); });
+    };
+    loop.run_for(900ms);
+    EXPECT_GE(answered(), 4);
+    EXPECT_LE(answered(), 8);
+    loop.run_for(5s);
+    EXPECT_EQ(answered(), 12) << "they wait, they are not refused";
+    EXPECT_EQ(limits.times_exceeded(Limit::handshake_rate_of_peer), 8U);
+}
+
 TEST(Tls, a_broken_file_changes_nothing) {
     const PemFile file;
     EXPECT_THROW(TlsContext{file.pem}, std::runtime_error);
@@ -92,6 +154,75 @@ TEST(Tls, a_broken_file_changes_nothing) {
     write_private_file(file.pem, "no pem");
     EXPECT_THROW(context.reload(), std::runtime_error);
     EXPECT_EQ(context.fingerprint_sha256(), before);
+}
+
+Task<void> pool_ask(Loop& loop, PoolConnector& connector, std::unique_ptr<Stream> raw,
+                    std::string& out) {
+    std::unique_ptr<Stream> tls = co_await connector.connect(loop, std::move(raw));
+    co_await testing::exchange_bytes(std::move(tls),
+                                     "GET /who HTTP/1.1\r\nConnection: close\r\n\r\n", out);
+}
+
+Task<void> tell_who(Exchange& exchange) {
+    co_await exchange.respond(ok_response(exchange.request(), "text/plain",
+                                          "<" + exchange.request().peer.pool_host + ">"));
+}
+
+std::string certificate_in(const std::string& pem_path) {
+    const std::string text = testing::read_file(pem_path);
+    return text.substr(text.find("-----BEGIN CERTIFICATE"));
+}
+
+TEST(Tls, hosts_of_a_pool_prove_who_they_are) {
+    const PemFile file;
+    const std::string folder = file.path;
+    for (const char* name : {"server", "member", "stranger"})
+        ensure_certificate(folder + "/" + name + ".pem", {.common_name = name});
+    ensure_certificate(folder + "/clients.pem", {.common_name = "host.example"});
+    write_private_file(folder + "/all.pem", certificate_in(folder + "/server.pem") +
+                                                certificate_in(folder + "/member.pem"));
+    TlsContext context(
+        folder + "/clients.pem",
+        PoolIdentity{.pem_path = folder + "/server.pem", .certificates_path = folder + "/all.pem"});
+    SimLoop loop(5);
+    Router router;
+    router.add("GET", "/who", tell_who);
+    Limits limits;
+    Server server(loop, router, &context, limits);
+    const auto ask = [&](const std::string& name) {
+        PoolConnector connector({folder + "/" + name + ".pem", folder + "/all.pem"});
+        auto [near, far] = memory_streams(loop);
+        server.serve(std::move(far), Scheme::https, {});
+        std::string out;
+        spawn(loop, "member", pool_ask(loop, connector, std::move(near), out));
+        loop.run_for(1min);
+        return out;
+    };
+    EXPECT_TRUE(ask("member").ends_with("\r\n\r\n<member>"));
+    EXPECT_EQ(ask("stranger"), "") << "its certificate is on nobody's list";
+
+    // Other clients see the other certificate, prove nothing and are no host of the pool.
+    auto [near, far] = memory_streams(loop);
+    server.serve(std::move(far), Scheme::https, {});
+    std::string out;
+    spawn(loop, "client",
+          tls_ask(loop, std::move(near), "GET /who HTTP/1.1\r\nConnection: close\r\n\r\n", out));
+    loop.run_for(1min);
+    EXPECT_TRUE(out.ends_with("\r\n\r\n<>")) << out;
+
+    // A server that is not of the pool is not believed either.
+    TlsContext other(folder + "/clients.pem",
+                     PoolIdentity{.pem_path = folder + "/stranger.pem",
+                                  .certificates_path = folder + "/all.pem"});
+    Server impostor(loop, router, &other, limits);
+    PoolConnector connector({folder + "/member.pem", folder + "/all.pem"});
+    auto [here, there] = memory_streams(loop);
+    impostor.serve(std::move(there), Scheme::https, {});
+    std::string nothing;
+    const auto refused = spawn(loop, "member", pool_ask(loop, connector, std::move(here), nothing));
+    loop.run_for(1min);
+    EXPECT_TRUE(refused->failure());
+    EXPECT_EQ(nothing, "");
 }
 
 }  // namespace

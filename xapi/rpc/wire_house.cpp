@@ -103,6 +103,11 @@ Task<std::int64_t> FakeEvent::get_current_id(Call&) {
     co_return 0;
 }
 
+Task<xenapi::EventBatch> FakeEvent::from(Call& call, xenapi::EventFrom params) {
+    return call.core().events->from(call, std::move(params.classes), std::move(params.token),
+                                    params.timeout);
+}
+
 Task<std::vector<std::string>> FakeHost::list_methods(Call&) {
     throw err::not_implemented("list_method");
     co_return std::vector<std::string>{};
@@ -114,17 +119,19 @@ WireHouse::WireHouse(std::uint64_t seed)
       database(loop, store, nullptr),
       core(loop, database),
       tasks(core),
+      events(core),
       sessions(core),
       dispatcher(core, apis, sessions, metrics),
       auth(core, apis, sessions),
-      server(loop, router, nullptr) {
+      server(loop, router, nullptr, core.limits) {
     core.tasks = &tasks;
+    core.events = &events;
     apis.use(session_api);
     apis.use(vm_api);
     apis.use(task_api);
     apis.use(event_api);
     apis.use(host_api);
-    add_rpc_routes(router, loop, dispatcher);
+    add_rpc_routes(router, loop, dispatcher, core.limits);
     add_static_route(router, loop, "");
     auth.add_unserved(router);
     add_metrics_route(router, auth, metrics);

@@ -11,6 +11,7 @@
 #include "idl/api/vm_api.hpp"
 #include "idl/apis.hpp"
 #include "xapi/core/core.hpp"
+#include "xapi/core/events.hpp"
 #include "xapi/core/tasks.hpp"
 #include "xapi/db/store/store_sim.hpp"
 #include "xapi/rpc/dispatch.hpp"
@@ -54,6 +55,7 @@ class FakeTask final : public xenapi::TaskApi {
 class FakeEvent final : public xenapi::EventApi {
   public:
     Task<std::int64_t> get_current_id(Call& call) override;
+    Task<xenapi::EventBatch> from(Call& call, xenapi::EventFrom params) override;
 };
 
 class FakeHost final : public xenapi::HostApi {
@@ -83,6 +85,7 @@ class WireHouse {
     db::Database database;
     core::Core core;
     core::Tasks tasks;
+    core::Events events;
     FakeSession session_api;
     FakeVm vm_api;
     FakeTask task_api;

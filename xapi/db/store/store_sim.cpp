@@ -195,9 +195,7 @@ void SimStore::crash() {
         const std::size_t part = state.loop.random() % next.size();
         if (part > 0) state.disk.log.push_back(next.substr(0, part));
     }
-    state.dead = true;
-    state.queue.clear();
-    state.writing.clear();
+    state.fail("the power failed");
 }
 
 SimFaults& SimStore::faults() {

@@ -1,0 +1,12 @@
+#pragma once
+#include <memory>
+
+#include "base/rpc.hpp"
+
+namespace basalt::rpc {
+
+/// Frames over any stream, in the form that `socket_channel` has; for peers on other machines. A
+/// frame with descriptors cannot be sent: system_error (not_supported).
+std::unique_ptr<Channel> stream_channel(std::unique_ptr<Stream> stream);
+
+}  // namespace basalt::rpc

@@ -1,0 +1,122 @@
+#include "base/fault_points.hpp"
+#include "base/log.hpp"
+#include "base/real_loop.hpp"
+#include "base/real_net.hpp"
+#include "xapi/cli/server.hpp"
+#include "xapi/coordinator.hpp"
+#include "xapi/daemon.hpp"
+#include "xapi/db/store/store_sqlite.hpp"
+#include "xapi/in_process_api.hpp"
+#include "xapi/pool/links.hpp"
+#include "xapi/pool/splice.hpp"
+#include "xapi/rpc/dispatch.hpp"
+#include "xapi/rpc/endpoints.hpp"
+#include "xapi/rpc/http_auth.hpp"
+#include "xapi/rpc/loop_watch.hpp"
+#include "xapi/rpc/server.hpp"
+#include "xapi/transfer/streams.hpp"
+
+namespace basalt {
+
+namespace {
+
+constexpr Duration stop_grace = 2s;
+
+Task<std::unique_ptr<rpc::Channel>> connect_hostd(RealLoop& loop, std::string path) {
+    co_return rpc::socket_channel(co_await connect_unix(loop, std::move(path)));
+}
+
+Task<void> carry(Loop& loop, std::unique_ptr<Stream> near, std::unique_ptr<Stream> far) {
+    co_await pool::splice(loop, *near, *far);
+}
+
+UniqueFd descriptor_of(RealLoop& loop, std::unique_ptr<Stream> far) {
+    auto [ours, theirs] = socket_pair();
+    spawn(loop, "far descriptor", carry(loop, adopt_stream(loop, std::move(ours)), std::move(far)));
+    return std::move(theirs);
+}
+
+Task<void> stop(server::Server& server, pool::MemberLinks& links, Coordinator& coordinator,
+                RealLoop& loop) {
+    links.close();
+    co_await server.stop(stop_grace);
+    co_await coordinator.stop();
+    loop.stop();
+}
+
+}  // namespace
+
+int run_coordinator(const Config& config, const std::string& fault_points) {
+    RealLoop loop;
+    db::SqliteStore store(loop, {.path = config.store_path});
+    Coordinator coordinator(loop, store);
+    coordinator.db().on_failed([](const std::string& reason) {
+        // What was being written may or may not be there: only a fresh start from the store knows.
+        log::error("store_failed", {{"reason", reason}});
+        std::_Exit(EXIT_FAILURE);
+    });
+    if (!fault_points.empty())
+        coordinator.core().probe = [points = FaultPoints(fault_points)](std::string_view what,
+                                                                        std::string_view moment) {
+            points.reach(std::string(what) + "/" + std::string(moment));
+        };
+    coordinator.on_superseded([] { std::_Exit(EXIT_FAILURE); });
+    coordinator.core().pool_secret = pool_secret(config);
+    ensure_client_certificate(config);
+    server::TlsContext tls(config.tls_path, pool_identity(config));
+    server::Metrics metrics;
+    metrics.gauge("xapi_undeclared_errors", [&coordinator] {
+        return static_cast<double>(coordinator.core().undeclared.seen().size());
+    });
+    server::TurnWatch turns(metrics);
+    turns.attach(loop);
+    Limits& limits = coordinator.core().limits;
+    metrics.add([&limits] { return limits.text(); });
+    server::Sessions sessions(coordinator.core());
+    server::Dispatcher dispatcher(coordinator.core(), coordinator.apis(), sessions, metrics);
+    server::Router router;
+    server::HttpAuth auth(coordinator.core(), coordinator.apis(), sessions);
+    auth.add_unserved(router);
+    server::add_metrics_route(router, auth, metrics);
+    transfer::add_routes(router, auth,
+                         [&loop](UniqueFd fd) { return adopt_stream(loop, std::move(fd)); });
+    cli::add_cli_route(router, [&dispatcher](const server::Peer& peer) {
+        return std::make_unique<InProcessApi>(dispatcher, peer);
+    });
+    server::add_rpc_routes(router, loop, dispatcher, limits);
+    server::add_manual_route(router, loop, config.manual_directory);
+    server::add_static_route(router, loop, config.web_directory);
+    pool::MemberLinks links(
+        {.loop = loop,
+         .core = coordinator.core(),
+         .sessions = sessions,
+         .router = router,
+         .keep =
+             [&coordinator](std::string uuid, core::Hosts::Connect connect) {
+                 coordinator.keep_host(uuid, std::move(connect), uuid);
+             },
+         .descriptor_of =
+             [&loop](std::unique_ptr<Stream> far) { return descriptor_of(loop, std::move(far)); },
+         .fingerprint_sha256 = [&tls] { return tls.fingerprint_sha256(); }});
+    links.add_routes(router);
+    server::Server server(loop, router, &tls, limits);
+    server::raise_descriptor_limit(limits);
+    server::add_server_metrics(metrics, server);
+    for (server::ListeningSocket& socket : server::inherited_sockets())
+        server.listen(loop, std::move(socket));
+
+    coordinator.keep_host(
+        "local", [&loop, path = config.hostd_socket] { return connect_hostd(loop, path); });
+    const auto expiry = spawn(loop, "session expiry", sessions.expire_forever());
+    const auto watch = spawn(loop, "loop watch", server::watch_loop(loop, metrics));
+    const auto members = spawn(loop, "member watch", links.watch());
+    std::shared_ptr<Job> stopping;
+    loop.on_terminate(
+        [&] { stopping = spawn(loop, "stop", stop(server, links, coordinator, loop)); });
+    log::info("xapi_started", {{"role", "coordinator"}, {"store", config.store_path}});
+    loop.run();
+    log::info("xapi_stopped");
+    return EXIT_SUCCESS;
+}
+
+}  // namespace basalt

@@ -1,0 +1,33 @@
+#pragma once
+#include <memory>
+#include <string>
+
+#include "agent_verbs.hpp"
+#include "base/rpc.hpp"
+#include "xapi/member/parts.hpp"
+
+namespace basalt::member {
+
+/// The member's own questions to its hostd: who may log in. A connection of its own, made when
+/// first needed and again when it broke.
+class HostdClient {
+  public:
+    HostdClient(Loop& loop, const MemberParts& parts) : loop_(loop), parts_(parts) {}
+
+    ~HostdClient();
+    HostdClient(const HostdClient&) = delete;
+    HostdClient& operator=(const HostdClient&) = delete;
+
+    /// Throws SESSION_AUTHENTICATION_FAILED; HOST_STILL_BOOTING while there is no hostd.
+    Task<void> login(std::string user, std::string password, std::string address);
+
+  private:
+    struct Connection;
+    Task<std::shared_ptr<Connection>> connected();
+
+    Loop& loop_;
+    const MemberParts& parts_;
+    std::shared_ptr<Connection> connection_;
+};
+
+}  // namespace basalt::member
