@@ -218,7 +218,12 @@ worker = "{PROGRAMS}/sm-worker"
         if self.peer:
             self.peer.socket.close()
         if self.hostd and self.hostd.poll() is None:
-            self.kill(signal.SIGTERM)
+            try:
+                self.kill(signal.SIGTERM)
+            except subprocess.TimeoutExpired:
+                # Seen once, after a start that was killed: what a service manager would do then.
+                print("hostd did not end within 30 s of SIGTERM: killed", flush=True)
+                self.kill()
         for word in ("qemu-system", "qemu-storage", "sm-"):
             for pid in self.processes(word):
                 os.kill(pid, signal.SIGKILL)
