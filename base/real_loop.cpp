@@ -23,12 +23,15 @@ struct RealLoop::State {
         Work done;
     };
 
-    asio::io_context context{1};
-    asio::executor_work_guard<asio::io_context::executor_type> guard{context.get_executor()};
-    asio::steady_timer timer{context};
+    // Before the context: coroutines that wait when the loop ends are destroyed with it, and what
+    // they hold takes its timers back.
     std::map<std::pair<Time, TimerId>, Work> timers;
     std::map<TimerId, Time> timer_times;
     TimerId last_timer = 0;
+
+    asio::io_context context{1};
+    asio::executor_work_guard<asio::io_context::executor_type> guard{context.get_executor()};
+    asio::steady_timer timer{context};
     std::unique_ptr<asio::signal_set> signals;
     std::function<void(const turn::Report&)> on_turn;
 

@@ -65,7 +65,7 @@ class QemuBench final : public Bench {
         fs::permissions(dir_, fs::perms::owner_all | fs::perms::others_exec);
         confinement_ = std::make_shared<Confinement>(
             loop_, Confinement::Config{.launcher = CONFINE,
-                                       .cgroup = "basalt-test",
+                                       .cgroup = "basalt-test-" + std::to_string(::getpid()),
                                        .slots = {66000, 100, dir_ + "/slots"}});
         restart();
     }

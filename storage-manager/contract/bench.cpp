@@ -138,7 +138,7 @@ class FileBench final : public Bench {
     std::unique_ptr<Drivers> drivers_;
     std::shared_ptr<Confinement> confinement_ = std::make_shared<Confinement>(
         loop_, Confinement::Config{.launcher = CONFINE,
-                                   .cgroup = "basalt-test",
+                                   .cgroup = "basalt-test-" + std::to_string(::getpid()),
                                    .slots = {66000, 100, folder_.path() / "users"}});
     QemuTransfer transfer_{loop_, folder_.path() / "work", SM_STREAM, confinement_};
 };

@@ -44,7 +44,7 @@ struct Host {
             fs::create_directory(folder.path() / name);
         confinement = std::make_shared<Confinement>(
             loop, Confinement::Config{.launcher = CONFINE,
-                                      .cgroup = "basalt-test",
+                                      .cgroup = "basalt-test-" + std::to_string(::getpid()),
                                       .slots = {66000, 100, folder.path() / "users"}});
     }
 
