@@ -207,9 +207,10 @@ def login(lab=None):
 class Raw:
     """XML-RPC over one connection, with nothing in between that would ask a second time."""
 
-    def __init__(self):
+    def __init__(self, lab=None):
         self.connection = http.client.HTTPSConnection(
-            "127.0.0.1", host().port, timeout=60, context=ssl._create_unverified_context())
+            "127.0.0.1", (lab or host()).port, timeout=60,
+            context=ssl._create_unverified_context())
 
     def call(self, method, *params):
         """The answer's struct: Status, and Value or ErrorDescription."""

@@ -253,6 +253,16 @@ tell(text.decode())
         done = self.pool.xe("host-is-in-emergency-mode", number=MEMBER)
         return done.returncode == 0 and done.stdout.strip() == "true"
 
+    def test_the_coordinator_lets_its_hosts_in_by_their_secret(self):
+        raw = lab.Raw(self.pool)
+        secret = (self.pool.state / "host1/xapi/ptoken").read_text().strip()
+        session = raw.call("session.slave_local_login", secret)["Value"]
+        self.assertEqual(raw.call("VM.get_all", session)["Status"], "Success")
+        raw.call("session.local_logout", session)
+        self.assertEqual(self.code(raw.call("VM.get_all", session)), "SESSION_INVALID")
+        self.assertEqual(self.code(raw.call("session.slave_local_login", secret[:-1])),
+                         "SESSION_AUTHENTICATION_FAILED")
+
     def test_cut_off_a_member_serves_emergency_calls_and_comes_back(self):
         vm = self.make_vm("guest that stays")
         self.api.VM.start(vm, False, False)

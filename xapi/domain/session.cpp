@@ -115,13 +115,22 @@ Task<Ref<Session>> SessionDomain::slave_local_login_with_password(
     co_return open(call, params.uname, {});
 }
 
-Task<Ref<Session>> SessionDomain::slave_login(Call& call, SessionSlaveLogin params) {
+Task<void> SessionDomain::authenticate_pool(Call& call, const xenapi::SecretString& secret,
+                                            Ref<Host> host) {
     if (!core_.booted) throw err::host_still_booting();
-    if (!core::is_secret(core_.pool_secret, params.psecret.reveal())) {
-        log::warn("pool_login_refused", {{"address", call.caller().address}});
-        co_await sleep_for(core_.loop, wrong_password_delay);
-        throw err::session_authentication_failed(params.host, "Pool credentials invalid");
-    }
+    if (core::is_secret(core_.pool_secret, secret.reveal())) co_return;
+    log::warn("pool_login_refused", {{"address", call.caller().address}});
+    co_await sleep_for(core_.loop, wrong_password_delay);
+    throw err::session_authentication_failed(host, "Pool credentials invalid");
+}
+
+Task<Ref<Session>> SessionDomain::slave_local_login(Call& call, SessionSlaveLocalLogin params) {
+    co_await authenticate_pool(call, params.psecret, {});
+    co_return open(call, {}, {});
+}
+
+Task<Ref<Session>> SessionDomain::slave_login(Call& call, SessionSlaveLogin params) {
+    co_await authenticate_pool(call, params.psecret, params.host);
     if (core_.db.find(params.host) == nullptr) throw err::handle_invalid("host", params.host);
     const Ref<Session> session = open(call, {}, {}, true);
     core_.db.transact([&](db::Txn& txn) { txn.edit(session).this_host = params.host; });

@@ -15,6 +15,8 @@ class SessionDomain final : public xenapi::SessionApi {
         Call& call, xenapi::SessionLoginWithPassword params) override;
     Task<xenapi::Ref<xenapi::Session>> slave_local_login_with_password(
         Call& call, xenapi::SessionSlaveLocalLoginWithPassword params) override;
+    Task<xenapi::Ref<xenapi::Session>> slave_local_login(
+        Call& call, xenapi::SessionSlaveLocalLogin params) override;
     Task<xenapi::Ref<xenapi::Session>> slave_login(Call& call,
                                                    xenapi::SessionSlaveLogin params) override;
     Task<void> logout(Call& call) override;
@@ -26,6 +28,9 @@ class SessionDomain final : public xenapi::SessionApi {
 
   private:
     Task<void> authenticate(Call& call, std::string user, std::string password);
+    /// Whoever knows the pool's secret is one of its hosts; `host` is for the error.
+    Task<void> authenticate_pool(Call& call, const xenapi::SecretString& secret,
+                                 xenapi::Ref<xenapi::Host> host);
     xenapi::Ref<xenapi::Session> open(Call& call, const std::string& user,
                                       const std::string& originator, bool pool = false);
     /// The host at whose door the caller stands.
