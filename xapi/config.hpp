@@ -12,6 +12,7 @@ struct Config {
     std::string store_path;        // SQLite file
     std::string tls_path;          // PEM file, made at first start
     std::string web_directory;     // static files for GET /, or empty
+    std::string web_policy;        // their Content-Security-Policy; empty: the strict one
     std::string manual_directory;  // pages for GET /docs, or empty
 
     /// How this host proves itself to the hosts of its pool; all empty: it has no peers.

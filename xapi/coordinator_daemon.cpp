@@ -85,7 +85,7 @@ int run_coordinator(const Config& config, const std::string& fault_points) {
     });
     server::add_rpc_routes(router, loop, dispatcher, limits);
     server::add_manual_route(router, loop, config.manual_directory);
-    server::add_static_route(router, loop, config.web_directory);
+    server::add_static_route(router, loop, config.web_directory, config.web_policy);
     pool::MemberLinks links(
         {.loop = loop,
          .core = coordinator.core(),

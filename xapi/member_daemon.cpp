@@ -78,7 +78,7 @@ int run_member(const Config& config, const std::string& coordinator) {
                .restart = [&end] { end(); }});
     server::Router router;
     server::add_manual_route(router, loop, config.manual_directory);
-    server::add_static_route(router, loop, config.web_directory);
+    server::add_static_route(router, loop, config.web_directory, config.web_policy);
     member.add_routes(router, metrics, limits);
     cli::add_member_cli_route(router, door_of(member));
     server::Server server(loop, router, &tls, limits);

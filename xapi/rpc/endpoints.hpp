@@ -24,9 +24,12 @@ class Answerer {
 void add_rpc_routes(Router& router, Loop& loop, Answerer& answerer, Limits& limits);
 
 /// GET of the files under `directory` (the web UI) for paths that nobody else takes, with
-/// `index.html` for what is no file. Without a directory: 403 over the network, 404 on the unix
+/// `index.html` for what is no file. A file's copy with `.br` or `.gz` after its name is served to
+/// who takes it; what lies under `/assets` never changes under its name, all else is asked for anew
+/// by its tag. `policy` is the Content-Security-Policy; empty: nothing but the folder's own scripts
+/// and styles, and calls of this host. Without a directory: 403 over the network, 404 on the unix
 /// socket.
-void add_static_route(Router& router, Loop& loop, std::string directory);
+void add_static_route(Router& router, Loop& loop, std::string directory, std::string policy = {});
 
 /// GET of the reference manual's pages under `/docs`, which need no session; 404 for what is no
 /// page. Without a directory nothing is served there.

@@ -36,13 +36,14 @@ class StaticFiles : public ::testing::Test {
         std::ofstream(folder / name) << text;
     }
 
-    std::string get(const std::string& path) {
+    std::string get(const std::string& path, const std::string& headers = "") {
         auto [near, far] = memory_streams(loop);
         server.serve(std::move(far), Scheme::http, {.address = "192.0.2.1"});
         std::string out;
         spawn(loop, "client",
               testing::exchange_bytes(
-                  std::move(near), "GET " + path + " HTTP/1.1\r\nConnection: close\r\n\r\n", out));
+                  std::move(near),
+                  "GET " + path + " HTTP/1.1\r\nConnection: close\r\n" + headers + "\r\n", out));
         EXPECT_TRUE(loop.run_for(1h));
         return out;
     }
@@ -87,9 +88,59 @@ TEST_F(StaticFiles, the_web_ui_answers_for_paths_that_name_no_file) {
     add_manual_route(router, loop, folder / "manual");
     add_static_route(router, loop, folder / "web");
     EXPECT_TRUE(get("/vms/7").ends_with("\r\n\r\nconsole"));
-    EXPECT_FALSE(get("/vms/7").contains("content-security-policy"));
     EXPECT_TRUE(get("/vms/7.js").starts_with("HTTP/1.1 404 Not Found\r\n"));
     EXPECT_TRUE(get("/../secret.html").starts_with("HTTP/1.1 404 Not Found\r\n"));
+}
+
+TEST_F(StaticFiles, the_web_ui_runs_nothing_but_its_own_scripts) {
+    add_static_route(router, loop, folder / "web");
+    const std::string page = get("/");
+    EXPECT_TRUE(page.contains("content-security-policy: default-src 'none'; script-src 'self';"));
+    EXPECT_TRUE(page.contains("frame-ancestors 'none'\r\n"));
+    EXPECT_FALSE(page.contains("unsafe"));
+    EXPECT_TRUE(page.contains("x-content-type-options: nosniff\r\n"));
+}
+
+TEST_F(StaticFiles, another_web_ui_may_bring_its_policy) {
+    add_static_route(router, loop, folder / "web", "default-src 'self'");
+    EXPECT_TRUE(get("/").contains("content-security-policy: default-src 'self'\r\n"));
+}
+
+TEST_F(StaticFiles, a_compressed_copy_goes_to_who_takes_it) {
+    write("web/assets/main-1f.js", "plain");
+    write("web/assets/main-1f.js.gz", "zipped");
+    write("web/assets/main-1f.js.br", "brotli");
+    add_static_route(router, loop, folder / "web");
+    const std::string small = get("/assets/main-1f.js", "Accept-Encoding: gzip, deflate, br\r\n");
+    EXPECT_TRUE(small.contains("content-encoding: br\r\n"));
+    EXPECT_TRUE(small.contains("content-type: text/javascript\r\n"));
+    EXPECT_TRUE(small.contains("vary: accept-encoding\r\n"));
+    EXPECT_TRUE(small.ends_with("\r\n\r\nbrotli"));
+    EXPECT_TRUE(get("/assets/main-1f.js", "Accept-Encoding: gzip;q=0.8, br;q=0.0\r\n")
+                    .ends_with("\r\n\r\nzipped"));
+    for (const char* none : {"", "Accept-Encoding: identity\r\n", "Accept-Encoding: brotli\r\n",
+                             "Accept-Encoding: br;q=0\r\n"}) {
+        const std::string plain = get("/assets/main-1f.js", none);
+        EXPECT_FALSE(plain.contains("content-encoding")) << none;
+        EXPECT_TRUE(plain.ends_with("\r\n\r\nplain")) << none;
+    }
+}
+
+TEST_F(StaticFiles, what_is_named_after_its_contents_is_kept_and_the_rest_asked_for_by_its_tag) {
+    write("web/assets/main-1f.js", "plain");
+    add_static_route(router, loop, folder / "web");
+    EXPECT_TRUE(get("/assets/main-1f.js")
+                    .contains("cache-control: public, max-age=31536000, immutable\r\n"));
+    const std::string page = get("/");
+    EXPECT_TRUE(page.contains("cache-control: no-cache\r\n"));
+    const std::size_t at = page.find("etag: ") + 6;
+    const std::string tag = page.substr(at, page.find("\r\n", at) - at);
+    const std::string again = get("/hosts", "If-None-Match: " + tag + "\r\n");
+    EXPECT_TRUE(again.starts_with("HTTP/1.1 304 Not Modified\r\n")) << again;
+    EXPECT_TRUE(again.ends_with("\r\n\r\n"));
+    EXPECT_TRUE(again.contains("etag: " + tag));
+    write("web/index.html", "changed");
+    EXPECT_TRUE(get("/", "If-None-Match: " + tag + "\r\n").ends_with("\r\n\r\nchanged"));
 }
 
 }  // namespace
