@@ -40,6 +40,9 @@ class Bench {
     virtual Task<void> grow(DiskAttachment disk, std::int64_t bytes) = 0;
     /// Empty when this machine cannot make one.
     virtual std::optional<NicAttachment> nic(std::int64_t device) = 0;
+    /// A disk with one unsigned program where UEFI looks for it; empty when this hypervisor's
+    /// guests have no firmware.
+    virtual Task<std::optional<DiskAttachment>> unsigned_disk() = 0;
     /// A boot that fails once the hypervisor has begun.
     virtual DomainConfig failing_config() = 0;
 

@@ -138,6 +138,27 @@ class QemuBench final : public Bench {
         co_return disk;
     }
 
+    Task<std::optional<DiskAttachment>> unsigned_disk() override {
+        co_await start_storage();
+        // No key of a firmware's has signed this kernel: elsewhere a loader of Debian's vouches.
+        const fs::path folder = dir_ + "/unsigned";
+        fs::create_directories(folder / "EFI/BOOT");
+        fs::copy_file(cache_folder() + "/vmlinuz", folder / "EFI/BOOT/BOOTX64.EFI");
+        const std::string node = "f-" + std::to_string(++last_node_);
+        co_await storage_->execute("blockdev-add", {{"driver", "vvfat"},
+                                                    {"node-name", node},
+                                                    {"dir", folder.string()},
+                                                    {"read-only", true}});
+        co_await serve(node, "unsigned", false);
+        DiskAttachment disk;
+        disk.spec.vbd = loop_.new_uuid().text();
+        disk.spec.device = "xvda";
+        disk.spec.access = agent::Access::ro;
+        disk.nbd_socket = dir_ + "/nbd";
+        disk.nbd_export = "unsigned";
+        co_return disk;
+    }
+
     Task<void> grow(DiskAttachment disk, std::int64_t bytes) override {
         // A server does not resize what it serves: the guest's connection breaks and comes back.
         const std::string node = nodes_.at(disk.nbd_export);
@@ -264,12 +285,12 @@ class QemuBench final : public Bench {
         fs::permissions(dir_ + "/nbd", fs::perms::all);
     }
 
-    Task<void> serve(std::string node, std::string name) {
+    Task<void> serve(std::string node, std::string name, bool writable = true) {
         co_await storage_->execute("block-export-add", {{"type", "nbd"},
                                                         {"id", "e-" + node},
                                                         {"node-name", node},
                                                         {"name", name},
-                                                        {"writable", true}});
+                                                        {"writable", writable}});
     }
 
     Task<void> type(DomId dom, std::string line) {

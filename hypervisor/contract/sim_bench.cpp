@@ -47,6 +47,8 @@ class SimBench final : public Bench {
         co_return disk;
     }
 
+    Task<std::optional<DiskAttachment>> unsigned_disk() override { co_return std::nullopt; }
+
     Task<void> grow(DiskAttachment, std::int64_t) override { co_return; }
 
     std::optional<NicAttachment> nic(std::int64_t device) override {

@@ -27,8 +27,13 @@ ApiError internal(std::string text) {
 void prepare_files(const DomainPaths& paths, const DomainConfig& config,
                    const Installation& installation) {
     if (!has_nvram(config.spec.boot) || std::filesystem::exists(paths.nvram)) return;
-    std::filesystem::create_directories(std::filesystem::path(paths.nvram).parent_path());
-    std::filesystem::copy_file(installation.firmware_vars, paths.nvram);
+    namespace fs = std::filesystem;
+    fs::create_directories(fs::path(paths.nvram).parent_path());
+    // Whoever dies while it is written leaves no half of it under its name.
+    const std::string fresh = paths.nvram + ".new";
+    fs::copy_file(installation.firmware_vars, fresh, fs::copy_options::overwrite_existing);
+    fs::permissions(fresh, fs::perms::owner_read | fs::perms::owner_write);
+    fs::rename(fresh, paths.nvram);
 }
 
 // The last thing QEMU said is why it ended.
@@ -100,7 +105,8 @@ Cell cell_of(const Domain& domain, const LaunchWith& with) {
          .cpu_weight = 100});
     // The largest that it writes is a guest's memory; the smallest a console's log without end.
     cell.file_bytes_max = spec.memory_bytes + memory_beside_bytes;
-    if (has_nvram(spec.boot)) cell.readable.push_back(with.installation.firmware_code);
+    if (has_nvram(spec.boot))
+        cell.readable.push_back(with.installation.code_of(domain.descriptor.machine));
     if (spec.boot.kind != agent::BootKind::kernel) return cell;
     cell.readable.push_back(domain.paths.kernel());
     if (!spec.boot.ramdisk.empty()) cell.readable.push_back(domain.paths.ramdisk());

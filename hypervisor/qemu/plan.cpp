@@ -123,7 +123,13 @@ void add_machine(CommandLine& line, const agent::VmSpec& vm, const Machine& mach
     line.option("uuid", vm.uuid);
     std::string type = "q35,usb=off,vmport=off,dump-guest-core=off";
     if (has_nvram(vm.boot)) type += ",pflash0=firmware,pflash1=variables";
+    if (machine.secure_boot) type += ",smm=on";
     line.option("machine", type);
+    if (machine.secure_boot) {
+        // Only the firmware's own code, in SMM, may write its variables; it has none for S3.
+        line.option("global", std::string("driver=cfi.pflash01,property=secure,value=on"));
+        line.option("global", std::string("driver=ICH9-LPC,property=disable_s3,value=1"));
+    }
     if (machine.accelerated) {
         line.option("accel", std::string("kvm,device=") + kvm_file);
         line.option("cpu", std::string("host"));
@@ -148,8 +154,8 @@ void add_machine(CommandLine& line, const agent::VmSpec& vm, const Machine& mach
     line.option("rtc", rtc + (machine.accelerated ? ",driftfix=slew" : ""));
 }
 
-void add_boot(CommandLine& line, const agent::BootSpec& boot, const DomainPaths& paths,
-              const Installation& installation) {
+void add_boot(CommandLine& line, const agent::BootSpec& boot, const Machine& machine,
+              const DomainPaths& paths, const Installation& installation) {
     if (boot.kind == agent::BootKind::kernel) {
         line.option("kernel", paths.kernel());
         if (!boot.ramdisk.empty()) line.option("initrd", paths.ramdisk());
@@ -160,7 +166,7 @@ void add_boot(CommandLine& line, const agent::BootSpec& boot, const DomainPaths&
     if (boot.firmware != agent::Firmware::uefi) return;
     line.option("blockdev", Json{{"driver", "file"},
                                  {"node-name", "firmware"},
-                                 {"filename", installation.firmware_code},
+                                 {"filename", installation.code_of(machine)},
                                  {"read-only", true}});
     line.option("blockdev",
                 Json{{"driver", "file"}, {"node-name", "variables"}, {"filename", nvram_file}});
@@ -284,6 +290,7 @@ void check_socket_length(const DomainPaths& paths) {
 
 void to_json(Json& json, const Machine& value) {
     json = {{"accelerated", value.accelerated},
+            {"secure_boot", value.secure_boot},
             {"disk_places", value.disk_places},
             {"nic_places", value.nic_places},
             {"cd_drives", value.cd_drives}};
@@ -291,6 +298,7 @@ void to_json(Json& json, const Machine& value) {
 
 void from_json(const Json& json, Machine& value) {
     json.at("accelerated").get_to(value.accelerated);
+    value.secure_boot = json.value("secure_boot", false);  // not said before it could be had
     json.at("disk_places").get_to(value.disk_places);
     json.at("nic_places").get_to(value.nic_places);
     json.at("cd_drives").get_to(value.cd_drives);
@@ -303,6 +311,9 @@ bool has_nvram(const agent::BootSpec& boot) {
 Machine plan_machine(const DomainConfig& config, bool accelerated) {
     Machine machine;
     machine.accelerated = accelerated;
+    const auto secure = config.spec.platform.find("secureboot");
+    machine.secure_boot = has_nvram(config.spec.boot) && secure != config.spec.platform.end() &&
+                          secure->second == "true";
     machine.disk_places = accelerated ? disk_places_max : disk_places_slow;
     machine.nic_places = accelerated ? nic_places_max : nic_places_slow;
     for (const DiskAttachment& disk : by_position(config.disks)) {
@@ -339,7 +350,7 @@ std::vector<std::string> plan_command_line(const DomainConfig& config, const Mac
                                        "resourcecontrol=deny"));
     add_descriptors(line, vm.boot, machine, paths);
     add_machine(line, vm, machine, launch);
-    add_boot(line, vm.boot, paths, installation);
+    add_boot(line, vm.boot, machine, paths, installation);
     add_control(line);
     add_standard_devices(line);
     add_input(line, vm.boot);

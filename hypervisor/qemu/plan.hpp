@@ -35,6 +35,8 @@ struct DomainPaths {
 /// into the descriptor and in front of saved memory.
 struct Machine {
     bool accelerated = false;
+    /// The firmware starts only what is signed by a key of its variables.
+    bool secure_boot = false;
     /// Hotplug places: disk `n` sits at place n, so that order of plugging does not matter.
     std::int64_t disk_places = 0;
     std::int64_t nic_places = 0;
@@ -50,7 +52,14 @@ void from_json(const nlohmann::json& json, Machine& value);
 struct Installation {
     std::string program = "qemu-system-x86_64";
     std::string firmware_code = "/usr/share/OVMF/OVMF_CODE_4M.fd";
-    std::string firmware_vars = "/usr/share/OVMF/OVMF_VARS_4M.fd";
+    std::string firmware_code_secure = "/usr/share/OVMF/OVMF_CODE_4M.secboot.fd";
+    /// What a machine's variables are at first. With Microsoft's keys, which the firmware without
+    /// secure boot does not look at: so `secureboot` can be switched on later.
+    std::string firmware_vars = "/usr/share/OVMF/OVMF_VARS_4M.ms.fd";
+
+    [[nodiscard]] const std::string& code_of(const Machine& machine) const {
+        return machine.secure_boot ? firmware_code_secure : firmware_code;
+    }
 };
 
 struct Launch {

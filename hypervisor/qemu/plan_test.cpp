@@ -139,6 +139,28 @@ TEST(Plan, uefi_has_variables_of_its_own) {
     EXPECT_THAT(values(argv, "add-fd"), Contains("fd=7,set=2,opaque=" + paths.nvram));
 }
 
+TEST(Plan, secure_boot_is_the_firmware_that_checks_and_guards_its_variables) {
+    DomainConfig config = debian();
+    config.spec.platform["secureboot"] = "true";
+    EXPECT_FALSE(plan_machine(config, false).secure_boot);  // a BIOS has none
+    config.spec.boot.firmware = agent::Firmware::uefi;
+    const auto argv = planned(config);
+    EXPECT_THAT(values(argv, "machine").front(), testing::HasSubstr(",smm=on"));
+    EXPECT_EQ(Json::parse(values(argv, "blockdev")[0]).at("filename"),
+              Installation().firmware_code_secure);
+    EXPECT_THAT(values(argv, "global"), Contains("driver=cfi.pflash01,property=secure,value=on"));
+
+    const Machine machine = plan_machine(config, false);
+    EXPECT_EQ(Json(machine).get<Machine>(), machine);
+    Json older = machine;
+    older.erase("secure_boot");
+    EXPECT_FALSE(older.get<Machine>().secure_boot);
+
+    config.spec.platform["secureboot"] = "auto";
+    EXPECT_FALSE(plan_machine(config, false).secure_boot);
+    EXPECT_THAT(values(planned(config), "global"), testing::IsEmpty());
+}
+
 TEST(Plan, what_the_spec_says_about_an_end_becomes_an_action) {
     DomainConfig config = debian();
     config.spec.on_reboot = agent::OnHalt::destroy;
