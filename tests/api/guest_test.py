@@ -2,9 +2,11 @@
 prompt, and works with its disks, its network and its life. The tests are steps of one story."""
 
 import re
+import ssl
 import threading
 import time
 import unittest
+import urllib.parse
 
 import lab
 
@@ -68,6 +70,24 @@ class GuestStory(unittest.TestCase):
         console = self.at_shell()
         self.assertIn("trixie", console.command("cat /etc/os-release"))
         self.assertGreater(self.uptime(), 1)
+
+    def test_02b_its_serial_console_is_a_websocket_too(self):
+        """The same shell: what is typed here is echoed there."""
+        (console,) = [ref for ref in self.api.VM.get_consoles(self.vm)
+                      if self.api.console.get_protocol(ref) == "vt100"]
+        where = urllib.parse.urlsplit(self.api.console.get_location(console))
+        self.console.close()
+        socket = lab.websocket_module().create_connection(
+            f"wss://127.0.0.1:{lab.host().port}{where.path}?{where.query}",
+            timeout=60, cookie=f"session_id={self.session._session}", suppress_origin=True,
+            subprotocols=["binary"], sslopt={"cert_reqs": ssl.CERT_NONE, "check_hostname": False})
+        self.addCleanup(self.connect_console)
+        self.addCleanup(socket.shutdown)
+        socket.send("cat /etc/hostname; echo six times seven is $((6*7))\n")
+        said = b""
+        while b"is 42" not in said:
+            said += socket.recv()
+        self.assertIn(b"basalt-guest", said)
 
     def test_03_the_address_of_the_vif_is_in_the_guest_metrics(self):
         def networks():

@@ -9,6 +9,7 @@ of three hosts that some tests ask for.
 import atexit
 import functools
 import http.client
+import importlib
 import json
 import os
 import re
@@ -140,34 +141,48 @@ def cache(name):
     return folder
 
 
-@functools.cache
 def python_with_xenapi():
     """The interpreter of a virtual environment that has the official XenAPI module."""
+    return python_with("XenAPI", "XenAPI")
+
+
+@functools.cache
+def python_with(module, package):
+    """The interpreter of the tests' virtual environment, which has that module."""
     folder = cache("api-python")
     python = folder / "bin/python3"
-    if probe_xenapi(python):
+    if has_module(python, module):
         return python
     for command in ([sys.executable, "-m", "venv", str(folder)],
-                    [str(python), "-m", "pip", "install", "--quiet", "XenAPI"]):
+                    [str(python), "-m", "pip", "install", "--quiet", package]):
         done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=180)
         if done.returncode != 0:
-            raise unittest.SkipTest(
-                f"no XenAPI module: {command[2]} says {(done.stderr or done.stdout)[-150:].strip()}")
+            raise unittest.SkipTest(f"no module {module}: {command[2]} says "
+                                    f"{(done.stderr or done.stdout)[-150:].strip()}")
     return python
 
 
-def probe_xenapi(python):
+def has_module(python, module):
     return python.exists() and subprocess.run(
-        [str(python), "-c", "import XenAPI"], capture_output=True, check=False).returncode == 0
+        [str(python), "-c", f"import {module}"], capture_output=True, check=False).returncode == 0
 
 
 @functools.cache
-def xenapi_module():
-    python = python_with_xenapi()
-    sys.path += [str(path) for path in python.parents[1].glob("lib/python3*/site-packages")]
-    import XenAPI
+def module_of(module, package):
+    """A module of the virtual environment, here."""
+    python = python_with(module, package)
+    folders = [str(path) for path in python.parents[1].glob("lib/python3*/site-packages")]
+    sys.path += [folder for folder in folders if folder not in sys.path]
+    return importlib.import_module(module)
 
-    return XenAPI
+
+def xenapi_module():
+    return module_of("XenAPI", "XenAPI")
+
+
+def websocket_module():
+    """A client of WebSockets (RFC 6455)."""
+    return module_of("websocket", "websocket-client")
 
 
 def node_with(name, package):

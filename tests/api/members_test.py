@@ -1,9 +1,11 @@
 """A pool of three hosts: one leads, two are members in front of simulated machines. Clients come
 to the members as they come to the members of any pool: by the socket, by the network, by xe."""
 
+import shutil
 import ssl
 import unittest
 import xmlrpc.client
+from pathlib import Path
 
 import lab
 
@@ -220,9 +222,27 @@ tell(text.decode())
 """)
         self.assertTrue(greeting.startswith("HTTP/1.1 200"), greeting)
         self.assertTrue(greeting.endswith("RFB 003.008\n"), greeting)
+        self.assertEqual(self.banner_by_websocket(location), ["RFB 003.008\n"] * 2)
         api.VM.hard_shutdown(vm)
         self.assertEqual(api.VM.get_power_state(vm), "Halted")
         self.forget(vm)
+
+    def banner_by_websocket(self, location):
+        """What a page's WebSocket hears at the coordinator and at a member, where it is passed on:
+        the client follows no redirects."""
+        module = Path(lab.websocket_module().__file__).parent
+        shutil.copytree(module, self.pool.state / "python/websocket", dirs_exist_ok=True)
+        return self.pool.python(3, f"""
+import ssl, urllib.parse, websocket
+where = urllib.parse.urlsplit({location!r})
+def banner(address):
+    client = websocket.create_connection(
+        f"wss://{{address}}{{where.path}}?{{where.query}}&session_id={self.session._session}",
+        timeout=30, sslopt={{"cert_reqs": ssl.CERT_NONE, "check_hostname": False}},
+        subprotocols=["binary"])
+    return client.recv().decode()
+tell([banner("{COORDINATOR}"), banner("{MEMBER_ADDRESS}")])
+""")
 
     def forget(self, vm):
         disks = [self.api.VBD.get_VDI(vbd) for vbd in self.api.VM.get_VBDs(vm)

@@ -7,6 +7,7 @@
 #include "idl/errors.hpp"
 #include "xapi/pool/wire.hpp"
 #include "xapi/rpc/http_auth.hpp"
+#include "xapi/rpc/websocket.hpp"
 
 namespace basalt::member {
 
@@ -186,7 +187,8 @@ Task<xenapi::Reply> Member::local_call(std::string method, std::vector<wire::Val
 Task<void> Member::serve_other(server::Exchange& exchange, server::Handler files) {
     const server::HttpRequest& request = exchange.request();
     // A console's bytes come from this host, and those who show one do not follow redirects.
-    const bool pass = request.peer.unix_socket || request.method == "CONNECT";
+    const bool pass =
+        request.peer.unix_socket || request.method == "CONNECT" || server::wants_websocket(request);
     if (!pass && is_stream(request))
         co_return co_await exchange.respond(
             server::redirect("https://" + in_url(parts_.coordinator) + request.target));

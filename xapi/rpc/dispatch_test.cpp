@@ -245,6 +245,34 @@ TEST(HttpAuth, credentials_in_their_order) {
     EXPECT_FALSE(ran);
 }
 
+TEST(HttpAuth, a_foreign_page_does_not_ride_on_what_the_browser_adds) {
+    Office office;
+    office.auth.add(office.router, http_action("connect_console_ws"),
+                    [](Exchange& exchange, Call&) {
+                        return exchange.respond(ok_response(exchange.request(), "t/p", "ok"));
+                    });
+    const auto get = [&](const std::string& query, const std::string& headers) {
+        return office
+            .ask("GET /console" + query + " HTTP/1.1\r\nHost: pool\r\n" + headers + "\r\n", tcp)
+            .substr(9, 3);
+    };
+    const std::string session = office.root().text();
+    const std::string query = "?session_id=" + session;
+    const std::string cookie = "Cookie: session_id=" + session + "\r\n";
+    const std::string basic = "Authorization: Basic cm9vdDp4\r\n";
+    const std::string own = "Origin: https://pool\r\n";
+    const std::string foreign = "Origin: https://elsewhere\r\n";
+    EXPECT_EQ(get("", cookie), "200");
+    EXPECT_EQ(get("", cookie + own), "200");
+    EXPECT_EQ(get("", basic + own), "200");
+    EXPECT_EQ(get("", cookie + foreign), "401");
+    EXPECT_EQ(get("", basic + foreign), "401");
+    EXPECT_EQ(get("", cookie + "Origin: null\r\n"), "401");
+    EXPECT_EQ(get("?session_id=OpaqueRef:bad", cookie + foreign), "401");
+    EXPECT_EQ(get(query, foreign), "200");
+    EXPECT_EQ(get(query, "Cookie: session_id=OpaqueRef:bad\r\n" + foreign), "200");
+}
+
 TEST(HttpAuth, a_given_task_is_ended) {
     Office office;
     const auto task = [&] {

@@ -35,6 +35,13 @@ std::string_view trimmed(std::string_view text) {
     return text;
 }
 
+/// A site's name without `:80` or `:443`.
+std::string_view without_usual_port(std::string_view site) {
+    for (const std::string_view port : {":80", ":443"})
+        if (site.ends_with(port)) return site.substr(0, site.size() - port.size());
+    return site;
+}
+
 bool feed(HeadParser& parser, std::string_view head, beast::error_code& error) {
     parser.header_limit(static_cast<std::uint32_t>(head.size() + 1));
     parser.body_limit(boost::none);
@@ -136,6 +143,17 @@ std::optional<HttpRequest> parse_head(std::string_view head) {
     HeadParser lenient;
     if (feed(lenient, with_known_version(head), error)) return convert(lenient);
     return std::nullopt;
+}
+
+bool from_foreign_page(const HttpRequest& request) {
+    const std::string* origin = request.header("Origin");
+    if (origin == nullptr) return false;
+    const std::string* host = request.header("Host");
+    std::string_view site = *origin;
+    const bool of_web = site.starts_with("http://") || site.starts_with("https://");
+    if (!of_web || host == nullptr) return true;
+    site.remove_prefix(site.find("//") + 2);
+    return !same_text(without_usual_port(site), without_usual_port(*host));
 }
 
 std::string percent_decoded(std::string_view text, bool plus_is_space) {
@@ -277,6 +295,12 @@ Response method_not_implemented(std::string_view method) {
     return error_page("501 Method not implemented",
                       "<html><body><h1>HTTP 501 Method Not Implemented</h1><p>Unknown " +
                           html_escaped(method) + " not supported.<br /></p></body></html>");
+}
+
+Response service_unavailable() {
+    return error_page("503 Service Unavailable",
+                      "<html><body><h1>HTTP 503 service unavailable</h1>Somebody else is using "
+                      "it; please try again later.</body></html>");
 }
 
 std::string html_escaped(std::string_view text) {

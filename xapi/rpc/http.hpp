@@ -46,6 +46,10 @@ struct HttpRequest {
 /// An HTTP version that does not exist counts as 1.1.
 [[nodiscard]] std::optional<HttpRequest> parse_head(std::string_view head);
 
+/// Whether a browser sent it for a page of another site: its Origin (scheme, host, port) is not the
+/// host that was asked. Programs send no Origin. http and https at their own ports count as one.
+[[nodiscard]] bool from_foreign_page(const HttpRequest& request);
+
 /// `%41` and, in queries, `+`. A broken escape stays as it is.
 [[nodiscard]] std::string percent_decoded(std::string_view text, bool plus_is_space);
 /// Splits `a=b&c` (or `a=b; c`) and decodes both sides.
@@ -90,6 +94,7 @@ struct Response {
 [[nodiscard]] Response not_found(std::string_view path);                 // 404
 [[nodiscard]] Response internal_error(std::string_view additional);      // 500
 [[nodiscard]] Response method_not_implemented(std::string_view method);  // 501
+[[nodiscard]] Response service_unavailable();                            // 503
 
 /// Escapes `& < > " '` as the pages of this server do.
 [[nodiscard]] std::string html_escaped(std::string_view text);

@@ -57,14 +57,18 @@ void HttpAuth::add_unserved(Router& router) {
 
 Task<Caller> HttpAuth::authenticate(const HttpRequest& request, const Guarded& guarded,
                                     bool& logged_in) {
-    if (const std::string* session = parameter(request, "session_id"))
-        co_return sessions_.caller(*session, request);
+    // What a browser adds by itself does not speak for a page of another site; what the page wrote
+    // into the query, it knew.
+    const bool foreign = from_foreign_page(request);
+    const std::string* known =
+        foreign ? find(request.query, "session_id") : parameter(request, "session_id");
+    if (known != nullptr) co_return sessions_.caller(*known, request);
     std::optional<Credentials> credentials;
-    if (const std::string* header = request.header("Authorization"))
+    if (const std::string* header = request.header("Authorization"); header && !foreign)
         credentials = parse_basic(*header);
     Caller caller = sessions_.stranger(request);
     if (!credentials) {
-        if (caller.trusted) co_return caller;
+        if (caller.trusted && !foreign) co_return caller;
         throw err::session_authentication_failed("", "no credentials");
     }
     Call login(core_, guarded.message, caller);

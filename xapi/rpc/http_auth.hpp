@@ -28,7 +28,8 @@ struct HttpAction {
 [[nodiscard]] xenapi::RoleMask roles_from(std::string_view least);
 
 /// Lets handlers run for who may: by session_id (cookie, then query), Basic credentials, or being
-/// root on the unix socket. A given task_id becomes the call's task: it fails with the error that
+/// root on the unix socket. For a page of another site (`from_foreign_page`) only a session_id of
+/// the query counts. A given task_id becomes the call's task: it fails with the error that
 /// ends the request and succeeds when the handler returns, unless the handler ended it itself.
 class HttpAuth {
   public:

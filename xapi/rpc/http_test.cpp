@@ -57,5 +57,22 @@ TEST(Http, header_values_cannot_start_headers) {
     EXPECT_EQ(head.text(), "HTTP/1.1 200 OK\r\nLocation: https://a/Set-Cookie: x\r\n\r\n");
 }
 
+TEST(Http, a_page_of_another_site_is_foreign) {
+    const auto foreign = [](const std::string& headers) {
+        const auto request = parse_head("GET /console HTTP/1.1\r\n" + headers + "\r\n");
+        return request && from_foreign_page(*request);
+    };
+    EXPECT_FALSE(foreign("Host: pool.example\r\n")) << "no browser";
+    EXPECT_FALSE(foreign("Host: pool.example\r\nOrigin: https://pool.example\r\n"));
+    EXPECT_FALSE(foreign("Host: Pool.example:443\r\nOrigin: https://pool.example\r\n"));
+    EXPECT_FALSE(foreign("Host: [::1]:8443\r\nOrigin: https://[::1]:8443\r\n"));
+    EXPECT_TRUE(foreign("Host: pool.example\r\nOrigin: https://evil.example\r\n"));
+    EXPECT_TRUE(foreign("Host: pool.example\r\nOrigin: https://pool.example.evil\r\n"));
+    EXPECT_TRUE(foreign("Host: pool.example\r\nOrigin: https://pool.example:8080\r\n"));
+    EXPECT_TRUE(foreign("Host: pool.example\r\nOrigin: null\r\n"));
+    EXPECT_TRUE(foreign("Host: pool.example\r\nOrigin: file://pool.example\r\n"));
+    EXPECT_TRUE(foreign("Origin: https://pool.example\r\n"));
+}
+
 }  // namespace
 }  // namespace basalt::server

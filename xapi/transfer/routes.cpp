@@ -6,15 +6,14 @@
 #include "base/json.hpp"
 #include "idl/enums.hpp"
 #include "idl/errors.hpp"
-#include "idl/records/console.hpp"
 #include "idl/records/task.hpp"
 #include "idl/records/vdi.hpp"
-#include "idl/records/vm.hpp"
 #include "idl/runtime/enum_text.hpp"
 #include "xapi/core/homes.hpp"
 #include "xapi/core/hosts.hpp"
 #include "xapi/core/operation.hpp"
 #include "xapi/core/tasks.hpp"
+#include "xapi/transfer/named.hpp"
 #include "xapi/transfer/streams.hpp"
 
 namespace basalt::transfer {
@@ -28,23 +27,6 @@ using xenapi::VdiOperations;
 
 // Clients that stream without knowing the length announce this one: clients.md.
 constexpr std::uint64_t unknown_length = std::uint64_t{1} << 50U;
-
-// An object named by reference or by uuid.
-template <class R>
-Ref<R> object(Call& call, const server::HttpRequest& request, const char* cls,
-              std::initializer_list<const char*> names) {
-    for (const char* name : names) {
-        const std::string* text = parameter(request, name);
-        if (text == nullptr) continue;
-        if (const auto ref = xenapi::parse_ref(*text); ref && !ref->none()) {
-            if (call.db().find(Ref<R>(*ref)) == nullptr) throw err::handle_invalid(cls, *text);
-            return Ref<R>(*ref);
-        }
-        if (const auto found = call.db().by_uuid<R>(*text)) return *found;
-        throw err::uuid_invalid(cls, *text);
-    }
-    throw err::handle_invalid(cls, "");
-}
 
 std::string format_of(const server::HttpRequest& request) {
     const std::string* format = parameter(request, "format");
@@ -126,7 +108,7 @@ Task<void> import_disk(Exchange& exchange, Call& call, Adopt adopt) {
         co_await exchange.respond(server::forbidden());
         throw err::not_implemented("chunked uploads");
     }
-    const auto vdi = object<xenapi::Vdi>(call, request, "VDI", {"vdi", "uuid"});
+    const auto vdi = named<xenapi::Vdi>(call, request, "VDI", {"vdi", "uuid"});
     if (is_probe(request)) {
         co_await exchange.begin(early_head(call), true);
         co_return;
@@ -163,7 +145,7 @@ server::ResponseHead export_head(const Call& call, std::uint64_t size) {
 
 Task<void> export_disk(Exchange& exchange, Call& call, Adopt adopt) {
     const server::HttpRequest& request = exchange.request();
-    const auto vdi = object<xenapi::Vdi>(call, request, "VDI", {"vdi", "uuid"});
+    const auto vdi = named<xenapi::Vdi>(call, request, "VDI", {"vdi", "uuid"});
     if (parameter(request, "base") != nullptr)
         throw err::not_implemented("/export_raw_vdi with base");
     agent::Host& agent = core::home_agent(call.core(), call.db().get(vdi).SR);
@@ -189,57 +171,6 @@ Task<void> export_disk(Exchange& exchange, Call& call, Adopt adopt) {
     }
 }
 
-/// The console that a request names, or the graphical one of the VM that it names.
-Ref<xenapi::Console> console_of(Call& call, const server::HttpRequest& request) {
-    for (const char* name : {"uuid", "ref"}) {
-        const std::string* text = parameter(request, name);
-        if (text == nullptr) continue;
-        const auto ref = xenapi::parse_ref(*text);
-        std::optional<Ref<xenapi::Vm>> vm = call.db().by_uuid<xenapi::Vm>(*text);
-        if (!vm && ref && call.db().find(Ref<xenapi::Vm>(*ref)) != nullptr) vm.emplace(*ref);
-        if (!vm) continue;
-        for (const auto console : call.db().get(*vm).consoles) {
-            const xenapi::Console* row = call.db().find(console);
-            if (row != nullptr && row->protocol == xenapi::ConsoleProtocol::rfb) return console;
-        }
-    }
-    return object<xenapi::Console>(call, request, "console", {"uuid", "ref"});
-}
-
-/// A login on the host itself is worth more than one in a guest, which operators may open.
-void require_pool_admin(const Call& call) {
-    const Caller& caller = call.caller();
-    const bool admin =
-        caller.root || caller.pool || (caller.roles & server::roles_from("pool-admin")) != 0;
-    if (!admin)
-        throw err::rbac_permission_denied("http/connect_console/host_console",
-                                          "No permission in user session");
-}
-
-Task<void> connect_console(Exchange& exchange, Call& call, Adopt adopt) {
-    const auto console = console_of(call, exchange.request());
-    const xenapi::Console row = call.db().get(console);
-    const xenapi::Vm vm = call.db().get(row.VM);
-    if (!vm.resident_on) throw err::vm_bad_power_state(row.VM, "running", "halted");
-    const auto kind = row.protocol == xenapi::ConsoleProtocol::vt100 ? agent::ConsoleKind::serial
-                                                                     : agent::ConsoleKind::vnc;
-    agent::Host& agent = call.core().hosts->agent(vm.resident_on);
-    UniqueFd socket;
-    if (vm.is_control_domain) {
-        require_pool_admin(call);
-        socket = co_await agent.host_console_open({});
-    } else {
-        socket = co_await agent.console_open({vm.uuid, kind});
-    }
-    const auto guest = adopt(std::move(socket));
-    Stream& client = exchange.take_over();
-    const server::ResponseHead head{
-        .headers = {{"Connection", "keep-alive"}, {"Cache-Control", "no-cache, no-store"}}};
-    const std::string text = head.text();
-    co_await client.write(text);
-    co_await join_streams(call.core().loop, client, *guest);
-}
-
 }  // namespace
 
 void add_routes(server::Router& router, server::HttpAuth& auth, Adopt adopt) {
@@ -249,9 +180,7 @@ void add_routes(server::Router& router, server::HttpAuth& auth, Adopt adopt) {
     auth.add(
         router, server::http_action("get_export_raw_vdi"),
         [adopt](Exchange& exchange, Call& call) { return export_disk(exchange, call, adopt); });
-    auth.add(
-        router, server::http_action("connect_console"),
-        [adopt](Exchange& exchange, Call& call) { return connect_console(exchange, call, adopt); });
+    add_console_routes(router, auth, std::move(adopt));
 }
 
 }  // namespace basalt::transfer
