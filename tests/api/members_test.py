@@ -128,6 +128,19 @@ tell({{"answers": [answer["ErrorDescription"] for answer in answers], "json": js
         thumbprint = told["headers"]["x-xenapi-response-host-certificate-thumbprint"]
         self.assertEqual(thumbprint.replace(":", "").lower(), told["seen"])
 
+    def test_a_handler_knows_the_pools_hosts_by_its_secret(self):
+        secret = (self.pool.state / "host1/xapi/ptoken").read_text().strip()
+        told = self.pool.python(MEMBER, ASK + f"""
+def ask(secret):
+    connection = http.client.HTTPSConnection("{COORDINATOR}", timeout=30,
+                                             context=ssl._create_unverified_context())
+    connection.request("GET", "/metrics", None, {{"Cookie": f"pool_secret={{secret}}"}})
+    answer = connection.getresponse()
+    return answer.status, "xapi_calls_total" in answer.read().decode()
+tell([ask({secret!r}), ask({secret[::-1]!r})])
+""")
+        self.assertEqual(told, [[200, True], [401, False]])
+
     def test_xe_over_the_network_is_told_too(self):
         done = self.pool.inside("/opt/basalt/bin/xe", "-s", MEMBER_ADDRESS, "-u", "root", "-pw",
                                 "basalt", "vm-list", number=3, capture_output=True)

@@ -245,6 +245,36 @@ TEST(HttpAuth, credentials_in_their_order) {
     EXPECT_FALSE(ran);
 }
 
+TEST(HttpAuth, the_pool_s_secret_makes_its_hosts_known) {
+    Office office;
+    int ran = 0;
+    office.auth.add(office.router, http_action("put_host_restore"),
+                    [&ran](Exchange& exchange, Call& call) -> Task<void> {
+                        ran += call.caller().pool && call.caller().root ? 1 : 0;
+                        return exchange.respond(ok_response(exchange.request(), "t/p", "ok"));
+                    });
+    const auto put = [&](const std::string& query, const std::string& headers = {}) {
+        return office
+            .ask("PUT /host_restore" + query + " HTTP/1.1\r\n" + headers +
+                     "Content-Length: 0\r\n\r\n",
+                 tcp)
+            .substr(9, 3);
+    };
+    EXPECT_EQ(put("?pool_secret="), "401") << "a host without a secret has no friends";
+    office.core.pool_secret = "one/two";
+    const auto sessions = office.database.count(xenapi::class_of<xenapi::Session>());
+    EXPECT_EQ(put("", "Cookie: pool_secret=one/two\r\n"), "200");
+    EXPECT_EQ(put("?pool_secret=one%2Ftwo"), "200");
+    EXPECT_EQ(ran, 2);
+    EXPECT_EQ(put("?pool_secret=one"), "401");
+    EXPECT_EQ(put("?pool_secret=one/twp", "Authorization: Basic cm9vdDp4\r\n"), "401")
+        << "the first found wins";
+    EXPECT_EQ(put("?session_id=OpaqueRef:bad", "Cookie: pool_secret=one/two\r\n"), "401");
+    EXPECT_EQ(put("", "Cookie: pool_secret=one/two\r\nOrigin: https://elsewhere\r\n"), "401");
+    EXPECT_EQ(office.database.count(xenapi::class_of<xenapi::Session>()), sessions)
+        << "its session ends with the request";
+}
+
 TEST(HttpAuth, a_foreign_page_does_not_ride_on_what_the_browser_adds) {
     Office office;
     office.auth.add(office.router, http_action("connect_console_ws"),

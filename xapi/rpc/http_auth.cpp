@@ -60,9 +60,17 @@ Task<Caller> HttpAuth::authenticate(const HttpRequest& request, const Guarded& g
     // What a browser adds by itself does not speak for a page of another site; what the page wrote
     // into the query, it knew.
     const bool foreign = from_foreign_page(request);
-    const std::string* known =
-        foreign ? find(request.query, "session_id") : parameter(request, "session_id");
-    if (known != nullptr) co_return sessions_.caller(*known, request);
+    const auto given = [&](std::string_view name) {
+        return foreign ? find(request.query, name) : parameter(request, name);
+    };
+    if (const std::string* known = given("session_id")) co_return sessions_.caller(*known, request);
+    if (const std::string* secret = given("pool_secret")) {
+        Call login(core_, guarded.message, sessions_.stranger(request));
+        const auto session = co_await apis_.session->slave_login(
+            login, {core_.this_host, xenapi::SecretString(*secret)});
+        logged_in = true;
+        co_return sessions_.caller(session.text(), request);
+    }
     std::optional<Credentials> credentials;
     if (const std::string* header = request.header("Authorization"); header && !foreign)
         credentials = parse_basic(*header);

@@ -27,10 +27,12 @@ struct HttpAction {
 /// That role and all above it; local-root is none.
 [[nodiscard]] xenapi::RoleMask roles_from(std::string_view least);
 
-/// Lets handlers run for who may: by session_id (cookie, then query), Basic credentials, or being
-/// root on the unix socket. For a page of another site (`from_foreign_page`) only a session_id of
-/// the query counts. A given task_id becomes the call's task: it fails with the error that
-/// ends the request and succeeds when the handler returns, unless the handler ended it itself.
+/// Lets handlers run for who may, by what comes first: session_id, pool_secret (each as a cookie,
+/// then in the query), Basic credentials, or being root on the unix socket. The pool's secret makes
+/// the caller one of its hosts, who may everything. For a page of another site
+/// (`from_foreign_page`) only the query counts. A given task_id becomes the call's task: it fails
+/// with the error that ends the request and succeeds when the handler returns, unless the handler
+/// ended it itself.
 class HttpAuth {
   public:
     /// The call lives as long as the handler runs.

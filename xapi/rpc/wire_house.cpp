@@ -7,6 +7,7 @@
 #include "idl/records/task.hpp"
 #include "idl/records/vm.hpp"
 #include "idl/runtime/record_codec.hpp"
+#include "xapi/core/secret.hpp"
 
 namespace basalt::server::testing {
 
@@ -27,9 +28,11 @@ Task<Ref<xenapi::Session>> FakeSession::login_with_password(
     co_return call.db().transact([&](db::Txn& txn) { return txn.insert(row); });
 }
 
-Task<Ref<xenapi::Session>> FakeSession::slave_login(Call&, xenapi::SessionSlaveLogin params) {
-    throw err::session_authentication_failed(params.host, "Pool credentials invalid");
-    co_return Ref<xenapi::Session>{};
+Task<Ref<xenapi::Session>> FakeSession::slave_login(Call& call, xenapi::SessionSlaveLogin params) {
+    if (!core::is_secret(call.core().pool_secret, params.psecret.reveal()))
+        throw err::session_authentication_failed(params.host, "Pool credentials invalid");
+    co_return call.db().transact(
+        [&](db::Txn& txn) { return txn.insert(xenapi::Session{.pool = true}); });
 }
 
 Task<void> FakeSession::logout(Call& call) {
