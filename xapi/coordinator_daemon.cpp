@@ -14,6 +14,7 @@
 #include "xapi/rpc/http_auth.hpp"
 #include "xapi/rpc/loop_watch.hpp"
 #include "xapi/rpc/server.hpp"
+#include "xapi/transfer/database.hpp"
 #include "xapi/transfer/streams.hpp"
 
 namespace basalt {
@@ -21,6 +22,7 @@ namespace basalt {
 namespace {
 
 constexpr Duration stop_grace = 2s;
+constexpr Duration restart_delay = 200ms;
 
 Task<std::unique_ptr<rpc::Channel>> connect_hostd(RealLoop& loop, std::string path) {
     co_return rpc::socket_channel(co_await connect_unix(loop, std::move(path)));
@@ -80,6 +82,14 @@ int run_coordinator(const Config& config, const std::string& fault_points) {
     server::add_metrics_route(router, auth, metrics);
     transfer::add_routes(router, auth,
                          [&loop](UniqueFd fd) { return adopt_stream(loop, std::move(fd)); });
+    std::shared_ptr<Job> stopping;
+    std::function<void()> end;
+    transfer::add_database_routes(
+        router, auth,
+        {.store = config.store_path, .host_uuid = config.host_uuid, .restart = [&loop, &end] {
+             // The client still reads how its request ended.
+             loop.at(loop.now() + restart_delay, [&end] { end(); });
+         }});
     cli::add_cli_route(router, [&dispatcher](const server::Peer& peer) {
         return std::make_unique<InProcessApi>(dispatcher, peer);
     });
@@ -110,9 +120,10 @@ int run_coordinator(const Config& config, const std::string& fault_points) {
     const auto expiry = spawn(loop, "session expiry", sessions.expire_forever());
     const auto watch = spawn(loop, "loop watch", server::watch_loop(loop, metrics));
     const auto members = spawn(loop, "member watch", links.watch());
-    std::shared_ptr<Job> stopping;
-    loop.on_terminate(
-        [&] { stopping = spawn(loop, "stop", stop(server, links, coordinator, loop)); });
+    end = [&] {
+        if (!stopping) stopping = spawn(loop, "stop", stop(server, links, coordinator, loop));
+    };
+    loop.on_terminate([&end] { end(); });
     log::info("xapi_started", {{"role", "coordinator"}, {"store", config.store_path}});
     loop.run();
     log::info("xapi_stopped");

@@ -6,6 +6,7 @@
 #include "xapi/daemon.hpp"
 #include "xapi/role_file.hpp"
 #include "xapi/rpc/certificate.hpp"
+#include "xapi/store_tool.hpp"
 
 namespace basalt {
 
@@ -44,8 +45,10 @@ int main(int argc, char** argv) {
            "--fault-points", fault_points,
            "a folder: notes the moments of calls in `seen`, dies at the one that `die` names")
         ->check(CLI::ExistingDirectory);
+    const auto store_command = basalt::add_store_commands(app, path);
     CLI11_PARSE(app, argc, argv);
     try {
+        if (app.got_subcommand("store")) return store_command();
         const basalt::Config config = basalt::read_config(path);
         const basalt::Role role = basalt::read_role(config.pool.role_path);
         return role.coordinator ? basalt::run_coordinator(config, fault_points)

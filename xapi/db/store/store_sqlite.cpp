@@ -20,6 +20,7 @@
 #include "base/log.hpp"
 #include "base/wait.hpp"
 #include "idl/errors.hpp"
+#include "xapi/db/store/files.hpp"
 #include "xapi/db/store/sqlite_writer.hpp"
 
 namespace basalt::db {
@@ -34,15 +35,6 @@ constexpr auto checkpoint_interval = std::chrono::milliseconds(200);
 struct Audience {
     StoreListener* listener = nullptr;  // loop only
 };
-
-UniqueFd lock_file(const std::string& path) {
-    UniqueFd fd{::open((path + ".lock").c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0600)};
-    if (!fd) throw err::internal_error("store lock " + path + ": " + std::strerror(errno));
-    if (::flock(fd.get(), LOCK_EX | LOCK_NB) != 0) {
-        throw err::internal_error("the store " + path + " is open in another process");
-    }
-    return fd;
-}
 
 std::uint64_t free_bytes(const std::string& path) {
     struct statvfs info{};
@@ -69,37 +61,14 @@ void keep_ballast(const std::string& path) {
     }
 }
 
-void copy_database(const std::string& from, const std::string& to) {
-    const std::string partial = to + ".partial";
-    std::filesystem::remove(partial);
-    {
-        Connection source(from, Connection::Mode::read_only);
-        Connection target(partial, Connection::Mode::read_write);
-        sqlite3_backup* backup = sqlite3_backup_init(target.get(), "main", source.get(), "main");
-        if (backup == nullptr) sqlite::fail(target.get(), SQLITE_ERROR);
-        // In one step: one read transaction, so one state of the store.
-        sqlite3_backup_step(backup, -1);
-        const int code = sqlite3_backup_finish(backup);
-        if (code != SQLITE_OK) sqlite::fail(target.get(), code);
-        target.exec("PRAGMA journal_mode=DELETE");
-        target.exec("PRAGMA synchronous=FULL");
-        sqlite::set_meta(target, "restored", 1);
-    }
-    std::filesystem::rename(partial, to);
-    const UniqueFd folder{::open(std::filesystem::path(to).parent_path().c_str(),
-                                 O_RDONLY | O_DIRECTORY | O_CLOEXEC)};
-    if (folder) ::fsync(folder.get());
-}
-
 }  // namespace
 
 struct SqliteStore::State {
     State(Loop& loop_in, SqliteOptions options_in)
-        : loop(loop_in), options(std::move(options_in)), lock(lock_file(options.path)) {}
+        : loop(loop_in), options(std::move(options_in)), lock(sqlite::lock_store(options.path)) {}
 
     Connection open();
     void enter_epoch(Connection& connection);
-    StoreContents read(Connection& connection);
     sqlite::Writer::Events events();
     void watch();
     void look_at_space();
@@ -120,6 +89,8 @@ struct SqliteStore::State {
 
 /// Opens, migrates, folds the log, enters the epoch and reserves a block: one durable step.
 Connection SqliteStore::State::open() {
+    sqlite::remove_scratch(options.path);
+    sqlite::take_restored(options.path);
     Connection connection(options.path, Connection::Mode::read_write);
     set_up(connection, options);
     sqlite::migrate(connection);
@@ -142,35 +113,6 @@ void SqliteStore::State::enter_epoch(Connection& connection) {
     }
     const std::uint64_t first = sqlite::get_meta(connection, "reserved");
     sqlite::set_meta(connection, "reserved", first + generation_block);
-}
-
-StoreContents SqliteStore::State::read(Connection& connection) {
-    StoreContents contents;
-    contents.epoch = sqlite::get_meta(connection, "epoch");
-    contents.store_id = sqlite::get_meta(connection, "store_id");
-    contents.reserved = sqlite::get_meta(connection, "reserved");
-    contents.first = contents.reserved - generation_block;
-    contents.lost_below = sqlite::get_meta(connection, "lost_below");
-    const auto ref = [](std::string_view text) {
-        const auto uuid = Uuid::parse(text);
-        if (!uuid) throw err::internal_error("the store has a reference " + std::string(text));
-        return *uuid;
-    };
-    sqlite::Statement rows(connection,
-                           "SELECT serial, class, ref, created, modified, json FROM rows "
-                           "ORDER BY serial");
-    while (rows.step()) {
-        contents.rows.push_back({std::string(rows.text(1)), ref(rows.text(2)), rows.number(0),
-                                 rows.number(3), rows.number(4), std::string(rows.text(5))});
-    }
-    sqlite::Statement dead(connection,
-                           "SELECT class, ref, created, generation, deleted FROM tombstones "
-                           "ORDER BY generation, rowid");
-    while (dead.step()) {
-        contents.tombstones.push_back({std::string(dead.text(0)), ref(dead.text(1)), dead.number(2),
-                                       dead.number(3), static_cast<std::int64_t>(dead.number(4))});
-    }
-    return contents;
 }
 
 sqlite::Writer::Events SqliteStore::State::events() {
@@ -264,7 +206,7 @@ StoreContents SqliteStore::load(StoreListener& listener) {
             ::unlink((state.options.path + ".ballast").c_str());
             connection.emplace(state.open());
         }
-        StoreContents contents = state.read(*connection);
+        StoreContents contents = sqlite::read_contents(*connection);
         state.look_at_space();
         if (state.accepts) keep_ballast(state.options.path);
         state.writer.emplace(std::move(*connection), state.events());
@@ -297,7 +239,7 @@ Task<void> SqliteStore::backup(std::string path) {
     const std::string from = state_->options.path;
     co_await blocking(state_->loop, [from, path] {
         try {
-            copy_database(from, path);
+            sqlite::copy_database(from, path);
         } catch (const std::exception& e) {
             throw err::internal_error("backup to " + path + ": " + e.what());
         }
