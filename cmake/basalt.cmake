@@ -24,9 +24,12 @@ target_compile_definitions(basalt_flags INTERFACE
 target_include_directories(basalt_flags INTERFACE ${CMAKE_SOURCE_DIR} ${CMAKE_BINARY_DIR}/generated)
 target_link_options(basalt_flags INTERFACE -fuse-ld=mold)
 target_link_libraries(basalt_flags INTERFACE Threads::Threads)
+# A program with the property UNSANITIZED is left alone: a sanitizer's runtime cannot be static.
+set(sanitized "$<NOT:$<BOOL:$<TARGET_PROPERTY:UNSANITIZED>>>")
 if(BASALT_SANITIZE)
-  target_compile_options(basalt_flags INTERFACE -fsanitize=address,undefined -fno-omit-frame-pointer)
-  target_link_options(basalt_flags INTERFACE -fsanitize=address,undefined)
+  target_compile_options(basalt_flags INTERFACE
+    "$<${sanitized}:-fsanitize=address,undefined;-fno-omit-frame-pointer>")
+  target_link_options(basalt_flags INTERFACE "$<${sanitized}:-fsanitize=address,undefined>")
 endif()
 if(BASALT_FUZZ)
   # Coverage for libFuzzer; each fuzzer's own link brings its main. g++ decides about warnings.
@@ -34,8 +37,8 @@ if(BASALT_FUZZ)
     -Wno-error -Wno-unknown-warning-option)
 endif()
 if(BASALT_TSAN)
-  target_compile_options(basalt_flags INTERFACE -fsanitize=thread)
-  target_link_options(basalt_flags INTERFACE -fsanitize=thread)
+  target_compile_options(basalt_flags INTERFACE "$<${sanitized}:-fsanitize=thread>")
+  target_link_options(basalt_flags INTERFACE "$<${sanitized}:-fsanitize=thread>")
 endif()
 
 # The system headers that nearly every unit with a coroutine reads, parsed once. Only headers that are

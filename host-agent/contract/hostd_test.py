@@ -175,7 +175,10 @@ worker = "{PROGRAMS}/sm-worker"
     def kill(self, how=signal.SIGKILL):
         self.peer.socket.close()
         self.hostd.send_signal(how)
-        self.hostd.wait(30)
+        status = self.hostd.wait(30)
+        if how == signal.SIGTERM and status != 0:
+            with open(self.folder + "/hostd.log") as log:
+                raise AssertionError(f"hostd ended with {status}: {log.read()[-8000:]}")
         if os.path.exists(self.path):
             os.unlink(self.path)
 
@@ -215,15 +218,19 @@ worker = "{PROGRAMS}/sm-worker"
         return found
 
     def close(self):
+        stuck = False
         if self.peer:
             self.peer.socket.close()
         if self.hostd and self.hostd.poll() is None:
             try:
                 self.kill(signal.SIGTERM)
             except subprocess.TimeoutExpired:
-                # Seen once, after a start that was killed: what a service manager would do then.
-                print("hostd did not end within 30 s of SIGTERM: killed", flush=True)
+                # What a service manager would do then; its log says what it was at.
                 self.kill()
+                with open(self.folder + "/hostd.log") as log:
+                    print("hostd did not end within 30 s of SIGTERM:", log.read()[-4000:],
+                          flush=True)
+                stuck = True
         for word in ("qemu-system", "qemu-storage", "sm-"):
             for pid in self.processes(word):
                 os.kill(pid, signal.SIGKILL)
@@ -240,6 +247,8 @@ worker = "{PROGRAMS}/sm-worker"
             print("kept", self.folder)
         else:
             shutil.rmtree(self.folder)
+        if stuck:
+            raise AssertionError("hostd did not end")
 
 
 def until(done, what, limit=60):
