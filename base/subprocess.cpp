@@ -221,8 +221,9 @@ Task<Output> run_command(RealLoop& loop, Command command, Duration limit, std::s
     if (failure) {
         process->kill(SIGKILL);
         // Reaped, and what it had locked is free; but one that the kernel holds on to is left.
-        co_await asio::this_coro::reset_cancellation_state();
+        co_await asio::this_coro::throw_if_cancelled(false);
         co_await shielded(await_end(loop, *process));
+        co_await asio::this_coro::throw_if_cancelled(true);
         std::rethrow_exception(failure);
     }
     co_return output;

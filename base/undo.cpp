@@ -44,8 +44,10 @@ Task<void> with_undo(std::function<Task<void>(Undo&)> body) {
         failure = std::current_exception();
     }
     if (!failure) co_return;
-    co_await asio::this_coro::reset_cancellation_state();
+    // A cancel stays noted: whoever takes the failure and goes on is stopped at its next wait.
+    co_await asio::this_coro::throw_if_cancelled(false);
     co_await shielded(run_all(undo));
+    co_await asio::this_coro::throw_if_cancelled(true);
     std::rethrow_exception(failure);
 }
 

@@ -73,7 +73,7 @@ std::shared_ptr<Job> spawn(Loop& loop, std::string name, Task<void> body);
 
 /// Runs `body` to its end even when the caller is cancelled meanwhile (its result stands).
 /// In a coroutine that was cancelled already every co_await throws, this one too: say
-/// `co_await asio::this_coro::reset_cancellation_state()` first, and rethrow afterwards.
+/// `co_await asio::this_coro::throw_if_cancelled(false)` first; afterwards (true), and rethrow.
 Task<void> shielded(Task<void> body);
 
 /// Runs `body`; when `limit` passes, cancels it, awaits its end and throws `late`.

@@ -280,6 +280,42 @@ std::uint64_t history_of(std::uint64_t seed) {
     return loop.history();
 }
 
+Task<void> fail_when_cancelled(Loop& loop) {
+    bool cancelled = false;
+    try {
+        co_await sleep_for(loop, 1h);
+    } catch (const boost::system::system_error&) {
+        cancelled = true;
+    }
+    if (cancelled) throw ApiError("CONNECTION_LOST", {});
+}
+
+// Something that works for ever, and takes the failures of its rounds as they come.
+Task<void> fail_in_rounds(Loop& loop, int& rounds) {
+    for (;;) {
+        ++rounds;
+        try {
+            co_await with_undo([&loop](Undo& undo) -> Task<void> {
+                undo.push("wait", [&loop] { return sleep_for(loop, 1s); });
+                co_await within(loop, 1h, fail_when_cancelled(loop), ApiError("LATE", {}));
+            });
+        } catch (const ApiError& error) {
+            (void)error;  // the next round may succeed
+        }
+        co_await sleep_for(loop, 1s);
+    }
+}
+
+TEST(Undo, keeps_a_cancel_that_the_body_turned_into_another_failure) {
+    SimLoop loop(1);
+    int rounds = 0;
+    const auto job = spawn(loop, "rounds", fail_in_rounds(loop, rounds));
+    loop.at(loop.now() + 500ms, [job] { job->cancel(); });
+    EXPECT_TRUE(loop.run_for(10s));
+    EXPECT_TRUE(job->finished());
+    EXPECT_EQ(rounds, 1);
+}
+
 TEST(SimLoop, same_seed_same_history) {
     EXPECT_EQ(history_of(7), history_of(7));
     EXPECT_NE(history_of(7), history_of(8));

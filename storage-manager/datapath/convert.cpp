@@ -162,8 +162,9 @@ Task<void> run_reporting(RealLoop& loop, Command command, rpc::Progress progress
     }
     if (failure) {
         running.process->kill(SIGKILL);
-        co_await asio::this_coro::reset_cancellation_state();
+        co_await asio::this_coro::throw_if_cancelled(false);
         co_await shielded(reap(running.process));
+        co_await asio::this_coro::throw_if_cancelled(true);
         std::rethrow_exception(failure);
     }
     if (status != 0) throw_qemu_failure(text);
