@@ -58,6 +58,11 @@ const char* meaning(Failure what) {
             return "'Location' parameter must be specified in Device Configuration";
         case Failure::iso_extension:
             return "ISO name must have .iso extension";
+        case Failure::mount_failed:
+            return "Could not mount the directory specified in Device Configuration";
+        case Failure::iso_location_form:
+            return "Incorrect Location string format. String must be in the format SERVER:PATH "
+                   "for NFS targets";
         case Failure::iso_local_path:
             return "Invalid local path";
     }

@@ -20,7 +20,8 @@ using Location = std::string;
 /// How the datapath opens a disk: the nodes of its chain, from the image the guest writes to down
 /// to the base.
 struct Image {
-    std::string path;    // file or block device, or a URI that QEMU's block layer knows
+    /// A file or a block device; or nfs://ADDRESS/PATH, all of it literal, to be read only.
+    std::string path;
     std::string format;  // qcow2, raw, vpc
 };
 
@@ -58,6 +59,8 @@ enum class Failure : std::uint16_t {
     chain_too_long = 109,
     iso_location_missing = 220,
     iso_extension = 221,
+    mount_failed = 222,
+    iso_location_form = 225,
     iso_local_path = 226,
 };
 

@@ -2,6 +2,9 @@
 
 #include <sys/stat.h>
 
+#include <algorithm>
+#include <string_view>
+
 #include "base/json.hpp"
 
 namespace basalt::sm {
@@ -19,9 +22,24 @@ bool has_backing(const Image& image) {
     return image.format == "qcow2";
 }
 
+constexpr std::string_view nfs_scheme = "nfs://";
+
+// Every server maps root to somebody; the reader's own number means nothing to it.
+Json nfs_options(const Image& image) {
+    const std::string place = image.path.substr(nfs_scheme.size());
+    const std::size_t slash = std::min(place.find('/'), place.size());
+    return {{"driver", "nfs"},
+            {"server", {{"type", "inet"}, {"host", place.substr(0, slash)}}},
+            {"path", place.substr(slash)},
+            {"user", 0},
+            {"group", 0},
+            {"read-only", true}};
+}
+
 // Host caching is on, flushes reach the disk: what the guest flushed survives a power cut. Locks
 // are taken, so that no second program writes an image by mistake.
 Json file_options(const Image& image, bool read_only) {
+    if (is_remote(image)) return nfs_options(image);
     return {{"driver", file_driver(image)}, {"filename", image.path},
             {"read-only", read_only},       {"locking", "on"},
             {"discard", "unmap"},           {"cache", {{"direct", false}, {"no-flush", false}}}};
@@ -36,10 +54,22 @@ Json format_options(const Image& image, bool read_only) {
 
 }  // namespace
 
+bool is_remote(const Image& image) {
+    return image.path.starts_with(nfs_scheme);
+}
+
 Json file_node(const Image& image, const NodeNames& names, bool read_only) {
     Json node = file_options(image, read_only);
     node["node-name"] = names.file;
     return node;
+}
+
+Json relayed_node(const std::string& socket, const NodeNames& names) {
+    return {{"driver", "nbd"},
+            {"node-name", names.file},
+            {"server", {{"type", "unix"}, {"path", socket}}},
+            {"export", "disk"},
+            {"read-only", true}};
 }
 
 Json format_node(const Image& image, const NodeNames& names, const std::string& backing,

@@ -97,7 +97,8 @@ QsdDatapath::Server::Server(RealLoop& loop, std::string vm, fs::path folder,
     : loop_(loop),
       vm_(std::move(vm)),
       folder_(std::move(folder)),
-      confinement_(std::move(confinement)) {}
+      confinement_(std::move(confinement)),
+      relays_(loop_, vm_, folder_, confinement_) {}
 
 struct QsdDatapath::Server::Sockets {
     UniqueFd log;
@@ -176,6 +177,7 @@ Task<bool> QsdDatapath::Server::connect() {
         const pid_t pid =
             co_await blocking(loop_, [path = file("pid")] { return process_of(path); });
         if (pid > 0) process_ = adopt_process(loop_, pid);
+        co_await relays_.adopt();
         const auto known = co_await nodes("");
         co_await blocking(loop_, [this, known] { hide_strays(known); });
     }
@@ -191,8 +193,11 @@ Task<bool> QsdDatapath::Server::connect() {
 void QsdDatapath::Server::hide_strays(const std::vector<std::string>& nodes) {
     std::error_code failed;
     for (const auto& entry : fs::directory_iterator(folder_ / "disks", failed))
-        if (!std::ranges::contains(nodes, entry.path().filename().string()))
+        if (const std::string name = entry.path().filename().string();
+            !std::ranges::contains(nodes, name)) {
+            relays_.end(name + ".");
             hide_file(entry.path().string());
+        }
 }
 
 DiskServer QsdDatapath::Server::where(const std::string& device) const {
@@ -230,25 +235,43 @@ Task<void> QsdDatapath::Server::add_chain(std::string device, Attachment disk) {
 Task<std::string> QsdDatapath::Server::add_image(std::string device, Image image,
                                                  std::string backing, bool read_only) {
     const NodeNames names = co_await fresh_names(device);
-    const std::string at = shown(names.file);
-    const ShownFile place{image.path, at, slot_->storage(), read_only};
-    co_await blocking(loop_, [this, place] { show_image(place, maps_); });
     std::exception_ptr failure;
     try {
-        co_await ask("blockdev-add", file_node({at, image.format}, names, read_only));
+        co_await add_file(image, names, read_only);
     } catch (const std::exception&) {
         failure = std::current_exception();
     }
     if (failure) {
         co_await asio::this_coro::reset_cancellation_state();
-        co_await blocking(loop_, [at] { hide_file(at); });
+        co_await hide(names.file);
         std::rethrow_exception(failure);
     }
     co_await ask("blockdev-add", format_node(image, names, backing, read_only));
     co_return names.format;
 }
 
+Task<void> QsdDatapath::Server::add_file(Image image, NodeNames names, bool read_only) {
+    const std::string at = shown(names.file);
+    if (is_remote(image)) {
+        co_await relays_.start(names.file, image, at, slot_->storage());
+        co_await ask("blockdev-add", relayed_node(at, names));
+        co_return;
+    }
+    const ShownFile place{image.path, at, slot_->storage(), read_only};
+    co_await blocking(loop_, [this, place] { show_image(place, maps_); });
+    co_await ask("blockdev-add", file_node({at, image.format}, names, read_only));
+}
+
+Task<void> QsdDatapath::Server::hide(std::string node) {
+    co_await blocking(loop_, [this, node] {
+        relays_.end(node + ".");
+        hide_file(shown(node));
+    });
+}
+
 Task<void> QsdDatapath::Server::remove(std::string device) {
+    // A server that does not answer would hold up who waits for the last read.
+    co_await blocking(loop_, [this, device] { relays_.end(device + "-"); });
     co_await remove_export(device);
     const auto names = co_await nodes(device);
     co_await remove_nodes(names);
@@ -301,6 +324,7 @@ Task<void> QsdDatapath::Server::resize(std::string device, std::int64_t size_byt
 }
 
 Task<void> QsdDatapath::Server::stop() {
+    co_await blocking(loop_, [this] { relays_.end(""); });
     if (alive()) {
         try {
             co_await client_->execute("quit", Json::object(), end_limit);
@@ -311,11 +335,12 @@ Task<void> QsdDatapath::Server::stop() {
     client_.reset();
     devices_.clear();
     co_await end_process();
-    co_await blocking(loop_, [folder = folder_, confinement = confinement_, group = group()] {
-        hide_files((folder / "disks").string());
+    co_await blocking(loop_, [this] {
+        hide_files(file("disks"));
         std::error_code ignored;
-        fs::remove_all(folder, ignored);
-        confinement->groups.remove(group);
+        fs::remove_all(folder_, ignored);
+        confinement_->groups.remove(group());
+        relays_.forget();
     });
 }
 
@@ -386,7 +411,7 @@ Task<void> QsdDatapath::Server::remove_nodes(std::vector<std::string> names) {
         for (const std::string& name : names) {
             try {
                 co_await ask("blockdev-del", {{"node-name", name}});
-                co_await blocking(loop_, [at = shown(name)] { hide_file(at); });
+                co_await hide(name);
                 progress = true;
             } catch (const qmp::Error&) {
                 rest.push_back(name);

@@ -13,6 +13,7 @@
 #include "storage-manager/api/storage.hpp"
 #include "storage-manager/datapath/chain.hpp"
 #include "storage-manager/datapath/qsd_datapath.hpp"
+#include "storage-manager/datapath/relay.hpp"
 
 namespace basalt::sm {
 
@@ -64,6 +65,9 @@ class QsdDatapath::Server {
     Task<NodeNames> fresh_names(std::string device);
     Task<std::string> add_image(std::string device, Image image, std::string backing,
                                 bool read_only);
+    /// Makes the image's file node: of what is shown, or of what a relay serves.
+    Task<void> add_file(Image image, NodeNames names, bool read_only);
+    Task<void> hide(std::string node);
     Task<void> add_chain(std::string device, Attachment disk);
     Task<void> add_export(std::string device, Export what);
     Task<void> remove_export(std::string device);
@@ -86,6 +90,7 @@ class QsdDatapath::Server {
     std::shared_ptr<Confinement> confinement_;
     std::optional<Slots::Held> slot_;
     OwnerMaps maps_;
+    Relays relays_;
     std::shared_ptr<Process> process_;
     std::unique_ptr<qmp::Client> client_;
     std::set<std::string> devices_;

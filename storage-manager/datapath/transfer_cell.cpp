@@ -5,6 +5,7 @@
 #include <system_error>
 
 #include "idl/errors.hpp"
+#include "storage-manager/datapath/chain.hpp"
 
 namespace basalt::sm {
 
@@ -46,8 +47,14 @@ TransferCell::~TransferCell() {
 Attachment TransferCell::show(const Attachment& disk, bool read_only) {
     Attachment out;
     out.read_only = disk.read_only || read_only;
-    for (const Image& image : disk.chain)
+    for (const Image& image : disk.chain) {
+        if (is_remote(image)) {
+            network_ = true;
+            out.chain.push_back(image);
+            continue;
+        }
         out.chain.push_back({show(image.path, out.read_only || !out.chain.empty()), image.format});
+    }
     return out;
 }
 
@@ -66,6 +73,7 @@ std::vector<std::string> TransferCell::prefix() {
     cell.uid = slot_.storage();
     cell.groups = confinement_->groups.make(group(), program_limits);
     cell.writable = {folder_.string()};
+    cell.network = network_;
     return confined(confinement_->launcher, cell, {});
 }
 

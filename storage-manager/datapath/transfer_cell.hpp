@@ -22,7 +22,8 @@ class TransferCell {
     TransferCell(const TransferCell&) = delete;
     TransferCell& operator=(const TransferCell&) = delete;
 
-    /// The same disk by the names that the program may open; writable is its leaf at most.
+    /// The same disk by the names that the program may open; writable is its leaf at most. With a
+    /// remote image the program gets the network.
     Attachment show(const Attachment& disk, bool read_only);
     std::string show(const std::string& path, bool read_only);
     /// To be put in front of the program's command.
@@ -39,6 +40,7 @@ class TransferCell {
     Slots::Held slot_;
     OwnerMaps maps_;
     int last_ = 0;
+    bool network_ = false;
 };
 
 }  // namespace basalt::sm

@@ -1,20 +1,18 @@
 #include "storage-manager/drivers/iso/iso_driver.hpp"
 
 #include <fcntl.h>
-#include <openssl/evp.h>
 #include <sys/stat.h>
 #include <sys/statvfs.h>
 
 #include <algorithm>
-#include <array>
-#include <cctype>
 #include <cerrno>
 #include <cstring>
 #include <optional>
 
 #include "base/fd.hpp"
-#include "base/uuid.hpp"
 #include "base/wait.hpp"
+#include "storage-manager/drivers/iso/iso_files.hpp"
+#include "storage-manager/drivers/iso/nfs_iso_driver.hpp"
 
 namespace basalt::sm {
 
@@ -25,14 +23,6 @@ namespace {
 constexpr std::int64_t sector_bytes = 512;
 constexpr std::int64_t upload_bytes_max = std::int64_t{64} << 30;
 
-bool is_image_name(const std::string& name) {
-    std::string lower = name;
-    std::ranges::transform(lower, lower.begin(), [](char c) {
-        return static_cast<char>(std::tolower(static_cast<unsigned char>(c)));
-    });
-    return lower.ends_with(".iso") || lower.ends_with(".img");
-}
-
 std::string checked_name(const std::string& name) {
     const bool plain = !name.empty() && name.size() <= 200 && !name.starts_with('.') &&
                        std::ranges::none_of(name, [](char c) {
@@ -42,23 +32,6 @@ std::string checked_name(const std::string& name) {
     return name;
 }
 
-// A name-based uuid (version 5): the first half of SHA-1 over the SR and the file's name.
-std::string uuid_of(const std::string& sr_uuid, const std::string& name) {
-    const std::string text = sr_uuid + "/" + name;
-    std::array<unsigned char, EVP_MAX_MD_SIZE> digest{};
-    EVP_Digest(text.data(), text.size(), digest.data(), nullptr, EVP_sha1(), nullptr);
-    digest[6] = static_cast<unsigned char>((digest[6] & 0x0fU) | 0x50U);
-    digest[8] = static_cast<unsigned char>((digest[8] & 0x3fU) | 0x80U);
-    std::string out;
-    constexpr std::string_view digits = "0123456789abcdef";
-    for (std::size_t i = 0; i < 16; ++i) {
-        if (i == 4 || i == 6 || i == 8 || i == 10) out += '-';
-        out += digits[digest[i] >> 4U];
-        out += digits[digest[i] & 15U];
-    }
-    return out;
-}
-
 std::optional<agent::VdiInfo> describe(const fs::path& path, const std::string& sr_uuid) {
     struct stat facts{};
     // Links are followed, as collections of CDs often are links; what they lead to must be a file.
@@ -66,7 +39,7 @@ std::optional<agent::VdiInfo> describe(const fs::path& path, const std::string& 
     agent::VdiInfo info;
     info.location = path.filename().string();
     info.name = info.location;
-    info.uuid = uuid_of(sr_uuid, info.location);
+    info.uuid = iso_uuid(sr_uuid, info.location);
     info.size_bytes = facts.st_size;
     info.used_bytes = static_cast<std::int64_t>(facts.st_blocks) * sector_bytes;
     info.read_only = true;
@@ -134,6 +107,37 @@ Task<void> require_folder(RealLoop& loop, fs::path folder) {
 
 Task<void> nothing() {
     co_return;
+}
+
+// `cifs` has no driver here; `nfs_iso` and folders need not be named.
+void check_type(const DeviceConfig& config) {
+    const auto type = config.find("type");
+    if (type == config.end() || type->second.empty() || type->second == "nfs_iso") return;
+    throw backend_failure(Failure::invalid_argument, "type " + type->second.substr(0, 64));
+}
+
+Task<void> require_share(RealLoop& loop, NfsShare share) {
+    co_await blocking(loop, [share] { return list_share(share, is_image_name); });
+}
+
+std::unique_ptr<Driver> make_driver(RealLoop& loop, std::string sr_uuid,
+                                    const DeviceConfig& config) {
+    check_type(config);
+    if (is_nfs(config))
+        return std::make_unique<NfsIsoDriver>(loop, std::move(sr_uuid), share_of(config));
+    return std::make_unique<IsoDriver>(loop, std::move(sr_uuid), location_of(config));
+}
+
+Task<void> require_library(RealLoop& loop, DeviceConfig config) {
+    check_type(config);
+    if (is_nfs(config)) return require_share(loop, share_of(config));
+    return require_folder(loop, location_of(config));
+}
+
+Task<std::string> probe(RealLoop& loop, DeviceConfig config) {
+    check_type(config);
+    if (!is_nfs(config)) co_return "<SRlist></SRlist>";
+    co_return co_await blocking(loop, [share = share_of(config)] { return exports_of(share); });
 }
 
 }  // namespace
@@ -204,21 +208,25 @@ Kind iso_kind(RealLoop& loop) {
     Kind kind;
     kind.facts.type = "iso";
     kind.facts.name = "ISO library";
-    kind.facts.description = "CD images in a folder of this host";
+    kind.facts.description = "CD images in a folder of this host or of an NFS server";
     kind.facts.vendor = "Basalt";
     kind.facts.version = "1.0";
-    kind.facts.capabilities = {"SR_SCAN",    "SR_ATTACH",  "SR_DETACH",  "VDI_CREATE",
-                               "VDI_DELETE", "VDI_ATTACH", "VDI_DETACH", "VDI_ACTIVATE"};
-    kind.facts.configuration = {{"location", "absolute path of the folder"},
-                                {"legacy_mode", "true: the location is a local folder"}};
-    kind.make = [&loop](std::string sr_uuid, DeviceConfig config) -> std::unique_ptr<Driver> {
-        return std::make_unique<IsoDriver>(loop, std::move(sr_uuid), location_of(config));
+    kind.facts.capabilities = {"SR_PROBE",   "SR_SCAN",    "SR_ATTACH",
+                               "SR_DETACH",  "VDI_CREATE", "VDI_DELETE",
+                               "VDI_ATTACH", "VDI_DETACH", "VDI_ACTIVATE"};
+    kind.facts.configuration = {{"location", "absolute path of the folder, or SERVER:/PATH"},
+                                {"legacy_mode", "true: the location is a local folder"},
+                                {"type", "nfs_iso: the location is on an NFS server"},
+                                {"nfsversion", "3"},
+                                {"options", "mount options of a read-only share"}};
+    kind.make = [&loop](std::string sr_uuid, DeviceConfig config) {
+        return make_driver(loop, std::move(sr_uuid), config);
     };
     kind.create = [&loop](std::string, DeviceConfig config) {
-        return require_folder(loop, location_of(config));
+        return require_library(loop, std::move(config));
     };
     kind.destroy = [](std::string, DeviceConfig) { return nothing(); };  // the files are the user's
-    kind.probe = [](DeviceConfig) -> Task<std::string> { co_return "<SRlist></SRlist>"; };
+    kind.probe = [&loop](DeviceConfig config) { return probe(loop, std::move(config)); };
     return kind;
 }
 

@@ -33,7 +33,8 @@ class IsoDriver final : public Driver {
     std::filesystem::path folder_;
 };
 
-/// `iso` (device_config location, legacy_mode): a local folder.
+/// `iso` (device_config location, legacy_mode): a local folder; or (type, nfsversion, options) one
+/// of an NFS server, see nfs_iso_driver.hpp.
 Kind iso_kind(RealLoop& loop);
 
 }  // namespace basalt::sm
