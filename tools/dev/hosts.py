@@ -13,6 +13,7 @@ STATE = Path("/var/lib/basalt")  # the run's state folder, as everything in the 
 PROGRAMS = Path("/opt/basalt/bin")
 TOOLS = Path("/opt/basalt/dev")
 MANUAL = Path("/opt/basalt/manual")
+WEB = Path("/opt/basalt/web")
 SCHEMA = Path("/usr/share/openvswitch/vswitch.ovsschema")
 XAPI_UID = 4210
 GUEST_UIDS = 66000
@@ -60,6 +61,7 @@ store = "{folder}/xapi/xapi.db"
 tls = "{folder}/xapi/tls.pem"
 uid = {uid}
 manual = "{manual}"
+web = "{web}"
 """
 
 POOL_CONFIG = """
@@ -134,7 +136,7 @@ class Host:
             boot_id=uuid.uuid4(), uuid=self.uuid, name=self.name,
             address=f"{net.address(self.index)}/24",
             folder=self.folder, datapath=self.datapath, uid=XAPI_UID, programs=PROGRAMS,
-            manual=MANUAL,
+            manual=MANUAL, web=WEB if WEB.is_dir() else "",
             # Hosts share the kernel's processes here, so their guests' users must differ.
             guest_uids=GUEST_UIDS + 2000 * (self.index - 1)))
 

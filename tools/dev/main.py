@@ -53,6 +53,7 @@ def parser():
     added.add_argument("--password", metavar="P")
     added.add_argument("--detach", action="store_true", help="return once it serves")
     added.add_argument("--no-template", action="store_true", help="without the guest image")
+    added.add_argument("--no-web", action="store_true", help="without the web console")
     added.add_argument("--fault-points", action="store_true",
                        help="for tests: a daemon dies at the moment that HOST/fault/NAME/die names")
     added.add_argument("--programs", type=Path, help=argparse.SUPPRESS)

@@ -9,6 +9,7 @@ import build
 import build_root
 import guest
 import sandbox
+import web
 from paths import DevError, need_root, say
 
 
@@ -20,6 +21,7 @@ def run(args):
         raise DevError(f"{state} is in use by a run; ./dev stop --state {state} ends it")
     sandbox.warn_stale(state)
     programs = args.programs or build.programs(args.preset)
+    console = None if args.no_web else web.ensure(args.preset)
     image = None if args.no_template else guest.ensure()
     options = {
         "port": args.port, "hosts": args.hosts, "password": args.password or "basalt",
@@ -27,7 +29,7 @@ def run(args):
         "fault_points": args.fault_points,
     }
     say("starting")
-    process, reports = sandbox.start(state, programs, image, options)
+    process, reports = sandbox.start(state, programs, image, console, options)
     try:
         port = wait_ready(reports, state)
         print(f"ready https://127.0.0.1:{port} user root password {options['password']}", flush=True)

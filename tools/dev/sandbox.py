@@ -28,7 +28,7 @@ def running(state):
         return True
 
 
-def command(root, state, programs, guest_image, info_fd):
+def command(root, state, programs, guest_image, console, info_fd):
     """bubblewrap's arguments. Only /usr and /etc of the build root are seen, and not to write."""
     argv = ["bwrap", "--unshare-pid", "--unshare-ipc", "--info-fd", str(info_fd),
             "--cap-add", "ALL", "--tmpfs", "/", "--perms", "1777", "--tmpfs", "/tmp",
@@ -42,6 +42,8 @@ def command(root, state, programs, guest_image, info_fd):
              "--ro-bind", str(programs), "/opt/basalt/bin",
              "--ro-bind", str(programs.parent / "share/manual"), "/opt/basalt/manual",
              "--ro-bind", str(SOURCE / "tools/dev"), "/opt/basalt/dev"]
+    if console:
+        argv += ["--ro-bind", str(console), "/opt/basalt/web"]
     if guest_image:
         argv += ["--ro-bind", str(guest_image), "/opt/basalt/guest.qcow2"]
     return argv + ["--clearenv", "--setenv", "PATH", "/usr/sbin:/usr/bin:/opt/basalt/bin",
@@ -49,13 +51,13 @@ def command(root, state, programs, guest_image, info_fd):
                    "--setenv", "PYTHONDONTWRITEBYTECODE", "1", "--chdir", "/"]
 
 
-def start(state, programs, guest_image, options):
+def start(state, programs, guest_image, console, options):
     """Starts the sandbox; returns (process, stream of the supervisor's reports)."""
     (state / "log").mkdir(parents=True, exist_ok=True)
     os.chmod(state, 0o755)  # xapi, unprivileged, has its folders below
     report_read, report_write = os.pipe()
     info_read, info_write = os.pipe()
-    argv = command(build_root.ensure(), state, programs, guest_image, info_write)
+    argv = command(build_root.ensure(), state, programs, guest_image, console, info_write)
     argv += ["--", "python3", "/opt/basalt/dev/supervisor.py", json.dumps(options), str(report_write)]
     with open(state / "log/supervisor.log", "ab") as log:
         process = subprocess.Popen(argv, pass_fds=[report_write, info_write], stdin=subprocess.DEVNULL,

@@ -1,0 +1,27 @@
+// What can be chosen in forms.
+import type { NetworkRecord, Ref, SRRecord } from "@basalt/xenapi"
+import type { Store } from "@/api/store.js"
+import { isAttached, isIsoStore } from "./objects.js"
+import { compareText } from "./table.js"
+
+/** Repositories that take disks, the pool's own choice first, then the roomiest. */
+export function diskStores(store: Store): [Ref<"SR">, SRRecord][] {
+  const [pool] = store.table("pool").values()
+  const free = (sr: SRRecord) => sr.physical_size - sr.physical_utilisation
+  return [...store.table("SR")]
+    .filter(([, sr]) => !isIsoStore(sr) && sr.allowed_operations.includes("vdi_create") && isAttached(store, sr))
+    .sort(([a, x], [b, y]) => Number(b === pool?.default_SR) - Number(a === pool?.default_SR) || free(y) - free(x))
+}
+
+export function isoStores(store: Store): [Ref<"SR">, SRRecord][] {
+  return [...store.table("SR")].filter(
+    ([, sr]) => isIsoStore(sr) && sr.allowed_operations.includes("vdi_create") && isAttached(store, sr),
+  )
+}
+
+/** Networks for VMs: not those that are the host's own business. */
+export function vmNetworks(store: Store): [Ref<"network">, NetworkRecord][] {
+  return [...store.table("network")]
+    .filter(([, network]) => network.other_config.is_host_internal_management_network !== "true")
+    .sort(([, a], [, b]) => b.PIFs.length - a.PIFs.length || compareText(a.name_label, b.name_label))
+}

@@ -1,0 +1,38 @@
+// What an image file holds, by its first bytes: the disk it goes into must be made large enough.
+import type { ImageFormat } from "@/api/transfer.js"
+
+export interface Image {
+  format: ImageFormat
+  /** Bytes of the disk inside. */
+  virtualSize: number
+  /** Whether it is a disc (ISO 9660). */
+  disc: boolean
+}
+
+const footer = 512 // bytes of a VHD's last sector
+const discAt = 32769
+
+export async function readImage(file: Blob): Promise<Image> {
+  const head = new DataView(await file.slice(0, 64).arrayBuffer())
+  if (text(head, 0, 4) === "QFI\xfb" && head.byteLength >= 32)
+    return { format: "qcow2", virtualSize: Number(head.getBigUint64(24)), disc: false }
+  const vhd = await vhdSize(file, head)
+  if (vhd !== undefined) return { format: "vhd", virtualSize: vhd, disc: false }
+  const mark = new DataView(await file.slice(discAt, discAt + 5).arrayBuffer())
+  return { format: "raw", virtualSize: file.size, disc: text(mark, 0, 5) === "CD001" }
+}
+
+/** Dynamic ones begin with a copy of the footer, fixed ones have it at their end only. */
+async function vhdSize(file: Blob, head: DataView): Promise<number | undefined> {
+  if (text(head, 0, 8) === "conectix") return Number(head.getBigUint64(48))
+  if (file.size < footer) return undefined
+  const tail = new DataView(await file.slice(file.size - footer, file.size - footer + 64).arrayBuffer())
+  return text(tail, 0, 8) === "conectix" ? Number(tail.getBigUint64(48)) : undefined
+}
+
+function text(view: DataView, at: number, length: number): string {
+  let out = ""
+  for (let index = at; index < at + length && index < view.byteLength; ++index)
+    out += String.fromCharCode(view.getUint8(index))
+  return out
+}

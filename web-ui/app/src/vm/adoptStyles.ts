@@ -1,0 +1,38 @@
+// The page's policy forbids style elements that scripts fill in, which the terminal makes for its
+// sizes and colours. While a terminal is there, what is written into such an element goes into a
+// constructed style sheet instead: the policy allows these, as no markup can make one.
+let users = 0
+let original: Document["createElement"] | undefined
+
+export function adoptStyles(document: Document): () => void {
+  if (users++ === 0) {
+    original = document.createElement.bind(document)
+    const make = original
+    document.createElement = ((name: string, options?: ElementCreationOptions) => {
+      const element = make(name, options)
+      if (name.toLowerCase() === "style") redirect(document, element)
+      return element
+    }) as Document["createElement"]
+  }
+  return () => {
+    if (--users === 0) Reflect.deleteProperty(document, "createElement")
+  }
+}
+
+function redirect(document: Document, element: HTMLElement): void {
+  const sheet = new CSSStyleSheet()
+  document.adoptedStyleSheets.push(sheet)
+  let text = ""
+  Object.defineProperty(element, "textContent", {
+    get: () => text,
+    set: (value: string) => {
+      text = value
+      sheet.replaceSync(value)
+    },
+  })
+  const remove = element.remove.bind(element)
+  element.remove = () => {
+    document.adoptedStyleSheets = document.adoptedStyleSheets.filter((one) => one !== sheet)
+    remove()
+  }
+}

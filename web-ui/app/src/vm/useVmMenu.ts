@@ -1,0 +1,74 @@
+// The menu of one VM, the same in lists and on its page.
+import { Settings2 } from "@lucide/vue"
+import { useRouter } from "vue-router"
+import { perform } from "@/api/actions.js"
+import { calls, may } from "@/api/session.js"
+import { confirm } from "@/lib/confirm.js"
+import type { VmEntry } from "@/lib/objects.js"
+import { useWords } from "@/lib/use.js"
+import type { MenuItem } from "@/ui/menu.js"
+import { allowsNow, destroyVms, offered, otherIcons, run, takeSnapshot, copyVm, type Translate } from "./actions.js"
+
+export function useVmMenu() {
+  const { t, time } = useWords()
+  const words = t as Translate
+  const router = useRouter()
+
+  function power(vm: VmEntry): MenuItem[] {
+    return offered()
+      .filter((action) => allowsNow(vm.record, action))
+      .map((action) => ({
+        key: action.key,
+        label: words(`vmAction.${action.key}.name`),
+        icon: action.icon,
+        danger: action.danger ?? false,
+        run: () => void run(words, action, [vm]),
+      }))
+  }
+
+  function others(vm: VmEntry): MenuItem[] {
+    const { record } = vm
+    const items: MenuItem[] = []
+    const busy = Object.keys(record.current_operations).length > 0
+    const not = (operation: "snapshot" | "clone" | "destroy") =>
+      record.allowed_operations.includes(operation)
+        ? undefined
+        : busy ? t("why.busy") : t("why.state", { state: t(`power.${record.power_state}`) })
+    if (may("VM.snapshot"))
+      items.push({
+        key: "snapshot", label: t("snapshot.take"), icon: otherIcons.snapshot, separated: true, why: not("snapshot"),
+        run: () => void takeSnapshot(words, vm, t("snapshot.defaultName", { time: time(new Date().toISOString()) })),
+      })
+    if (may("VM.clone"))
+      items.push({
+        key: "clone", label: t("vmAction.copy.name"), icon: otherIcons.copy, why: not("clone"),
+        run: () => void copyVm(words, vm, t("vmAction.copy.newName", { name: record.name_label }), undefined),
+      })
+    if (may("VM.set_is_a_template"))
+      items.push({
+        key: "template", label: t("vmAction.template.name"), icon: otherIcons.template,
+        why: record.power_state === "Halted" ? undefined : t("why.halted"),
+        run: () => void makeTemplate(vm),
+      })
+    items.push({ key: "open", label: t("common.properties"), icon: Settings2, run: () => void router.push(`/vm/${record.uuid}/advanced`) })
+    if (may("VM.destroy"))
+      items.push({
+        key: "destroy", label: t("vmAction.destroy.name"), icon: otherIcons.destroy, danger: true, separated: true, why: not("destroy"),
+        run: () => void destroyVms(words, [vm]).then((gone) => {
+          if (gone && router.currentRoute.value.path.includes(record.uuid)) return router.push("/vms")
+          return undefined
+        }),
+      })
+    return items
+  }
+
+  async function makeTemplate(vm: VmEntry) {
+    const name = vm.record.name_label
+    const yes = await confirm({
+      title: t("vmAction.template.ask", { name }), text: t("vmAction.template.loss"), yes: t("vmAction.template.name"),
+    })
+    if (yes) await perform(t("vmAction.template.doing", { name }), () => calls().VM.set_is_a_template(vm.ref, true))
+  }
+
+  return { power, others, all: (vm: VmEntry) => [...power(vm), ...others(vm)] }
+}
