@@ -124,6 +124,45 @@ class Database(unittest.TestCase):
         self.assertEqual(self.inside("sh", "-c", f"ls {self.store()}.* | grep -c scratch || true"),
                          "0\n")
 
+    def test_a_session_looks_at_the_database_of_a_file(self):
+        old = self.xe("network-create", "name-label=in the dump")
+        dump = f"{FOLDER}/looked-at.xml"
+        self.xe("pool-dump-database", f"file-name={dump}")
+        self.xe("network-param-set", f"uuid={old}", "name-label=changed since")
+        module = lab.xenapi_module()
+        root = lab.login()
+        with self.assertRaises(module.Failure) as refused:
+            root.xenapi.session.create_from_db_file(dump)  # xe wrote it for root's eyes only
+        self.assertIn("Permission denied", str(refused.exception.details))
+        self.inside("chmod", "0644", dump)
+        self.inside("chmod", "0711", FOLDER)
+        with self.assertRaises(module.Failure) as refused:
+            root.xenapi.session.create_from_db_file(f"{FOLDER}/none.xml")
+        self.assertEqual(refused.exception.details[0], "INTERNAL_ERROR")
+
+        file = root.xenapi.session.create_from_db_file(dump)
+        raw = lab.Raw()
+        ref = raw.call("network.get_by_uuid", file, old)["Value"]
+        self.assertEqual(raw.call("network.get_name_label", file, ref)["Value"], "in the dump")
+        self.assertIn(ref, raw.call("network.get_all_records", file)["Value"])
+        self.assertEqual(root.xenapi.network.get_name_label(ref), "changed since")
+        for call in (("network.set_name_label", file, ref, "x"), ("network.destroy", file, ref),
+                     ("Async.VM.pause", file, ref), ("event.from", file, ["*"], "", 1.0)):
+            with self.subTest(call[0]):
+                said = raw.call(*call)
+                self.assertEqual(said["ErrorDescription"][0], "RBAC_PERMISSION_DENIED", said)
+        raw.call("session.logout", file)
+        self.assertEqual(raw.call("network.get_all", file)["ErrorDescription"][0],
+                         "SESSION_INVALID")
+
+        several = [root.xenapi.session.create_from_db_file(dump) for _ in range(5)]
+        answers = [raw.call("network.get_all", one)["Status"] for one in several]
+        self.assertEqual(answers, ["Failure"] + ["Success"] * 4)
+        for one in several[1:]:
+            raw.call("session.logout", one)
+        self.xe("network-destroy", f"uuid={old}")
+        root.xenapi.session.logout()
+
     def test_who_may_not_gets_no_database(self):
         request = urllib.request.Request(f"{self.host.url}/pool/xmldbdump")
         with self.assertRaises(urllib.error.HTTPError) as refused:

@@ -28,6 +28,7 @@ struct Caller {
     std::string address;  // of the peer, empty for the unix socket
     std::string user_agent;
     std::string through{};  // uuid of the member by whose socket it came; empty: our own
+    std::shared_ptr<db::Database> file{};  // what the session looks at instead of our database
 };
 
 /// One call under way: what the domain gets beside the parameters. Lives until the answer is

@@ -1,7 +1,9 @@
 #pragma once
 #include <functional>
+#include <memory>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "base/loop.hpp"
 #include "idl/classes.hpp"
@@ -62,6 +64,16 @@ class Core {
 
     /// What the pool's hosts prove themselves with (session.slave_login); empty: nobody can.
     std::string pool_secret;
+
+    /// Sessions that look at the database of a file instead of ours (session.create_from_db_file),
+    /// oldest first.
+    struct FileSession {
+        xenapi::Ref<xenapi::Session> session;
+        std::shared_ptr<db::Database> database;
+    };
+
+    std::vector<FileSession> file_sessions;
+
     /// Null until the first start of day has made the host's row.
     xenapi::Ref<xenapi::Host> this_host;
     xenapi::Ref<xenapi::Pool> pool;

@@ -9,6 +9,7 @@
 #include "idl/records/session.hpp"
 #include "xapi/core/hosts.hpp"
 #include "xapi/core/secret.hpp"
+#include "xapi/db/store/dump.hpp"
 #include "xapi/domain/words.hpp"
 
 namespace basalt::domain {
@@ -137,10 +138,30 @@ Task<Ref<Session>> SessionDomain::slave_login(Call& call, SessionSlaveLogin para
     co_return session;
 }
 
-Task<void> SessionDomain::logout(Call& call) {
+Task<Ref<Session>> SessionDomain::create_from_db_file(Call& call, SessionCreateFromDbFile params) {
+    // A large one takes seconds to read: other calls go on.
+    auto database = co_await blocking(
+        core_.loop, [path = std::move(params.filename)] { return db::open_dump(path); });
+    if (core_.file_sessions.size() >= core_.limits.max(Limit::sessions_of_files)) {
+        core_.limits.exceeded(Limit::sessions_of_files);
+        end(core_.file_sessions.front().session);
+    }
+    const Ref<Session> session = open(call, "db-from-file", {});
+    core_.db.transact([&](db::Txn& txn) { txn.edit(session).is_local_superuser = false; });
+    core_.file_sessions.push_back({session, std::move(database)});
+    co_return session;
+}
+
+void SessionDomain::end(Ref<Session> session) {
     core_.db.transact([&](db::Txn& txn) {
-        if (txn.find(call.caller().session) != nullptr) txn.erase(call.caller().session);
+        if (txn.find(session) != nullptr) txn.erase(session);
     });
+    std::erase_if(core_.file_sessions,
+                  [&](const core::Core::FileSession& one) { return one.session == session; });
+}
+
+Task<void> SessionDomain::logout(Call& call) {
+    end(call.caller().session);
     co_return;
 }
 

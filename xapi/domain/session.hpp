@@ -19,6 +19,8 @@ class SessionDomain final : public xenapi::SessionApi {
         Call& call, xenapi::SessionSlaveLocalLogin params) override;
     Task<xenapi::Ref<xenapi::Session>> slave_login(Call& call,
                                                    xenapi::SessionSlaveLogin params) override;
+    Task<xenapi::Ref<xenapi::Session>> create_from_db_file(
+        Call& call, xenapi::SessionCreateFromDbFile params) override;
     Task<void> logout(Call& call) override;
     Task<void> local_logout(Call& call) override;
     Task<void> change_password(Call& call, xenapi::SessionChangePassword params) override;
@@ -33,6 +35,8 @@ class SessionDomain final : public xenapi::SessionApi {
                                  xenapi::Ref<xenapi::Host> host);
     xenapi::Ref<xenapi::Session> open(Call& call, const std::string& user,
                                       const std::string& originator, bool pool = false);
+    /// Absent is success.
+    void end(xenapi::Ref<xenapi::Session> session);
     /// The host at whose door the caller stands.
     [[nodiscard]] xenapi::Ref<xenapi::Host> host_of(const basalt::Caller& caller) const;
     void make_room(db::Txn& txn, const std::string& user, const std::string& originator);

@@ -212,8 +212,22 @@ Task<Answer> Dispatcher::run_message(Target target, const MethodCall& call,
     // The role of an Async call is looked at by its task, which then fails.
     if (!message.no_session && !target.async)
         decodable_or(message, args, [&] { check_role(message, caller, args); });
+    if (caller.file && message.wire_name != "session.logout")
+        co_return run_on_file(message, caller, args, target.async);
     if (target.async) co_return run_async(message, std::move(caller), std::move(args), request);
     co_return co_await run_now(message, std::move(caller), std::move(args));
+}
+
+/// A session that looks at a file reads its rows; what would do something would do it here, which
+/// such a session never means.
+Answer Dispatcher::run_on_file(const MessageInfo& message, const Caller& caller, const Args& args,
+                               bool async) {
+    if (async || !is_implicit(message))
+        throw err::rbac_permission_denied(message.wire_name,
+                                          "The session is of a database in a file");
+    Answer answer = run_implicit(*caller.file, message, args);
+    answer.rests_on = 0;
+    return answer;
 }
 
 bool Dispatcher::goes_to_domain(const MessageInfo& message) const {

@@ -39,6 +39,8 @@ class Dispatcher final : public Answerer {
     Task<Answer> run_message(Target target, const MethodCall& call, const HttpRequest& request);
     Task<Answer> run_now(const xenapi::MessageInfo& message, Caller caller,
                          std::vector<wire::Value> args);
+    static Answer run_on_file(const xenapi::MessageInfo& message, const Caller& caller,
+                              const std::vector<wire::Value>& args, bool async);
     Task<Answer> run_filter(const xenapi::MessageInfo& message, Caller caller,
                             std::vector<wire::Value> args);
     [[nodiscard]] Answer run_async(const xenapi::MessageInfo& message, Caller caller,

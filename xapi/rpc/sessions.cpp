@@ -19,6 +19,12 @@ namespace {
 constexpr std::int64_t used_granularity_s = 30;
 constexpr Duration expire_interval = std::chrono::minutes(5);
 
+xenapi::RoleMask role_bit(std::string_view name) {
+    const auto names = xenapi::role_names();
+    const auto at = std::ranges::find(names, name);
+    return static_cast<xenapi::RoleMask>(at == names.end() ? 0U : 1U << (at - names.begin()));
+}
+
 }  // namespace
 
 Caller Sessions::stranger(const HttpRequest& request) const {
@@ -44,7 +50,10 @@ Caller Sessions::caller(const std::string& session, const HttpRequest& request) 
     caller.session = ref;
     caller.pool = row->pool;
     caller.root = row->is_local_superuser || row->pool;
-    caller.roles = roles_of(*row);
+    const auto file =
+        std::ranges::find(core_.file_sessions, ref, &core::Core::FileSession::session);
+    if (file != core_.file_sessions.end()) caller.file = file->database;
+    caller.roles = caller.file ? role_bit("read-only") : roles_of(*row);
     caller.user = row->auth_user_name;
     mark_used(ref, *row);
     return caller;
@@ -54,15 +63,11 @@ xenapi::RoleMask Sessions::roles_of(const xenapi::Session& session) const {
     if (session.is_local_superuser || session.pool) return all_roles;
     const xenapi::Subject* subject = core_.db.find(session.subject);
     if (subject == nullptr) return 0;
-    unsigned mask = 0;
-    const auto names = xenapi::role_names();
-    for (const auto role : subject->roles) {
-        const xenapi::Role* row = core_.db.find(role);
-        if (row == nullptr) continue;
-        const auto at = std::ranges::find(names, row->name_label);
-        if (at != names.end()) mask |= 1U << (at - names.begin());
-    }
-    return static_cast<xenapi::RoleMask>(mask);
+    xenapi::RoleMask mask = 0;
+    for (const auto role : subject->roles)
+        if (const xenapi::Role* row = core_.db.find(role); row != nullptr)
+            mask = static_cast<xenapi::RoleMask>(mask | role_bit(row->name_label));
+    return mask;
 }
 
 void Sessions::mark_used(xenapi::Ref<xenapi::Session> ref, const xenapi::Session& session) {
@@ -94,6 +99,9 @@ void Sessions::expire() {
     core_.db.transact([&](db::Txn& txn) {
         for (const auto ref : idle)
             txn.erase(ref);
+    });
+    std::erase_if(core_.file_sessions, [&](const core::Core::FileSession& one) {
+        return core_.db.find(one.session) == nullptr;
     });
 }
 

@@ -4,7 +4,9 @@
 
 #include <algorithm>
 #include <atomic>
+#include <cerrno>
 #include <charconv>
+#include <cstring>
 #include <filesystem>
 #include <fstream>
 #include <pugixml.hpp>
@@ -269,7 +271,7 @@ class LoadedStore final : public Store {
   public:
     explicit LoadedStore(StoreContents contents) : contents_(std::move(contents)) {}
 
-    StoreContents load(StoreListener& /*listener*/) override { return contents_; }
+    StoreContents load(StoreListener& /*listener*/) override { return std::move(contents_); }
 
     void detach() override {}
 
@@ -290,9 +292,9 @@ class LoadedStore final : public Store {
 
 /// A database that is only looked at.
 struct Look {
-    explicit Look(const StoreContents& contents) : store(contents), db(loop, store, nullptr) {}
+    explicit Look(StoreContents contents) : store(std::move(contents)), db(loop, store, nullptr) {}
 
-    RealLoop loop{1};
+    RealLoop loop{0};  // it never turns
     LoadedStore store;
     Database db;
 };
@@ -348,8 +350,12 @@ StoreContents read_dump(const std::string& from) {
     pugi::xml_document document;
     const pugi::xml_parse_result parsed =
         document.load_file(from.c_str(), pugi::parse_escapes | pugi::parse_cdata);
-    if (parsed.status == pugi::status_file_not_found || parsed.status == pugi::status_io_error)
-        throw err::internal_error(from + ": " + parsed.description());
+    if (parsed.status == pugi::status_file_not_found || parsed.status == pugi::status_io_error) {
+        // "Not found" may be a lack of rights, too.
+        const bool unreadable = ::access(from.c_str(), R_OK) != 0;
+        const std::string why = unreadable ? std::strerror(errno) : parsed.description();
+        throw err::internal_error(from + ": " + why);
+    }
     if (!parsed)
         reject(std::string(parsed.description()) + " at byte " + std::to_string(parsed.offset));
     const pugi::xml_node database = document.child("database");
@@ -365,6 +371,16 @@ StoreReport check_store(const std::string& store) {
         report.version = copied.version;
         return report;
     });
+}
+
+std::shared_ptr<Database> open_dump(const std::string& from) {
+    StoreContents contents = read_dump(from);
+    try {
+        const auto look = std::make_shared<Look>(std::move(contents));
+        return {look, &look->db};
+    } catch (const ApiError& error) {
+        reject(error.what());
+    }
 }
 
 StoreReport check_contents(StoreContents& contents, std::string_view host) {

@@ -1,6 +1,7 @@
 #pragma once
 #include <cstdint>
 #include <map>
+#include <memory>
 #include <string>
 #include <string_view>
 
@@ -19,12 +20,18 @@
 /// Rows are as the store has them, so that a restore brings back all that a restart would.
 namespace basalt::db {
 
+class Database;
+
 /// Writes everything stored so far to `to`, which is replaced. The store may be in use.
 void write_dump(const std::string& store, const std::string& to);
 
 /// Throws COULD_NOT_IMPORT_DATABASE for what is no dump or not a whole one,
 /// RESTORE_INCOMPATIBLE_VERSION for one of a newer version.
 [[nodiscard]] StoreContents read_dump(const std::string& from);
+
+/// The database in a dump, to be looked at: what is changed in it is stored nowhere. It may be made
+/// on any thread, and is then used on one. Throws as `read_dump` does.
+[[nodiscard]] std::shared_ptr<Database> open_dump(const std::string& from);
 
 /// What a store holds.
 struct StoreReport {
