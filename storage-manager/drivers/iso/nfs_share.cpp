@@ -13,7 +13,6 @@
 #include <charconv>
 #include <memory>
 #include <pugixml.hpp>
-#include <sstream>
 #include <string_view>
 
 namespace basalt::sm {
@@ -157,6 +156,14 @@ std::vector<NfsFile> files_of(const Context& context, bool (*wanted)(const std::
     return files;
 }
 
+struct TextWriter final : pugi::xml_writer {
+    void write(const void* data, std::size_t size) override {
+        text.append(static_cast<const char*>(data), size);
+    }
+
+    std::string text;
+};
+
 }  // namespace
 
 bool is_nfs(const DeviceConfig& config) {
@@ -226,9 +233,9 @@ std::string exports_of(const NfsShare& share) {
         node.append_child("Path").text().set(one->ex_dir);
         node.append_child("Accesslist").text().set(groups.empty() ? "*" : groups.c_str());
     }
-    std::ostringstream text;
-    document.save(text, " ");
-    return text.str();
+    TextWriter writer;
+    document.save(writer, " ");
+    return std::move(writer.text);
 }
 
 }  // namespace basalt::sm
