@@ -39,10 +39,18 @@ std::string read_text(const fs::path& path) {
     return {std::istreambuf_iterator<char>(file), {}};
 }
 
+// Ganesha exports folders on disks only, and /tmp may be none.
+fs::path share_folder() {
+    const char* set = std::getenv("BASALT_CACHE");
+    std::string name = std::string(set != nullptr ? set : "/var/cache/basalt") + "/nfs-XXXXXX";
+    if (::mkdtemp(name.data()) == nullptr) throw std::runtime_error(name);
+    return name;
+}
+
 class NfsServer {
   public:
-    NfsServer(RealLoop& loop, fs::path folder) : loop_(loop), folder_(std::move(folder)) {
-        fs::create_directories(share());
+    NfsServer(RealLoop& loop, fs::path folder)
+        : loop_(loop), folder_(std::move(folder)), share_(share_folder()) {
         std::ofstream(config())
             << "NFS_CORE_PARAM { Protocols = 3; Enable_NLM = false; Enable_RQUOTA = false;\n"
                " allow_set_io_flusher_fail = true; }\n"
@@ -58,9 +66,10 @@ class NfsServer {
     ~NfsServer() {
         for (const auto& process : {ganesha_, rpcbind_})
             if (process) process->kill(SIGKILL);
+        fs::remove_all(share_);
     }
 
-    [[nodiscard]] fs::path share() const { return folder_ / "share"; }
+    [[nodiscard]] const fs::path& share() const { return share_; }
 
     Task<void> start() {
         rpcbind_ = start_process(loop_, {.argv = {"rpcbind", "-f"}});
@@ -95,6 +104,7 @@ class NfsServer {
 
     RealLoop& loop_;
     fs::path folder_;
+    fs::path share_;
     std::shared_ptr<Process> rpcbind_;
     std::shared_ptr<Process> ganesha_;
 };
