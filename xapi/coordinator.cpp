@@ -29,7 +29,7 @@ Coordinator::Coordinator(Loop& loop, db::Store& store)
       secrets_(core_),
       messages_(core_),
       roles_(core_),
-      keeper_(core_, pbds_, storage_),
+      keeper_(core_, pbds_, vifs_, storage_),
       hosts_(core_, keeper_) {
     // Generations are reserved durably before they are used, so this never was an earlier one's.
     core_.term =

@@ -163,6 +163,24 @@ TEST(Agent, a_suspend_that_fails_lets_the_guest_run_on) {
     EXPECT_TRUE(rig.machine.running.begin()->second);
 }
 
+NicSpec locked_nic_of(int device) {
+    NicSpec nic = nic_of(device);
+    nic.locked = true;
+    nic.ipv4 = {"192.0.2.1"};
+    return nic;
+}
+
+TEST(Agent, a_changed_nic_is_remembered_so) {
+    Rig rig(13);
+    rig.start();
+    EXPECT_EQ(rig.run("nic_change", {{"uuid", "web"}, {"nic", locked_nic_of(0)}}, "c"), "");
+    EXPECT_EQ(rig.agent->guests().have("web").spec->nics, std::vector{locked_nic_of(0)});
+    rig.machine.faults["add_port"] = 1;
+    EXPECT_NE(rig.run("nic_change", {{"uuid", "web"}, {"nic", nic_of(0)}}, "d"), "");
+    EXPECT_EQ(rig.inconsistency(), "");
+    EXPECT_EQ(rig.agent->guests().have("web").spec->nics, std::vector{locked_nic_of(0)});
+}
+
 TEST(Agent, plugs_and_unplugs) {
     Rig rig(11);
     rig.start();
@@ -170,6 +188,7 @@ TEST(Agent, plugs_and_unplugs) {
     const std::vector<std::pair<std::string, Json>> calls = {
         {"disk_plug", {{"disk", data_disk("xvdb")}}},
         {"nic_plug", {{"nic", nic_of(1)}}},
+        {"nic_change", {{"nic", locked_nic_of(1)}}},
         {"disk_insert", {{"device", "xvdd"}, {"disk", medium}}},
         {"disk_eject", {{"device", "xvdd"}}},
         {"disk_unplug", {{"device", "xvdb"}, {"force", false}}},

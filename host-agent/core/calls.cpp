@@ -130,6 +130,10 @@ Task<void> Calls::nic_plug(Operation, NicPlugArgs) {
     refuse_unplanned("nic_plug");
 }
 
+Task<void> Calls::nic_change(Operation, NicChangeArgs) {
+    refuse_unplanned("nic_change");
+}
+
 Task<void> Calls::nic_unplug(Operation, NicUnplugArgs) {
     refuse_unplanned("nic_unplug");
 }

@@ -35,6 +35,7 @@ class Calls final : public Host {
     Task<void> disk_insert(Operation operation, DiskInsertArgs args) override;
     Task<void> disk_eject(Operation operation, DiskEjectArgs args) override;
     Task<void> nic_plug(Operation operation, NicPlugArgs args) override;
+    Task<void> nic_change(Operation operation, NicChangeArgs args) override;
     Task<void> nic_unplug(Operation operation, NicUnplugArgs args) override;
     Task<UniqueFd> console_open(ConsoleOpenArgs args) override;
     Task<std::string> sr_probe(SrProbeArgs args) override;

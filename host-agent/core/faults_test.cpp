@@ -32,6 +32,7 @@ std::vector<Case> cases() {
         {"disk_plug", "disk_plug", {{"uuid", "web"}, {"disk", data_disk("xvdb")}}, true},
         {"disk_unplug", "disk_unplug", {{"uuid", "web"}, {"device", "xvda"}}, true},
         {"nic_plug", "nic_plug", {{"uuid", "web"}, {"nic", nic_of(1)}}, true},
+        {"nic_change", "nic_change", {{"uuid", "web"}, {"nic", nic_of(0)}}, true},
     };
 }
 

@@ -385,6 +385,11 @@ const std::map<std::string, Check, std::less<>>& checks() {
              of_vm(folder, args);
              check_nic(args.at("nic").get<NicSpec>());
          }},
+        {"nic_change",
+         [](const fs::path& folder, const Json& args) {
+             of_vm(folder, args);
+             check_nic(args.at("nic").get<NicSpec>());
+         }},
         {"nic_unplug", of_vm},
         {"console_open", of_vm},
         {"sr_probe",

@@ -137,6 +137,7 @@ std::map<std::string, Json> honest() {
         {"disk_insert", with(vm, {{"device", "xvdd"}, {"disk", disk_ref()}})},
         {"disk_eject", with(vm, {{"device", "xvdd"}})},
         {"nic_plug", with(vm, {{"nic", nic()}})},
+        {"nic_change", with(vm, {{"nic", nic()}})},
         {"nic_unplug", with(vm, {{"device", 1}, {"force", false}})},
         {"console_open", with(vm, {{"kind", "serial"}})},
         {"sr_probe", {{"type", "ext"}, {"device_config", {{"device", "/dev/sdb"}}}}},

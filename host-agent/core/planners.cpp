@@ -77,6 +77,10 @@ const std::map<std::string, PlanOf, std::less<>>& guest_verbs() {
          [](const Json& args, const Have& have) {
              return plan::nic_plug(have, args.at("nic").get<NicSpec>());
          }},
+        {"nic_change",
+         [](const Json& args, const Have& have) {
+             return plan::nic_change(have, args.at("nic").get<NicSpec>());
+         }},
         {"nic_unplug",
          [](const Json& args, const Have& have) {
              return plan::nic_unplug(have, get<std::int64_t>(args, "device"),

@@ -63,6 +63,9 @@ TEST(Plan, disks_and_nics) {
     full.spec->disks.back().disk = medium;
     expect_golden("disk_eject", disk_eject(full, "xvdd"));
     expect_golden("nic_plug", nic_plug(running(), nic_of(1)));
+    NicSpec locked = nic_of(0);
+    locked.locked = true;
+    expect_golden("nic_change", nic_change(running(), locked));
     expect_golden("nic_unplug", nic_unplug(running(), 0, true));
 }
 
@@ -87,6 +90,10 @@ TEST(Plan, verbs_that_cannot_begin) {
     EXPECT_EQ(code([] { disk_eject(running(), "xvdd"); }), "VBD_IS_EMPTY");
     EXPECT_EQ(code([] { disk_insert(running(), "xvda", {}); }), "VBD_NOT_REMOVABLE_MEDIA");
     EXPECT_EQ(code([] { nic_plug(running(), nic_of(0)); }), "DEVICE_ALREADY_ATTACHED");
+    EXPECT_EQ(code([] { nic_change(running(), nic_of(1)); }), "DEVICE_ALREADY_DETACHED");
+    NicSpec other = nic_of(0);
+    other.mac = "02:00:00:00:00:99";
+    EXPECT_EQ(code([&] { nic_change(running(), other); }), "INVALID_VALUE");
 }
 
 }  // namespace

@@ -306,6 +306,24 @@ Plan nic_plug(const Have& have, const NicSpec& nic) {
     return plan.done();
 }
 
+Plan nic_change(const Have& have, const NicSpec& nic) {
+    const VmSpec& spec = spec_or_throw(have);
+    const NicSpec* before = find_nic(spec, nic.device);
+    if (before == nullptr) throw err::device_already_detached(std::to_string(nic.device));
+    if (nic.vif != before->vif) throw err::invalid_value("vif", nic.vif);
+    if (nic.mac != before->mac) throw err::invalid_value("mac", nic.mac);
+    if (nic.mtu != before->mtu) throw err::invalid_value("mtu", std::to_string(nic.mtu));
+    Maker plan("nic_change", spec.uuid);
+    // The first changes nothing: its undo is for a second that stopped half way.
+    plan.back(plan.act(Kind::add_port, *before), quick, {plan.act(Kind::add_port, *before)});
+    plan.back(plan.act(Kind::add_port, nic), quick);
+    VmSpec changed = spec;
+    std::ranges::replace_if(
+        changed.nics, [&](const NicSpec& one) { return one.device == nic.device; }, nic);
+    plan.back(plan.act(Kind::remember, changed), quick, {plan.act(Kind::remember, spec)});
+    return plan.done();
+}
+
 Plan nic_unplug(const Have& have, std::int64_t device, bool force) {
     const VmSpec& spec = spec_or_throw(have);
     const NicSpec* nic = find_nic(spec, device);

@@ -33,6 +33,8 @@ Plan disk_unplug(const Have& have, const std::string& device, bool force);
 Plan disk_insert(const Have& have, const std::string& device, const DiskRef& disk);
 Plan disk_eject(const Have& have, const std::string& device);
 Plan nic_plug(const Have& have, const NicSpec& nic);
+/// Only what rules its frames may differ from what it is: bridge, lock, addresses, disabled.
+Plan nic_change(const Have& have, const NicSpec& nic);
 Plan nic_unplug(const Have& have, std::int64_t device, bool force);
 
 /// The guest ended by itself: releases what it held, or builds it anew.

@@ -116,6 +116,10 @@ TEST_F(Bridges, a_disabled_port_is_down_and_a_locked_one_refused) {
     apply(management());
     add_port({.bridge = "xenbr0", .name = "tap1", .nic = {.vif = "x", .disabled = true}});
     EXPECT_FALSE(links::find("tap1")->up);
+    add_port({.bridge = "xenbr0", .name = "tap1", .nic = {.vif = "x"}});
+    EXPECT_TRUE(links::find("tap1")->up);
+    add_port({.bridge = "xenbr0", .name = "tap1", .nic = {.vif = "x", .disabled = true}});
+    EXPECT_FALSE(links::find("tap1")->up);
     std::string code;
     try {
         add_port({.bridge = "xenbr0", .name = "tap2", .nic = {.vif = "y", .locked = true}});

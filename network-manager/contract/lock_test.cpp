@@ -18,6 +18,7 @@
 
 #include "base/fd.hpp"
 #include "network-manager/contract/ovs_rig.hpp"
+#include "network-manager/linux/links.hpp"
 #include "network-manager/ovsdb/locks.hpp"
 
 namespace basalt::nm {
@@ -224,6 +225,12 @@ TEST_F(LockedPort, leaves_no_rule_behind_and_may_be_opened) {
     EXPECT_TRUE(pings({.address = "10.77.0.8"}));
     plug_locked();
     EXPECT_FALSE(pings({.address = "10.77.0.8"}));
+    plug({.disabled = true});
+    EXPECT_FALSE(links::find("vif1.0")->up);
+    EXPECT_FALSE(pings({.address = "10.77.0.7"}));
+    plug({});
+    EXPECT_TRUE(pings({.address = "10.77.0.8"}));
+    plug_locked();
     rig().run([](Network& network) -> Task<void> { co_await network.remove_port("vif1.0"); });
     EXPECT_THAT(rig().shell("ovs-ofctl dump-flows xenbr0"), Not(HasSubstr("in_port")));
 }

@@ -87,7 +87,7 @@ Task<void> BridgeNetwork::add_port(PortWant port) {
                               steps::make_tap(tap);
                               links::add_to_bridge(tap.name, bridge);
                               // A disabled one carries nothing, and its guest sees no link.
-                              if (!disabled) links::set_up(tap.name, true);
+                              links::set_up(tap.name, !disabled);
                           }));
     });
 }

@@ -161,7 +161,13 @@ Task<void> OvsNetwork::plug(PortWant port, Place place, bool was_there) {
         .name = port.name, .vif = port.nic.vif, .mtu = port.mtu, .owner = config_.port_owner};
     co_await blocking(loop_, translated([tap] { steps::make_tap(tap); }));
     const Snapshot snapshot = co_await read();
-    co_await commit(add_port_operations(port, place, snapshot));
+    Json operations = add_port_operations(port, place, snapshot);
+    // One that changes is silent until it has its rules, as a new one is.
+    if (was_there && !operations.empty()) {
+        co_await blocking(loop_, translated([name = port.name] { links::set_up(name, false); }));
+        co_await leave_bridge(port.name, place.bridge);
+    }
+    co_await commit(std::move(operations));
     const Snapshot after = co_await read();
     const auto row = after.interfaces.find(port.name);
     if (row == after.interfaces.end()) fail("port " + port.name + " vanished");
@@ -170,6 +176,15 @@ Task<void> OvsNetwork::plug(PortWant port, Place place, bool was_there) {
     // Last: not a frame before its rules. A disabled one stays down, and the guest sees no link.
     if (!port.nic.disabled)
         co_await blocking(loop_, translated([name = port.name] { links::set_up(name, true); }));
+}
+
+// Rules go by a port's number, which on the bridge that it leaves may be another's tomorrow.
+Task<void> OvsNetwork::leave_bridge(std::string name, std::string next) {
+    const Snapshot snapshot = co_await read();
+    const PortRow* row = snapshot.port(name);
+    const BridgeRow* bridge = row == nullptr ? nullptr : snapshot.bridge_of(*row);
+    if (bridge == nullptr || bridge->name == next) co_return;
+    co_await change_rules(bridge->name, unlock_rules(name));
 }
 
 Task<void> OvsNetwork::lock(std::string name, bool was_there) {

@@ -60,6 +60,7 @@ class OvsNetwork final : public Network {
     Task<void> plug(PortWant port, Place place, bool was_there);
     Task<void> unplug(std::string name);
     /// Makes the rules of a port as its row says. An open port that is new has none to lose.
+    Task<void> leave_bridge(std::string name, std::string next);
     Task<void> lock(std::string name, bool was_there);
     /// Tells vswitchd the rules of one bridge.
     Task<void> change_rules(std::string bridge, std::string rules);

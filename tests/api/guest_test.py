@@ -150,6 +150,28 @@ class GuestStory(unittest.TestCase):
         self.api.VIF.destroy(vif)
         self.assertEqual(len(self.api.VM.get_VIFs(self.vm)), 1)
 
+    def test_05b_what_a_nic_may_send_changes_while_the_guest_runs(self):
+        (vif,) = self.api.VM.get_VIFs(self.vm)
+        bridge = self.api.network.get_bridge(self.api.VIF.get_network(vif))
+
+        def rules():
+            return lab.host().inside("ovs-ofctl", "dump-flows", bridge, capture_output=True).stdout
+
+        before = rules()
+        self.api.VIF.set_ipv4_allowed(vif, ["192.0.2.77"])
+        self.assertNotIn("192.0.2.77", rules(), "the interface is not locked")
+        self.api.VIF.set_locking_mode(vif, "locked")
+        self.assertIn("nw_src=192.0.2.77", rules())
+        self.api.VIF.add_ipv4_allowed(vif, "192.0.2.78")
+        self.api.VIF.remove_ipv4_allowed(vif, "192.0.2.77")
+        self.assertIn("nw_src=192.0.2.78", rules())
+        self.assertNotIn("192.0.2.77", rules())
+        self.assertEqual(self.api.VIF.get_ipv4_allowed(vif), ["192.0.2.78"])
+        self.api.VIF.set_locking_mode(vif, "network_default")
+        self.assertEqual(len(rules().splitlines()), len(before.splitlines()))
+        self.api.VIF.set_ipv4_allowed(vif, [])
+        self.assertGreater(self.uptime(), 1)
+
     def test_06_a_snapshot_is_a_vm_of_its_own(self):
         snapshot = self.api.VM.snapshot(self.vm, "before")
         self.assertTrue(self.api.VM.get_is_a_snapshot(snapshot))

@@ -122,6 +122,17 @@ std::vector<FaultCall> fault_calls() {
                  of(pool.get<Ref<xenapi::Vdi>>("VDI.create", {disk_record(pool)}))};
          },
          [](SimPool& pool) { return pool.db().by_name_label<xenapi::Vdi>(made).empty(); }},
+        {"vif_move", "VIF.move",
+         [](SimPool& pool) {
+             const Ref<xenapi::Vif> vif = pool.db().get(running_vm(pool)).VIFs.front();
+             return std::vector<Value>{
+                 of(vif), of(pool.get<Ref<xenapi::Network>>("network.create",
+                                                            {SimPool::network_record(made)}))};
+         },
+         [](SimPool& pool) {
+             const auto found = pool.db().by_name_label<xenapi::Network>(made);
+             return !pool.db().get(found.front()).VIFs.empty();
+         }},
         {"vlan_create", "VLAN.create", vlan_parameters,
          [](SimPool& pool) { return pool.db().count(xenapi::class_of<xenapi::Vlan>()) == 1; }},
     };

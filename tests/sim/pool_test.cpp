@@ -52,6 +52,48 @@ TEST(Pool, a_vm_lives_through_its_states) {
     EXPECT_TRUE(pool.db().get(vm).current_operations.empty());
 }
 
+TEST(Pool, what_rules_an_interface_changes_under_its_guest) {
+    SimPool pool(31);
+    const Ref<Vm> vm = pool.make_vm("one");
+    const Ref<xenapi::Vif> vif = pool.db().get(vm).VIFs.front();
+    const auto row = [&] { return pool.db().get(vif); };
+    const auto on_host = [&] {
+        return pool.hosts[0]->agent().guests().have(pool.db().get(vm).uuid).spec->nics.front();
+    };
+    const auto set = [&](const char* method, Value value) {
+        return code_of([&] { pool.call(method, {of(vif), std::move(value)}); });
+    };
+    EXPECT_EQ(set("VIF.add_ipv4_allowed", Value("192.0.2.1")), "success");
+    EXPECT_EQ(row().ipv4_allowed, std::vector<std::string>{"192.0.2.1"});
+    pool.call("VM.start", {of(vm), Value(false), Value(false)});
+    EXPECT_FALSE(on_host().locked);
+    EXPECT_EQ(set("VIF.set_locking_mode", Value("locked")), "success");
+    EXPECT_EQ(row().locking_mode, xenapi::VifLockingMode::locked);
+    EXPECT_TRUE(on_host().locked);
+    EXPECT_EQ(set("VIF.add_ipv4_allowed", Value("192.0.2.1")), "success") << "it is there";
+    EXPECT_EQ(set("VIF.add_ipv4_allowed", Value("192.0.2.2")), "success");
+    EXPECT_EQ(set("VIF.remove_ipv4_allowed", Value("192.0.2.1")), "success");
+    EXPECT_EQ(on_host().ipv4, std::vector<std::string>{"192.0.2.2"});
+    EXPECT_EQ(set("VIF.set_ipv6_allowed",
+                  Value(wire::Array{Value("fd77::7"), Value("fd77::7"), Value("fd77::8")})),
+              "success");
+    EXPECT_EQ(on_host().ipv6, (std::vector<std::string>{"fd77::7", "fd77::8"}));
+    for (const char* wrong : {"", "fd77::7", "192.0.2.300", "192.0.2.0/24", "192.0.2.1 "})
+        EXPECT_EQ(set("VIF.add_ipv4_allowed", Value(wrong)), "INVALID_IP_ADDRESS_SPECIFIED");
+    EXPECT_EQ(row().ipv4_allowed, on_host().ipv4);
+    const auto network =
+        pool.get<Ref<xenapi::Network>>("network.create", {SimPool::network_record("other")});
+    EXPECT_EQ(set("VIF.move", of(network)), "success");
+    EXPECT_EQ(row().network, network);
+    EXPECT_EQ(on_host().bridge, pool.db().get(network).bridge);
+    EXPECT_EQ(set("VIF.set_locking_mode", Value("disabled")), "success");
+    EXPECT_TRUE(on_host().disabled);
+    EXPECT_EQ(set("VIF.move", Value("OpaqueRef:NULL")), "HANDLE_INVALID");
+    pool.call("VM.hard_shutdown", {of(vm)});
+    EXPECT_EQ(set("VIF.set_locking_mode", Value("network_default")), "success");
+    EXPECT_EQ(row().locking_mode, xenapi::VifLockingMode::network_default);
+}
+
 TEST(Pool, refusals_change_nothing) {
     SimPool pool(2);
     const Ref<Vm> vm = pool.make_vm("one");

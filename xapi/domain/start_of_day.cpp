@@ -111,7 +111,9 @@ Task<Ref<Host>> HostKeeper::host_appeared(agent::HostFacts facts, agent::Host& a
         core_.db.transact_fact([&](db::Txn& txn) { return network_want(txn, host); });
     co_await agent.network_apply(next(), {want});
     co_await plug_storage(host, agent, next);
-    resync_domains(host, co_await agent.domains({}));
+    const std::vector<agent::DomainInfo> domains = co_await agent.domains({});
+    resync_domains(host, domains);
+    co_await vifs_.align(host, agent, domains, next);
     co_await unresolved.clean(agent, next);
     co_await storage_.sweep(host, agent, next);
     // A host that its administrator disabled stays so until it boots again. The boot counts as seen

@@ -3,6 +3,7 @@
 #include "xapi/domain/networks.hpp"
 #include "xapi/domain/sr.hpp"
 #include "xapi/domain/unresolved.hpp"
+#include "xapi/domain/vif.hpp"
 
 namespace basalt::domain {
 
@@ -27,8 +28,8 @@ void insert_default_templates(core::Core& core, db::Txn& txn);
 /// The coordinator's view of its hosts: start of day when one appears, then what it tells.
 class HostKeeper final : public core::HostWatcher {
   public:
-    HostKeeper(core::Core& core, PbdDomain& pbds, Storage& storage)
-        : core_(core), pbds_(pbds), storage_(storage) {}
+    HostKeeper(core::Core& core, PbdDomain& pbds, VifDomain& vifs, Storage& storage)
+        : core_(core), pbds_(pbds), vifs_(vifs), storage_(storage) {}
 
     /// Ends what goes on behind; nothing of this object runs afterwards.
     Task<void> stop();
@@ -56,6 +57,7 @@ class HostKeeper final : public core::HostWatcher {
                    const std::vector<agent::DomainInfo>& domains);
     core::Core& core_;
     PbdDomain& pbds_;
+    VifDomain& vifs_;
     Storage& storage_;
     std::map<xenapi::Ref<xenapi::Vm>, std::shared_ptr<Job>> looks_;
     std::map<std::string, std::vector<std::string>> asked_;  // operations, by uuid of the host

@@ -80,7 +80,10 @@ agent::DiskSpec disk_spec(const db::Txn& txn, Ref<Vbd> vbd) {
 }
 
 agent::NicSpec nic_spec(const db::Txn& txn, Ref<Vif> vif) {
-    const Vif& row = txn.get(vif);
+    return nic_spec(txn, txn.get(vif));
+}
+
+agent::NicSpec nic_spec(const db::Txn& txn, const Vif& row) {
     return {.vif = row.uuid,
             .device = number_or(row.device, 0),
             .mac = row.MAC,

@@ -11,6 +11,8 @@ namespace basalt::domain {
 agent::VmSpec vm_spec(const db::Txn& txn, xenapi::Ref<xenapi::Vm> vm);
 agent::DiskSpec disk_spec(const db::Txn& txn, xenapi::Ref<xenapi::Vbd> vbd);
 agent::NicSpec nic_spec(const db::Txn& txn, xenapi::Ref<xenapi::Vif> vif);
+/// Of a row as it may become.
+agent::NicSpec nic_spec(const db::Txn& txn, const xenapi::Vif& row);
 agent::DiskRef disk_ref(const db::Txn& txn, xenapi::Ref<xenapi::Vdi> disk);
 
 }  // namespace basalt::domain
