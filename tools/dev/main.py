@@ -18,7 +18,7 @@ HELP = """\
   stop      end a run and everything in it, guests included
   xe        the command-line client, inside a running host: ./dev xe vm-list
   test      run the tests: all of them, or those of the labels given
-            (unit golden contract sim api style fuzz); `test sim --seeds N` runs N pools of
+            (unit golden contract sim api style fuzz web); `test sim --seeds N` runs N pools of
             random work and random faults, and prints the seeds that fail
   build     compile: everything, or the targets given
   bench     run the benchmarks

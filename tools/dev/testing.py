@@ -23,7 +23,8 @@ from paths import SOURCE, DevError, say
 
 LIMIT_SECONDS = 30 * 60
 # Python suites: label -> (folder, needs the programs and root)
-PYTHON_SUITES = {"unit": "tools/dev", "style": "tests/style", "api": "tests/api"}
+PYTHON_SUITES = {"unit": "tools/dev", "style": "tests/style", "api": "tests/api",
+                 "web": "tests/web"}
 
 
 @dataclass

@@ -1,10 +1,8 @@
 // Disks over HTTP: bytes in, with progress, and out, as a download of the browser's own.
 import { TransportError, type Ref } from "@basalt/xenapi"
+import type { ImageFormat } from "@/lib/image.js"
 import { awaitTask, type Action } from "./actions.js"
 import { calls, signedIn } from "./session.js"
-
-export const imageFormats = ["raw", "vhd", "qcow2"] as const
-export type ImageFormat = (typeof imageFormats)[number]
 
 function path(name: string, query: Record<string, string>): string {
   return `/${name}?${new URLSearchParams(query).toString()}`
@@ -54,10 +52,4 @@ export function download(url: string, name: string): void {
   link.href = url
   link.download = name
   link.click()
-}
-
-/** A name that is safe as a file's. */
-export function fileName(name: string, format: ImageFormat): string {
-  const plain = name.replace(/[^\p{L}\p{N}._ -]+/gu, "_").replace(/^\.+/, "").trim()
-  return `${plain || "disk"}.${format === "raw" ? "img" : format}`
 }

@@ -66,7 +66,7 @@ const de: typeof en = {
     gone: "Diese virtuelle Maschine gibt es nicht oder nicht mehr.", many: "{count} virtuelle Maschinen", some: "{count} davon",
     doing: "Im Gange: {operation}", general: "Allgemein", rename: "Umbenennen", renaming: "{name} wird umbenannt", resources: "Ausstattung",
     uptime: "Läuft seit", guestOs: "System", addresses: "Adressen", agent: "Gast-Agent", agentUnknown: "Nicht bekannt",
-    memoryNow: "{actual} von {max} vom Gast belegt", started: "Zuletzt gestartet", installed: "Installiert",
+    memoryNow: "{actual} von {max} jetzt beim Gast", started: "Zuletzt gestartet", installed: "Installiert",
     size: "Größe und Start", sizeHalted: "Prozessoren und Speicher lassen sich ändern, solange die virtuelle Maschine aus ist.",
     vcpuProblem: "Eine ganze Zahl von 1 bis 64.", bootOrder: "Startet von", bootFrom: { c: "Platte", d: "CD", n: "Netz" },
     autoStart: "Mit dem Host starten", changing: "{name} wird geändert", domainType: "Virtualisierung", firmware: "Firmware",
@@ -169,6 +169,7 @@ const de: typeof en = {
     isDisc: "Eine CD (ISO)", isDisk: "Ein Plattenabbild ({format}), {size} Inhalt", chooseFile: "Wählen Sie eine Datei.", notDisc: "Dieser Speicher nimmt nur CDs (ISO).", sending: "{name} wird hochgeladen",
   },
   network: {
+    isSystem: "Die Hosts brauchen es selbst.",
     none: "Keine Netzwerke.", networks: "Netzwerke", ports: "Anschlüsse der Hosts", on: "An", bridge: "Brücke", private: "keinem, im Host", new: "Neues Netzwerk", kind: "Art",
     vlan: "VLAN an einem Anschluss", privateKind: "Privat, im Host", port: "Anschluss", tagLabel: "VLAN-Nummer", tagHint: "0 bis 4094", tag: { range: "Eine Zahl von 0 bis 4094.", used: "Dieser Anschluss trägt das VLAN schon." },
     make: "Machen", making: "Das Netzwerk {name} wird gemacht", rename: "Umbenennen", renaming: "{name} wird umbenannt", scan: "Anschlüsse suchen", scanning: "Anschlüsse von {name} werden gesucht",

@@ -65,7 +65,7 @@ const en = {
     gone: "This virtual machine is not there, or not any more.", many: "{count} virtual machines", some: "{count} of them",
     doing: "In progress: {operation}", general: "General", rename: "Rename", renaming: "Renaming {name}", resources: "Resources",
     uptime: "Running for", guestOs: "System", addresses: "Addresses", agent: "Guest agent", agentUnknown: "Not heard of",
-    memoryNow: "{actual} of {max} in use by the guest", started: "Last started", installed: "Installed",
+    memoryNow: "{actual} of {max} given to the guest now", started: "Last started", installed: "Installed",
     size: "Size and start", sizeHalted: "Processors and memory can be changed while the virtual machine is off.",
     vcpuProblem: "A whole number from 1 to 64.", bootOrder: "Starts from", bootFrom: { c: "disk", d: "disc", n: "network" },
     autoStart: "Start with the host", changing: "Changing {name}", domainType: "Virtualisation", firmware: "Firmware",
@@ -168,6 +168,7 @@ const en = {
     isDisc: "A disc (ISO)", isDisk: "A disk image ({format}), {size} inside", chooseFile: "Choose a file.", notDisc: "This storage takes discs (ISO) only.", sending: "Uploading {name}",
   },
   network: {
+    isSystem: "The hosts need it themselves.",
     none: "No networks.", networks: "Networks", ports: "Ports of hosts", on: "On", bridge: "Bridge", private: "none, within the host", new: "New network", kind: "Kind",
     vlan: "VLAN on a port", privateKind: "Private, within the host", port: "Port", tagLabel: "VLAN number", tagHint: "0 to 4094", tag: { range: "A number from 0 to 4094.", used: "This port carries that VLAN already." },
     make: "Make", making: "Making the network {name}", rename: "Rename", renaming: "Renaming {name}", scan: "Look for ports", scanning: "Looking for ports of {name}",

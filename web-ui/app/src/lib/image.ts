@@ -1,5 +1,6 @@
 // What an image file holds, by its first bytes: the disk it goes into must be made large enough.
-import type { ImageFormat } from "@/api/transfer.js"
+export const imageFormats = ["raw", "vhd", "qcow2"] as const
+export type ImageFormat = (typeof imageFormats)[number]
 
 export interface Image {
   format: ImageFormat
@@ -35,4 +36,10 @@ function text(view: DataView, at: number, length: number): string {
   for (let index = at; index < at + length && index < view.byteLength; ++index)
     out += String.fromCharCode(view.getUint8(index))
   return out
+}
+
+/** The name of a download, safe as a file's. */
+export function fileName(name: string, format: ImageFormat): string {
+  const plain = name.replace(/[^\p{L}\p{N}._ -]+/gu, "_").replace(/^[.\s]+/, "").trim()
+  return `${plain || "disk"}.${format === "raw" ? "img" : format}`
 }

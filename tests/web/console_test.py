@@ -1,0 +1,80 @@
+"""The web console: its logic by Vitest, and the built pages in Chromium against a running host.
+
+`node web-ui/app/e2e/console.mjs` is the visit; it prints a line for each step. Pictures of every
+page go to BASALT_WEB_PICTURES, or to a folder that is removed.
+"""
+
+import functools
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+import unittest
+from pathlib import Path
+
+SOURCE = Path(__file__).resolve().parents[2]
+sys.path += [str(SOURCE / "tests/api"), str(SOURCE / "tools/dev")]
+
+import lab  # noqa: E402
+import web  # noqa: E402
+
+APP = SOURCE / "web-ui/app"
+VISIT_SECONDS = 600
+
+
+def chromium():
+    for name in ("chromium", "chromium-browser", "google-chrome"):
+        if found := shutil.which(name):
+            return found
+    return ""
+
+
+@functools.cache
+def packages():
+    if reason := web.missing():
+        raise unittest.SkipTest(reason)
+    try:
+        web.ensure_packages()
+    except web.DevError as error:
+        raise unittest.SkipTest(f"no packages: {str(error)[-200:]}") from None
+
+
+class Console(unittest.TestCase):
+    def setUp(self):
+        packages()
+
+    def test_logic(self):
+        done = subprocess.run(["npm", "--silent", "test"], cwd=APP, capture_output=True, text=True,
+                              check=False, timeout=300)
+        said = re.sub(r"\x1b\[[0-9;]*m", "", done.stdout)
+        self.assertEqual(done.returncode, 0, said[-4000:] + done.stderr[-1000:])
+        self.assertRegex(said, r"Tests +\d+ passed")
+
+    def test_a_visit(self):
+        browser = chromium()
+        if not browser:
+            self.skipTest("this machine has no Chromium")
+        host = lab.host()
+        kept = os.environ.get("BASALT_WEB_PICTURES")
+        pictures = kept or tempfile.mkdtemp(prefix="basalt-web-")
+        if not kept:
+            self.addCleanup(shutil.rmtree, pictures, ignore_errors=True)
+        # The host made its certificate itself, a moment ago.
+        environment = {**os.environ, "NODE_TLS_REJECT_UNAUTHORIZED": "0", "CHROMIUM": browser}
+        done = subprocess.run(
+            ["nice", "-n", "5", "node", "e2e/console.mjs", host.url, lab.PASSWORD, lab.TEMPLATE,
+             pictures], cwd=APP, env=environment, capture_output=True, text=True, check=False,
+            timeout=VISIT_SECONDS)
+        for line in done.stdout.splitlines():
+            if line.startswith("figure "):
+                lab.say(line.removeprefix("figure "))
+        failed = [line for line in done.stdout.splitlines() if line.startswith("FAILED")]
+        self.assertEqual(failed, [], done.stderr[-2000:])
+        self.assertEqual(done.returncode, 0, done.stdout[-2000:] + done.stderr[-2000:])
+        self.assertGreater(len(re.findall(r"^ok ", done.stdout, re.MULTILINE)), 15)
+
+
+if __name__ == "__main__":
+    unittest.main()
