@@ -9,21 +9,26 @@
 #include <sys/un.h>
 
 #include <array>
+#include <boost/asio/buffer.hpp>
 #include <boost/asio/error.hpp>
+#include <boost/asio/generic/stream_protocol.hpp>
 #include <boost/asio/io_context.hpp>
 #include <boost/asio/posix/stream_descriptor.hpp>
+#include <boost/asio/redirect_error.hpp>
 #include <boost/asio/use_awaitable.hpp>
 #include <cerrno>
 #include <cstring>
 
 #include "base/context.hpp"
 #include "base/turn.hpp"
+#include "base/writes_now.hpp"
 
 namespace basalt {
 
 namespace {
 
 using Descriptor = asio::posix::stream_descriptor;
+using Socket = asio::generic::stream_protocol::socket;
 constexpr std::size_t fds_max = 16;
 
 [[noreturn]] void throw_errno(const char* what) {
@@ -34,79 +39,72 @@ bool would_block() {
     return errno == EAGAIN || errno == EWOULDBLOCK;
 }
 
-Task<void> until(Descriptor& descriptor, Descriptor::wait_type what) {
+template <class Object>
+Task<void> until(Object& object, typename Object::wait_type what) {
     const log::Suspension suspended;
     const turn::Kept same_job;
-    co_await descriptor.async_wait(what, asio::use_awaitable);
+    co_await object.async_wait(what, asio::use_awaitable);
 }
 
-class RealStream final : public FdStream {
+/// What an operation gave: a result below 0 is errno's.
+bool must_wait(ssize_t result, const char* what) {
+    if (result >= 0) return false;
+    if (!would_block() && errno != EINTR) throw_errno(what);
+    return true;
+}
+
+/// -1 for what is no socket.
+int socket_option(int fd, int name) {
+    int value = -1;
+    socklen_t size = sizeof value;
+    return getsockopt(fd, SOL_SOCKET, name, &value, &size) == 0 ? value : -1;
+}
+
+void require_open(bool open) {
+    if (!open) throw boost::system::system_error(asio::error::operation_aborted);
+}
+
+/// Pipes and terminals.
+class DescriptorStream final : public FdStream {
   public:
-    RealStream(RealLoop& loop, UniqueFd fd) : descriptor_(loop.context(), fd.get()) {
+    DescriptorStream(RealLoop& loop, UniqueFd fd) : descriptor_(loop.context(), fd.get()) {
         [[maybe_unused]] const int owned_by_descriptor = fd.release();
         descriptor_.native_non_blocking(true);
-        int type = 0;
-        socklen_t size = sizeof type;
-        is_socket_ =
-            getsockopt(descriptor_.native_handle(), SOL_SOCKET, SO_TYPE, &type, &size) == 0;
     }
 
     Task<std::size_t> read_some(std::span<char> buffer) override {
         for (;;) {
-            const ssize_t got = ::read(open_fd(), buffer.data(), buffer.size());
-            if (got >= 0) co_return static_cast<std::size_t>(got);
-            if (errno == EIO && !is_socket_) co_return 0;  // a pty whose other side closed
-            if (!would_block() && errno != EINTR) throw_errno("read");
+            require_open(descriptor_.is_open());
+            const ssize_t got = ::read(descriptor_.native_handle(), buffer.data(), buffer.size());
+            if (got < 0 && errno == EIO) co_return 0;  // a pty whose other side closed
+            if (!must_wait(got, "read")) co_return static_cast<std::size_t>(got);
             co_await until(descriptor_, Descriptor::wait_read);
         }
     }
 
     Task<void> write(std::string_view bytes) override {
         while (!bytes.empty()) {
-            const ssize_t sent = is_socket_
-                                     ? ::send(open_fd(), bytes.data(), bytes.size(), MSG_NOSIGNAL)
-                                     : ::write(open_fd(), bytes.data(), bytes.size());
-            if (sent >= 0) {
+            require_open(descriptor_.is_open());
+            const ssize_t sent = ::write(descriptor_.native_handle(), bytes.data(), bytes.size());
+            if (must_wait(sent, "write")) {
+                co_await until(descriptor_, Descriptor::wait_write);
+            } else {
                 bytes.remove_prefix(static_cast<std::size_t>(sent));
-                continue;
             }
-            if (!would_block() && errno != EINTR) throw_errno("write");
-            co_await until(descriptor_, Descriptor::wait_write);
         }
     }
 
     Task<FdMessage> read_with_fds(std::span<char> buffer) override {
-        for (;;) {
-            alignas(cmsghdr) std::array<char, CMSG_SPACE(fds_max * sizeof(int))> control{};
-            iovec part{buffer.data(), buffer.size()};
-            msghdr header{};
-            header.msg_iov = &part;
-            header.msg_iovlen = 1;
-            header.msg_control = control.data();
-            header.msg_controllen = control.size();
-            const ssize_t got = recvmsg(open_fd(), &header, MSG_CMSG_CLOEXEC);
-            if (got >= 0) co_return FdMessage{static_cast<std::size_t>(got), take_fds(header)};
-            if (!would_block() && errno != EINTR) throw_errno("recvmsg");
-            co_await until(descriptor_, Descriptor::wait_read);
-        }
+        const std::size_t got = co_await read_some(buffer);
+        co_return FdMessage{got, {}};
     }
 
     Task<void> write_with_fds(std::string_view bytes, std::span<const UniqueFd> fds) override {
-        while (!fds.empty()) {
-            const ssize_t sent = send_fds(bytes, fds);
-            if (sent >= 0) {
-                bytes.remove_prefix(static_cast<std::size_t>(sent));
-                break;
-            }
-            if (!would_block() && errno != EINTR) throw_errno("sendmsg");
-            co_await until(descriptor_, Descriptor::wait_write);
-        }
-        co_await write(bytes);
+        if (!fds.empty()) throw boost::system::system_error(asio::error::operation_not_supported);
+        return write(bytes);
     }
 
-    void shutdown_write() override {
-        if (descriptor_.is_open()) ::shutdown(descriptor_.native_handle(), SHUT_WR);
-    }
+    void shutdown_write() override {}
 
     void close() override {
         boost::system::error_code ignored;
@@ -119,12 +117,94 @@ class RealStream final : public FdStream {
     }
 
   private:
-    int open_fd() {
-        if (!descriptor_.is_open())
-            throw boost::system::system_error(asio::error::operation_aborted);
-        return descriptor_.native_handle();
+    Descriptor descriptor_;
+};
+
+/// Sockets. Asio's own reading and writing know whether the kernel has said that there is nothing
+/// yet: less system calls than trying and waiting.
+class SocketStream final : public FdStream, public WritesNow {
+  public:
+    SocketStream(RealLoop& loop, UniqueFd fd, int domain)
+        : socket_(loop.context(), asio::generic::stream_protocol(domain, 0), fd.get()) {
+        [[maybe_unused]] const int owned_by_socket = fd.release();
+        socket_.native_non_blocking(true);
     }
 
+    Task<std::size_t> read_some(std::span<char> buffer) override {
+        require_open(socket_.is_open());
+        const log::Suspension suspended;
+        const turn::Kept same_job;
+        boost::system::error_code error;
+        const std::size_t got =
+            co_await socket_.async_read_some(asio::buffer(buffer.data(), buffer.size()),
+                                             asio::redirect_error(asio::use_awaitable, error));
+        if (error == asio::error::eof) co_return 0;
+        if (error) throw boost::system::system_error(error);
+        co_return got;
+    }
+
+    Task<void> write(std::string_view bytes) override {
+        bytes.remove_prefix(write_now(bytes));
+        while (!bytes.empty()) {
+            require_open(socket_.is_open());
+            const log::Suspension suspended;
+            const turn::Kept same_job;
+            bytes.remove_prefix(co_await socket_.async_write_some(
+                asio::buffer(bytes.data(), bytes.size()), asio::use_awaitable));
+        }
+    }
+
+    std::size_t write_now(std::string_view bytes) override {
+        if (!socket_.is_open()) return 0;
+        const ssize_t sent =
+            ::send(socket_.native_handle(), bytes.data(), bytes.size(), MSG_NOSIGNAL);
+        return sent < 0 ? 0 : static_cast<std::size_t>(sent);
+    }
+
+    Task<FdMessage> read_with_fds(std::span<char> buffer) override {
+        for (;;) {
+            require_open(socket_.is_open());
+            alignas(cmsghdr) std::array<char, CMSG_SPACE(fds_max * sizeof(int))> control{};
+            iovec part{buffer.data(), buffer.size()};
+            msghdr header{};
+            header.msg_iov = &part;
+            header.msg_iovlen = 1;
+            header.msg_control = control.data();
+            header.msg_controllen = control.size();
+            const ssize_t got = recvmsg(socket_.native_handle(), &header, MSG_CMSG_CLOEXEC);
+            if (!must_wait(got, "recvmsg"))
+                co_return FdMessage{static_cast<std::size_t>(got), take_fds(header)};
+            co_await until(socket_, Socket::wait_read);
+        }
+    }
+
+    Task<void> write_with_fds(std::string_view bytes, std::span<const UniqueFd> fds) override {
+        while (!fds.empty()) {
+            require_open(socket_.is_open());
+            const ssize_t sent = send_fds(bytes, fds);
+            if (must_wait(sent, "sendmsg")) {
+                co_await until(socket_, Socket::wait_write);
+                continue;
+            }
+            bytes.remove_prefix(static_cast<std::size_t>(sent));
+            break;
+        }
+        co_await write(bytes);
+    }
+
+    void shutdown_write() override {
+        if (socket_.is_open()) ::shutdown(socket_.native_handle(), SHUT_WR);
+    }
+
+    void close() override {
+        boost::system::error_code ignored;
+        // NOLINTNEXTLINE(bugprone-unused-return-value): closing twice is fine
+        socket_.close(ignored);
+    }
+
+    [[nodiscard]] int fd() const override { return const_cast<Socket&>(socket_).native_handle(); }
+
+  private:
     static std::vector<UniqueFd> take_fds(msghdr& header) {
         std::vector<UniqueFd> fds;
         for (cmsghdr* part = CMSG_FIRSTHDR(&header); part != nullptr;
@@ -157,11 +237,10 @@ class RealStream final : public FdStream {
             const int fd = fds[i].get();
             std::memcpy(CMSG_DATA(rights) + i * sizeof(int), &fd, sizeof fd);
         }
-        return sendmsg(open_fd(), &header, MSG_NOSIGNAL);
+        return sendmsg(socket_.native_handle(), &header, MSG_NOSIGNAL);
     }
 
-    Descriptor descriptor_;
-    bool is_socket_ = false;
+    Socket socket_;
 };
 
 /// Without delay, and a peer that has vanished is noticed in two minutes even by who only waits
@@ -248,7 +327,10 @@ sockaddr_storage as_storage(const Address& address) {
 }  // namespace
 
 std::unique_ptr<FdStream> adopt_stream(RealLoop& loop, UniqueFd fd) {
-    return std::make_unique<RealStream>(loop, std::move(fd));
+    const int domain = socket_option(fd.get(), SO_DOMAIN);
+    if (domain >= 0 && socket_option(fd.get(), SO_TYPE) == SOCK_STREAM)
+        return std::make_unique<SocketStream>(loop, std::move(fd), domain);
+    return std::make_unique<DescriptorStream>(loop, std::move(fd));
 }
 
 std::unique_ptr<Listener> adopt_listener(RealLoop& loop, UniqueFd fd) {

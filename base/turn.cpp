@@ -1,5 +1,6 @@
 #include "base/turn.hpp"
 
+#include <algorithm>
 #include <ctime>
 
 namespace basalt::turn {
@@ -11,8 +12,15 @@ struct Now {
     bool watched = false;
     bool begun = false;
     Time began{};
-    Duration worked_before{};
+    // A time at which the thread's own clock was read, and how long turns have taken since.
+    Time marked{};
+    Duration worked_at_mark{};
+    Duration took_since_mark{};
 };
+
+// How old a mark may be: to read the thread's clock is a system call, not for every turn.
+constexpr Duration mark_age_max = std::chrono::microseconds(100);
+constexpr Duration worth_a_look = std::chrono::microseconds(500);
 
 Now& now() {
     thread_local Now state;
@@ -36,7 +44,10 @@ void begun() {
     if (!state.watched || state.begun) return;
     state.begun = true;
     state.began = std::chrono::steady_clock::now();
-    state.worked_before = worked_by_thread();
+    if (state.began - state.marked < mark_age_max) return;
+    state.marked = state.began;
+    state.worked_at_mark = worked_by_thread();
+    state.took_since_mark = Duration::zero();
 }
 
 void belongs_to(JobName job) {
@@ -59,9 +70,12 @@ std::optional<Report> finished() {
     if (!state.begun) return std::nullopt;
     Report report{.job = std::move(state.job),
                   .took = std::chrono::steady_clock::now() - state.began};
-    // The second figure costs a system call and matters for long turns only.
-    if (report.took > std::chrono::microseconds(500))
-        report.worked = worked_by_thread() - state.worked_before;
+    // The second figure matters for long turns only. It may miss a few microseconds between turns.
+    if (report.took > worth_a_look)
+        report.worked =
+            std::clamp(worked_by_thread() - state.worked_at_mark - state.took_since_mark,
+                       Duration::zero(), report.took);
+    state.took_since_mark += report.took;
     return report;
 }
 

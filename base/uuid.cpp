@@ -6,7 +6,16 @@ namespace basalt {
 
 namespace {
 
-constexpr std::string_view hex_digits = "0123456789abcdef";
+/// The two digits of each byte, one after the other.
+constexpr std::array<char, 512> hex_pairs = [] {
+    constexpr std::string_view digits = "0123456789abcdef";
+    std::array<char, 512> pairs{};
+    for (std::size_t byte = 0; byte < 256; ++byte) {
+        pairs[2 * byte] = digits[byte >> 4U];
+        pairs[2 * byte + 1] = digits[byte & 15U];
+    }
+    return pairs;
+}();
 
 bool dash_before(std::size_t byte) {
     return byte == 4 || byte == 6 || byte == 8 || byte == 10;
@@ -49,11 +58,20 @@ std::optional<Uuid> Uuid::parse(std::string_view text) {
 }
 
 void Uuid::write(char* out) const {
-    for (std::size_t i = 0; i < 16; ++i) {
-        if (dash_before(i)) *out++ = '-';
-        *out++ = hex_digits[bytes_[i] >> 4U];
-        *out++ = hex_digits[bytes_[i] & 15U];
-    }
+    // Straight on, without a branch: large answers are full of them.
+    const auto put = [this, &out](std::size_t from, std::size_t to) {
+        for (std::size_t i = from; i < to; ++i, out += 2)
+            std::memcpy(out, hex_pairs.data() + std::size_t{2} * bytes_[i], 2);
+    };
+    put(0, 4);
+    *out++ = '-';
+    put(4, 6);
+    *out++ = '-';
+    put(6, 8);
+    *out++ = '-';
+    put(8, 10);
+    *out++ = '-';
+    put(10, 16);
 }
 
 std::string Uuid::text() const {

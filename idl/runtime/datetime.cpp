@@ -58,19 +58,34 @@ std::optional<std::int64_t> zone(Scanner& scan) {
 }  // namespace
 
 std::string DateTime::text() const {
+    std::array<char, 48> buffer;
     using namespace std::chrono;
     const sys_seconds moment{std::chrono::seconds{seconds}};
     const auto day = floor<days>(moment);
     const year_month_day date{day};
     const hh_mm_ss time{moment - day};
-    std::array<char, 48> buffer{};
-    const int length =
-        std::snprintf(buffer.data(), buffer.size(), "%04d%02u%02uT%02d:%02d:%02d%s",
-                      static_cast<int>(date.year()), static_cast<unsigned>(date.month()),
-                      static_cast<unsigned>(date.day()), static_cast<int>(time.hours().count()),
-                      static_cast<int>(time.minutes().count()),
-                      static_cast<int>(time.seconds().count()), zoneless ? "" : "Z");
-    return {buffer.data(), static_cast<std::size_t>(length)};
+    const int year_number = static_cast<int>(date.year());
+    char* out = buffer.data();
+    const auto two = [&out](std::int64_t number) {
+        *out++ = static_cast<char>('0' + number / 10);
+        *out++ = static_cast<char>('0' + number % 10);
+    };
+    if (year_number >= 0 && year_number <= 9999) {
+        two(year_number / 100);
+        two(year_number % 100);
+    } else {
+        out += std::snprintf(out, buffer.size(), "%04d", year_number);
+    }
+    two(static_cast<unsigned>(date.month()));
+    two(static_cast<unsigned>(date.day()));
+    *out++ = 'T';
+    two(time.hours().count());
+    *out++ = ':';
+    two(time.minutes().count());
+    *out++ = ':';
+    two(time.seconds().count());
+    if (!zoneless) *out++ = 'Z';
+    return {buffer.data(), static_cast<std::size_t>(out - buffer.data())};
 }
 
 std::optional<DateTime> DateTime::parse(std::string_view text) {

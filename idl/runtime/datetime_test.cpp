@@ -13,6 +13,8 @@ std::string round(std::string_view text) {
 
 TEST(DateTime, default_is_never) {
     EXPECT_EQ(DateTime{}.text(), "19700101T00:00:00Z");
+    EXPECT_EQ(DateTime{253402300800}.text(), "100000101T00:00:00Z");  // as printf's %04d
+    EXPECT_EQ(DateTime{-62198755200}.text(), "-0010101T00:00:00Z");
 }
 
 TEST(DateTime, reads_what_clients_write) {

@@ -1,6 +1,9 @@
 #include "idl/runtime/record_codec.hpp"
 
+#include <memory>
 #include <stdexcept>
+#include <utility>
+#include <vector>
 
 #include "idl/errors.hpp"
 
@@ -8,13 +11,19 @@ namespace basalt::xenapi {
 
 namespace {
 
+/// A default value of that type, made once: there are few types of options.
+const void* none_of(const TypeOps& type) {
+    thread_local std::vector<std::pair<const TypeOps*, std::shared_ptr<void>>> known;
+    for (const auto& [known_type, none] : known)
+        if (known_type == &type) return none.get();
+    return known.emplace_back(&type, type.make()).second.get();
+}
+
 /// An option without a value is absent from its record.
 bool absent(const FieldInfo& field, const void* value) {
-    if (field.type->kind != TypeKind::option && field.type->kind != TypeKind::any_record) {
-        return false;
-    }
-    const auto none = field.type->make();
-    return field.type->equal(value, none.get());
+    const TypeOps& type = *field.type;
+    if (type.kind != TypeKind::option && type.kind != TypeKind::any_record) return false;
+    return type.equal(value, none_of(type));
 }
 
 void write_value(const TypeOps& type, const void* value, wire::JsonWriter& writer) {

@@ -68,6 +68,23 @@ std::string failure(const Value& from) {
     return thrown([&] { (void)read<T>(from); });
 }
 
+TEST(Writers, escape_a_special_byte_wherever_it_stands) {
+    const std::pair<char, std::pair<const char*, const char*>> cases[] = {
+        {'"', {"\\\"", "&quot;"}},  {'\\', {"\\\\", "\\"}},        {'\n', {"\\n", "\n"}},
+        {'\x01', {"\\u0001", ""}},  {'\x7f', {"\\u007f", "\x7f"}}, {'<', {"<", "&lt;"}},
+        {'\x80', {"\x80", "\x80"}}, {'\xff', {"\xff", "\xff"}},    {' ', {" ", " "}}};
+    for (const auto& [c, escaped] : cases)
+        for (std::size_t size = 1; size < 20; ++size)
+            for (std::size_t at = 0; at < size; ++at) {
+                std::string text(size, 'a');
+                text[at] = c;
+                const std::string before(at, 'a');
+                const std::string after(size - at - 1, 'a');
+                EXPECT_EQ(json(text), '"' + before + escaped.first + after + '"');
+                EXPECT_EQ(xml(text), "<value>" + before + escaped.second + after + "</value>");
+            }
+}
+
 TEST(Record, vm_is_the_recorded_answer_in_both_protocols) {
     Vm vm;
     read_record(class_of<Vm>(), wire::parse_json(read_file("vm_record.json")), &vm,

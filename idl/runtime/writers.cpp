@@ -3,8 +3,7 @@
 #include <array>
 #include <charconv>
 #include <cmath>
-#include <cstdio>
-#include <cstdlib>
+#include <cstring>
 
 namespace basalt::wire {
 
@@ -25,12 +24,20 @@ Number integer_chars(std::int64_t value) {
     return number;
 }
 
+/// As printf's %.*g writes it, in any locale.
 Number real_chars(double value, int digits) {
     Number number{};
-    const int length =
-        std::snprintf(number.buffer.data(), number.buffer.size(), "%.*g", digits, value);
-    number.length = static_cast<std::size_t>(length);
+    const auto end =
+        std::to_chars(number.buffer.data(), number.buffer.data() + number.buffer.size(), value,
+                      std::chars_format::general, digits);
+    number.length = static_cast<std::size_t>(end.ptr - number.buffer.data());
     return number;
+}
+
+double value_of(const Number& number) {
+    double value = 0;
+    std::from_chars(number.buffer.data(), number.buffer.data() + number.length, value);
+    return value;
 }
 
 constexpr std::array<bool, 256> make_special(bool xml) {
@@ -49,6 +56,46 @@ constexpr std::array<bool, 256> make_special(bool xml) {
 constexpr auto json_special = make_special(false);
 constexpr auto xml_special = make_special(true);
 
+/// Eight bytes at once: the highest bit of those that are the byte `c`, and perhaps of others above
+/// the first such one.
+constexpr std::uint64_t every(std::uint64_t c) {
+    return c * 0x0101010101010101U;
+}
+
+constexpr std::uint64_t bytes_below(std::uint64_t word, std::uint64_t c) {
+    return (word - every(c)) & ~word & every(0x80);
+}
+
+constexpr std::uint64_t bytes_equal(std::uint64_t word, std::uint64_t c) {
+    return bytes_below(word ^ every(c), 1);
+}
+
+/// Whether any of the eight bytes may have to be escaped; in XML white space, too.
+template <bool Xml>
+inline bool suspicious(std::uint64_t word) {
+    std::uint64_t found = bytes_below(word, 0x20) | bytes_equal(word, '"');
+    if constexpr (Xml) {
+        found |= bytes_equal(word, '<') | bytes_equal(word, '>') | bytes_equal(word, '&');
+    } else {
+        found |= bytes_equal(word, '\\') | bytes_equal(word, 0x7f);
+    }
+    return found != 0;
+}
+
+/// Whether the text is written as it is: nearly every text is.
+template <bool Xml>
+bool plain(std::string_view text) {
+    std::uint64_t word = 0;
+    while (text.size() >= sizeof word) {
+        std::memcpy(&word, text.data(), sizeof word);
+        if (suspicious<Xml>(word)) return false;
+        text.remove_prefix(sizeof word);
+    }
+    word = every(' ');
+    text.copy(reinterpret_cast<char*>(&word), text.size());
+    return !suspicious<Xml>(word);
+}
+
 /// Copies runs of ordinary bytes at once and hands each special one to `escape`.
 template <class Escape>
 void append_escaped(std::string& out, std::string_view text, const std::array<bool, 256>& special,
@@ -62,6 +109,20 @@ void append_escaped(std::string& out, std::string_view text, const std::array<bo
     }
     out.append(text, start);
 }
+
+/// Several texts as one: room is made once. Most of a record's cost is in here.
+template <class... Texts>
+void append_all(std::string& out, Texts... texts) {
+    const std::size_t before = out.size();
+    out.resize_and_overwrite(before + (texts.size() + ...), [&](char* data, std::size_t size) {
+        char* to = data + before;
+        const auto put = [&to](std::string_view text) { to += text.copy(to, text.size()); };
+        (put(texts), ...);
+        return size;
+    });
+}
+
+using namespace std::string_view_literals;
 
 template <class Writer>
 void write_value(const Value& value, Writer& writer);
@@ -131,6 +192,7 @@ std::string real_text(double value) {
 }
 
 void JsonWriter::quoted(std::string_view text) {
+    if (plain<false>(text)) return append_all(out_, "\""sv, text, "\""sv);
     out_ += '"';
     append_escaped(out_, text, json_special, [this](char c) {
         switch (c) {
@@ -166,10 +228,8 @@ void JsonWriter::quoted(std::string_view text) {
 }
 
 void JsonWriter::plain_key(std::string_view name) {
-    comma();
-    out_ += '"';
-    out_ += name;
-    out_ += "\":";
+    append_all(out_, comma_ ? ",\""sv : "\""sv, name, "\":"sv);
+    comma_ = false;
 }
 
 void JsonWriter::key(std::string_view name) {
@@ -190,7 +250,7 @@ void JsonWriter::real(double value) {
         return strict_ ? plain_text(name) : token(name);
     }
     Number number = real_chars(value, 16);
-    if (std::strtod(number.buffer.data(), nullptr) != value) number = real_chars(value, 17);
+    if (value_of(number) != value) number = real_chars(value, 17);
     token(number.view());
     if (number.view().find_first_of(".e") == std::string_view::npos) out_ += ".0";
 }
@@ -201,9 +261,7 @@ void JsonWriter::text(std::string_view value) {
 }
 
 void JsonWriter::plain_text(std::string_view value) {
-    out_ += '"';
-    out_ += value;
-    out_ += '"';
+    append_all(out_, "\""sv, value, "\""sv);
     comma_ = true;
 }
 
@@ -229,12 +287,11 @@ void XmlWriter::escaped(std::string_view text) {
 }
 
 void XmlWriter::plain_key(std::string_view name) {
-    out_ += "<member><name>";
-    out_ += name;
-    out_ += "</name>";
+    append_all(out_, "<member><name>"sv, name, "</name>"sv);
 }
 
 void XmlWriter::key(std::string_view name) {
+    if (plain<true>(name)) return plain_key(name);
     out_ += "<member><name>";
     escaped(name);
     out_ += "</name>";
@@ -249,33 +306,26 @@ void XmlWriter::integer(std::int64_t value) {
 }
 
 void XmlWriter::int32(std::int64_t value) {
-    out_ += "<value><i4>";
-    out_ += integer_chars(value).view();
-    out_ += "</i4></value>";
+    append_all(out_, "<value><i4>"sv, integer_chars(value).view(), "</i4></value>"sv);
 }
 
 void XmlWriter::real(double value) {
-    out_ += "<value><double>";
-    out_ += real_chars(value, 16).view();
-    out_ += "</double></value>";
+    append_all(out_, "<value><double>"sv, real_chars(value, 16).view(), "</double></value>"sv);
 }
 
 void XmlWriter::text(std::string_view value) {
+    if (plain<true>(value)) return plain_text(value);
     out_ += "<value>";
     escaped(value);
     out_ += "</value>";
 }
 
 void XmlWriter::plain_text(std::string_view value) {
-    out_ += "<value>";
-    out_ += value;
-    out_ += "</value>";
+    append_all(out_, "<value>"sv, value, "</value>"sv);
 }
 
 void XmlWriter::datetime(std::string_view value) {
-    out_ += "<value><dateTime.iso8601>";
-    out_ += value;
-    out_ += "</dateTime.iso8601></value>";
+    append_all(out_, "<value><dateTime.iso8601>"sv, value, "</dateTime.iso8601></value>"sv);
 }
 
 void write(const Value& value, JsonWriter& writer) {
