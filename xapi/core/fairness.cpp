@@ -7,6 +7,9 @@ namespace basalt::core {
 
 namespace {
 
+constexpr Duration slice_time = std::chrono::microseconds(250);
+constexpr int small_of_round = 8;
+
 bool anybody(const std::string& /*peer*/) {
     return true;
 }
@@ -17,6 +20,7 @@ struct Waiter {
 
     Signal moved;
     bool admitted = false;
+    bool small = false;
     std::string peer;
     std::uint64_t units = 0;
 };
@@ -105,6 +109,7 @@ struct FairTurns::State : std::enable_shared_from_this<State> {
     Waiters waiters;
     FairLines::Ticket last_ticket = 0;
     bool taken = false;
+    Time small_since{};
 
     /// This round's turn is given; the next one comes after all that is ready now.
     void take() {
@@ -115,12 +120,17 @@ struct FairTurns::State : std::enable_shared_from_this<State> {
     }
 
     void advance() {
-        const auto ticket = lines.pop(anybody);
+        auto ticket = lines.pop(anybody);
         if (!ticket) {
             taken = false;
             return;
         }
-        admit(waiters.at(*ticket));
+        // Small work comes in batches, or each would cost a round of the loop.
+        for (int left = small_of_round; ticket; ticket = lines.pop(anybody)) {
+            const std::shared_ptr<Waiter> waiter = waiters.at(*ticket);
+            admit(waiter);
+            if (!waiter->small || --left == 0) break;
+        }
         take();
     }
 };
@@ -129,7 +139,18 @@ FairTurns::FairTurns(Loop& loop) : state_(std::make_shared<State>(loop)) {}
 
 FairTurns::~FairTurns() = default;
 
-Task<void> FairTurns::next(Contender who) {
+bool FairTurns::at_once() {
+    State& state = *state_;
+    if (state.taken) return false;
+    const Time now = state.loop.now();
+    if (now - state.small_since < slice_time) return true;
+    // From here on the others of this round wait in line, and so take turns.
+    state.small_since = now;
+    state.take();
+    return true;
+}
+
+Task<void> FairTurns::next(Contender who, Work work) {
     const auto state = state_;
     if (!state->taken) {
         state->take();
@@ -137,6 +158,7 @@ Task<void> FairTurns::next(Contender who) {
     }
     const FairLines::Ticket ticket = ++state->last_ticket;
     const auto waiter = std::make_shared<Waiter>(state->loop);
+    waiter->small = work == Work::small;
     state->waiters.emplace(ticket, waiter);
     state->lines.push(who, ticket);
     co_await wait_in_line(state->lines, state->waiters, std::move(who), ticket, waiter);

@@ -64,8 +64,16 @@ class FairTurns {
     FairTurns(const FairTurns&) = delete;
     FairTurns& operator=(const FairTurns&) = delete;
 
+    /// What a turn is for: about a quarter of a millisecond, or mostly a tenth of that (the start
+    /// of a call), of which several fit into a round.
+    enum class Work { slice, small };
+
     /// Returns when the turn has come; at once when nobody else had one in this round. Cancellable.
-    Task<void> next(Contender who);
+    Task<void> next(Contender who, Work work = Work::slice);
+
+    /// Whether small work may go on without a turn: nobody has one, and small work has not gone on
+    /// like this for a slice's time.
+    [[nodiscard]] bool at_once();
 
     [[nodiscard]] std::size_t waiting() const;
 

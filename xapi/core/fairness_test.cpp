@@ -75,6 +75,41 @@ TEST(FairTurns, a_caller_waits_for_one_slice_of_each_other_however_much_they_ask
     }
 }
 
+TEST(FairTurns, small_work_goes_at_once_for_a_slices_time_and_then_takes_a_turn) {
+    SimLoop loop(1);
+    FairTurns turns(loop);
+    spawn(loop, "later", sleep_for(loop, 1ms));
+    EXPECT_TRUE(loop.run_for(1s));
+    EXPECT_TRUE(turns.at_once());  // and with it this round's turn is given
+    EXPECT_FALSE(turns.at_once());
+    EXPECT_TRUE(loop.run_for(1us));
+    for (int i = 0; i < 10; ++i)
+        EXPECT_TRUE(turns.at_once()) << "within a slice's time";
+}
+
+Task<void> work_small(FairTurns& turns, std::string name, std::vector<std::string>& order) {
+    co_await turns.next({name, {}}, FairTurns::Work::small);
+    order.push_back(name);
+}
+
+TEST(FairTurns, nobody_goes_at_once_while_a_slice_is_worked_on) {
+    SimLoop loop(1);
+    FairTurns turns(loop);
+    std::vector<std::string> order;
+    spawn(loop, "slice", work(turns, {"a", {}}, 3, order));
+    bool refused = false;
+    loop.post([&] { refused = !turns.at_once(); });
+    for (int i = 0; i < 20; ++i)
+        spawn(loop, "small", work_small(turns, "b", order));
+    EXPECT_TRUE(loop.run_for(1s));
+    EXPECT_TRUE(refused);
+    ASSERT_EQ(order.size(), 23U);
+    // Eight small ones are as much as a slice: the slices are not at the end.
+    const auto last = std::ranges::find_last(order, "a").begin() - order.begin();
+    EXPECT_LE(last, 2 + 3 * 8);
+    EXPECT_EQ(turns.waiting(), 0U);
+}
+
 TEST(FairTurns, who_is_cancelled_leaves_the_line) {
     SimLoop loop(1);
     std::vector<std::string> order;

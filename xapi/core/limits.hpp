@@ -68,7 +68,7 @@ inline constexpr auto limit_table = std::to_array<LimitInfo>({
     {Limit::handshakes_of_peer, "handshakes_of_peer", "handshakes", 128,
      "a new one is closed at once"},
     {Limit::handshake_time, "handshake_time", "ms", 10'000, "the connection is closed"},
-    {Limit::handshake_rate_of_peer, "handshake_rate_of_peer", "per_second", 100,
+    {Limit::handshake_rate_of_peer, "handshake_rate_of_peer", "per_second", 1500,
      "further ones of that address wait for their turn"},
     {Limit::handshakes_computing, "handshakes_computing", "handshakes", 2,
      "further ones wait; addresses take turns"},

@@ -12,7 +12,7 @@
 namespace basalt::db {
 
 DatabaseState::DatabaseState(Loop& loop_in, Store& store_in, Derive* derive_in)
-    : loop(loop_in), store(store_in), derive(derive_in), changed(loop_in), became_durable(loop_in) {
+    : loop(loop_in), store(store_in), derive(derive_in), changed(loop_in) {
     for (const ClassInfo& cls : xenapi::classes())
         tables.push_back(std::make_unique<Table>(cls));
 }
@@ -81,7 +81,18 @@ void DatabaseState::load() {
 void DatabaseState::stored(std::uint64_t up_to) {
     while (!unstored.empty() && unstored.front() <= up_to)
         unstored.pop_front();
-    became_durable.notify_all();
+    wake_durable();
+}
+
+/// Those who wait for what is stored now, or for ever.
+void DatabaseState::wake_durable() {
+    while (!durable_waits.empty()) {
+        const auto first = durable_waits.begin();
+        const bool waits = !unstored.empty() && unstored.front() <= first->first;
+        if (waits && !store_failed) return;
+        first->second.notify_all();
+        durable_waits.erase(first);
+    }
 }
 
 void DatabaseState::reserved(std::uint64_t until) {
@@ -92,7 +103,7 @@ void DatabaseState::failed(std::string reason) {
     store_failed = true;
     failure = std::move(reason);
     log::error("db.store_failed", {{"reason", failure}, {"unknown_commits", unstored.size()}});
-    became_durable.notify_all();
+    wake_durable();
     if (on_failed) on_failed(failure);
 }
 
@@ -188,8 +199,12 @@ Task<void> Database::durable(Generation generation) {
         if (state.store_failed) {
             throw err::internal_error("the store failed, the outcome is unknown: " + state.failure);
         }
-        co_await state.became_durable.wait();
+        co_await state.durable_waits.try_emplace(generation, state.loop).first->second.wait();
     }
+}
+
+bool Database::is_durable(Generation generation) const {
+    return state_->unstored.empty() || state_->unstored.front() > generation;
 }
 
 Task<bool> Database::changed_since(Generation after, Duration limit) {

@@ -138,6 +138,8 @@ class Database {
     /// Returns when every commit up to it is on disk. Throws INTERNAL_ERROR when the store failed
     /// before: the outcome is unknown. Cancellable.
     Task<void> durable(Generation generation);
+    /// Whether that would return at once.
+    [[nodiscard]] bool is_durable(Generation generation) const;
     /// Returns true as soon as there is a commit after `after`, false when `limit` passes first.
     Task<bool> changed_since(Generation after, Duration limit);
 

@@ -2,6 +2,7 @@
 // Internal to xapi/db: what Database, Txn and the commit steps share.
 #include <deque>
 #include <functional>
+#include <map>
 #include <memory>
 #include <set>
 #include <vector>
@@ -48,8 +49,8 @@ struct DatabaseState final : StoreListener {
     std::uint64_t last_serial = 0;
     bool in_transaction = false;
     Signal changed;
-    Signal became_durable;
-    std::deque<Generation> unstored;  // appended, oldest first
+    std::map<Generation, Signal> durable_waits;  // only those that need wake are woken
+    std::deque<Generation> unstored;             // appended, oldest first
     bool store_failed = false;
     std::string failure;
     std::function<void(std::string)> on_failed;
@@ -62,6 +63,7 @@ struct DatabaseState final : StoreListener {
     void check_uuids(const Txn& txn) const;
     void render(Plan& plan);
     void admit(const Plan& plan, bool fact);
+    void wake_durable();
     void publish(Txn& txn, Plan& plan);
     void advance_generation();
     void append(CommitRecord record);

@@ -12,6 +12,7 @@ constexpr std::size_t slice_bytes = std::size_t{64} * 1024;
 constexpr std::size_t slice_items = 2048;
 // After so much of one answer, others that wait for a place get theirs.
 constexpr std::size_t share_bytes = std::size_t{1024} * 1024;
+constexpr std::size_t head_bytes_max = 512;  // of answers
 // What the kernel takes at once from a peer that reads; less is not counted.
 constexpr std::size_t uncounted_bytes = std::size_t{16} * 1024;
 // Few enough to be rendered without being measured.
@@ -39,6 +40,21 @@ AnswerWriter::AnswerWriter(core::Core& core)
              core.limits.max(Limit::answer_bytes_of_peer)) {
     core_.limits.use(Limit::answers_large, [this] { return large_.in_use(); });
     core_.limits.use(Limit::answer_bytes, [this] { return bytes_.in_use(); });
+}
+
+std::optional<std::string> AnswerWriter::write_now(Exchange& exchange, const MethodCall& call,
+                                                   const Answer& answer) {
+    if (answer.rows || is_large(answer.reply)) return std::nullopt;
+    const std::string text =
+        answer.bare ? bare_text(call, answer.reply) : success_text(call, answer.reply);
+    if (text.size() > uncounted_bytes) return std::nullopt;
+    const HttpRequest& request = exchange.request();
+    std::string bytes;
+    bytes.reserve(text.size() + head_bytes_max);
+    append_ok_head(bytes, request, content_type(call.protocol), text.size(), cors_lines());
+    bytes += text;
+    bytes.erase(0, exchange.answer_now(bytes, !request.keep_alive));
+    return bytes;
 }
 
 Task<void> AnswerWriter::write(Exchange& exchange, const MethodCall& call, Answer answer,

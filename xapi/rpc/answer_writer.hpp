@@ -15,9 +15,14 @@ class LargeText;
 class AnswerWriter {
   public:
     static constexpr std::size_t whole_max = std::size_t{64} * 1024;
-    static constexpr std::size_t piece = std::size_t{32} * 1024;
+    static constexpr std::size_t piece = std::size_t{64} * 1024;
 
     explicit AnswerWriter(core::Core& core);
+
+    /// Writes a small answer, or nothing: returns what is left to be written of it, nullopt when it
+    /// is none of the small ones. Costs no coroutine, where the peer takes it.
+    std::optional<std::string> write_now(Exchange& exchange, const MethodCall& call,
+                                         const Answer& answer);
 
     /// `who` is whose turns the work takes.
     Task<void> write(Exchange& exchange, const MethodCall& call, Answer answer,

@@ -7,6 +7,7 @@
 
 #include "base/error.hpp"
 #include "base/log.hpp"
+#include "base/writes_now.hpp"
 #include "xapi/rpc/deadline.hpp"
 
 namespace basalt::server {
@@ -14,7 +15,8 @@ namespace basalt::server {
 namespace {
 
 constexpr std::size_t read_size = std::size_t{16} * 1024;
-constexpr std::size_t write_size = std::size_t{64} * 1024;  // what write_stall_time is for
+constexpr std::size_t first_read_size = std::size_t{2} * 1024;  // most calls are shorter
+constexpr std::size_t write_size = std::size_t{64} * 1024;      // what write_stall_time is for
 constexpr std::size_t linger_bytes_max = std::size_t{1024} * 1024;
 
 /// Counts one for as long as it lives.
@@ -68,7 +70,8 @@ class Connection {
           limits_(limits),
           counts_(counts),
           deadline_(loop, stream, limits),
-          ahead_stream_(stream, ahead_) {}
+          ahead_stream_(stream, ahead_),
+          writes_now_(dynamic_cast<WritesNow*>(&stream)) {}
 
     Task<void> run();
 
@@ -77,7 +80,6 @@ class Connection {
 
     /// The next head, empty at the end of the stream.
     Task<std::string> read_head();
-    Task<bool> read_more();
     /// Whether the connection goes on.
     Task<bool> serve(std::string head);
     Task<std::optional<Response>> handle(Exchange& exchange);
@@ -93,6 +95,7 @@ class Connection {
     Deadline deadline_;
     std::string ahead_;
     AheadStream ahead_stream_;
+    WritesNow* writes_now_;  // null: it cannot
 };
 
 Task<void> Connection::run() {
@@ -102,13 +105,6 @@ Task<void> Connection::run() {
         if (!co_await serve(std::move(head))) break;
     }
     co_await linger();
-}
-
-Task<bool> Connection::read_more() {
-    std::array<char, read_size> buffer;
-    const std::size_t count = co_await stream_.read_some(buffer);
-    ahead_.append(buffer.data(), count);
-    co_return count > 0;
 }
 
 Task<std::string> Connection::read_head() {
@@ -133,7 +129,12 @@ Task<std::string> Connection::read_head() {
         }
         scanned = ahead_.size();
         const bool was_idle = ahead_.empty();
-        if (!co_await read_more()) co_return "";
+        // Straight to where it is looked at; a connection that is idle keeps little.
+        const std::size_t before = ahead_.size();
+        ahead_.resize(before + (was_idle ? first_read_size : read_size));
+        const std::size_t count = co_await stream_.read_some(std::span(ahead_).subspan(before));
+        ahead_.resize(before + count);
+        if (count == 0) co_return "";
         if (was_idle) deadline_.set(Limit::head_time);
     }
 }
@@ -155,7 +156,7 @@ Task<bool> Connection::serve(std::string head) {
         limits_.exceeded(Limit::drain_bytes);
         co_return false;
     }
-    co_await exchange.skip_body();
+    if (exchange.body_left_ > 0 || exchange.endless_body_) co_await exchange.skip_body();
     co_return exchange.body_left_ == 0;
 }
 
@@ -182,6 +183,8 @@ Task<std::optional<Response>> Connection::handle(Exchange& exchange) {
 }
 
 Task<void> Connection::write(std::string_view bytes) {
+    if (writes_now_ != nullptr && bytes.size() <= write_size)
+        bytes.remove_prefix(writes_now_->write_now(bytes));
     while (!bytes.empty()) {
         deadline_.set(Limit::write_stall_time);
         co_await stream_.write(bytes.substr(0, write_size));
@@ -225,6 +228,20 @@ Task<std::string> Exchange::body() {
     }
     connection_.deadline_.clear();
     co_return out;
+}
+
+std::optional<std::string> Exchange::body_at_once() {
+    std::string& ahead = connection_.ahead_;
+    const Limit size = request_.peer.trusted ? Limit::trusted_body_bytes : Limit::body_bytes;
+    if (!request_.content_length || body_left_ > ahead.size() ||
+        body_left_ > connection_.limits_.max(size))
+        return std::nullopt;
+    const auto length = static_cast<std::size_t>(body_left_);
+    body_left_ = 0;
+    if (length == ahead.size()) return std::exchange(ahead, {});
+    std::string body = ahead.substr(0, length);
+    ahead.erase(0, length);
+    return body;
 }
 
 /// A body must come at body_rate, give or take body_start_time: a peer that sends a byte now and
@@ -278,6 +295,13 @@ Task<void> Exchange::skip_body() {
         if (co_await read_some_body(buffer) == 0) co_return;
     }
     connection_.deadline_.clear();
+}
+
+std::size_t Exchange::answer_now(std::string_view answer, bool close) {
+    answered_ = true;
+    close_ = close_ || close;
+    WritesNow* const stream = connection_.writes_now_;
+    return stream == nullptr ? 0 : stream->write_now(answer);
 }
 
 Task<void> Exchange::respond(Response response) {

@@ -1,6 +1,7 @@
 #pragma once
 #include <functional>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
 #include <string_view>
@@ -40,7 +41,14 @@ class Exchange {
     /// Bytes of the body not read yet, for those with a Content-Length.
     [[nodiscard]] std::uint64_t body_left() const { return body_left_; }
 
+    /// The body, when it has come whole with its head; else nothing has happened, and `body` gets
+    /// it.
+    std::optional<std::string> body_at_once();
+
     Task<void> respond(Response response);
+    /// Begins a whole answer, head and body, and returns how many of its bytes the peer took at
+    /// once; the rest is for `write`.
+    std::size_t answer_now(std::string_view answer, bool close);
     /// The head of an answer whose body follows by `write`. Without a content-length header the
     /// connection must be closed (`close`) to end the body.
     Task<void> begin(ResponseHead head, bool close);

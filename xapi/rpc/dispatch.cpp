@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <boost/system/system_error.hpp>
-#include <functional>
 
 #include "base/context.hpp"
 #include "base/log.hpp"
@@ -17,7 +16,8 @@ namespace {
 
 using xenapi::MessageInfo;
 using xenapi::MessageKind;
-using Args = std::vector<wire::Value>;
+using Args = std::span<const wire::Value>;
+using KeptArgs = std::vector<wire::Value>;
 
 constexpr std::string_view is_alive = "system.isAlive:";
 constexpr std::string_view other_config_header = "x-http-other-config-";
@@ -45,7 +45,8 @@ std::string lower(std::string_view text) {
 }
 
 /// Some keys of some maps have roles of their own.
-void check_role(const MessageInfo& message, const Caller& caller, const Args& args) {
+void check_role(const MessageInfo& message, const Caller& caller, Args args) {
+    if (caller.root || caller.pool) return;  // as require_role has it
     const std::string permission = lower(message.wire_name);
     const std::string* key = args.size() > 1 ? args[1].get<std::string>() : nullptr;
     if (key != nullptr) {
@@ -58,7 +59,7 @@ void check_role(const MessageInfo& message, const Caller& caller, const Args& ar
 
 /// What cannot be decoded fails at once even where the work runs as a task; a bad reference does
 /// not: the task fails with it.
-void check_decodable(const MessageInfo& message, const Args& args) {
+void check_decodable(const MessageInfo& message, Args args) {
     for (std::size_t i = 0; i < message.params.size() && i < args.size(); ++i) {
         const xenapi::TypeOps* type = message.params[i].type;
         // Records are read with the rules of constructors, by whoever takes them.
@@ -72,14 +73,18 @@ void check_decodable(const MessageInfo& message, const Args& args) {
 }
 
 /// Runs `check`; when it refuses, what cannot be decoded is the answer all the same.
-void decodable_or(const MessageInfo& message, const Args& args,
-                  const std::function<void()>& check) {
+template <class Check>
+void decodable_or(const MessageInfo& message, Args args, Check check) {
     try {
         check();
     } catch (const ApiError&) {
         check_decodable(message, args);
         throw;
     }
+}
+
+Task<Answer> done(Answer answer) {
+    co_return answer;
 }
 
 std::vector<std::string> description_of(const ApiError& error) {
@@ -100,7 +105,12 @@ void check_count(const MessageInfo& message, std::size_t given) {
 
 Dispatcher::Dispatcher(core::Core& core, const xenapi::Apis& apis, Sessions& sessions,
                        Metrics& metrics)
-    : core_(core), apis_(apis), sessions_(sessions), metrics_(metrics), writer_(core) {}
+    : core_(core),
+      apis_(apis),
+      sessions_(sessions),
+      metrics_(metrics),
+      took_(metrics.histogram("xapi_call_seconds")),
+      writer_(core) {}
 
 /// Whose turns a call takes. A session that does not exist is none: made-up ones would be as many
 /// callers as a client likes.
@@ -114,38 +124,55 @@ core::Contender Dispatcher::contender(const MethodCall& call, const HttpRequest&
 }
 
 Task<void> Dispatcher::answer(Exchange& exchange, MethodCall call) {
-    const core::Contender who = contender(call, exchange.request());
-    co_await core_.turns.next(who);
+    const HttpRequest& request = exchange.request();
+    if (!core_.turns.at_once())
+        co_await core_.turns.next(contender(call, request), core::FairTurns::Work::small);
     const Time started = core_.loop.now();
+    const Target target = resolve(call.method);
     std::optional<Answer> answer;
     std::exception_ptr failure;
     try {
-        answer = co_await run(call, exchange.request());
+        answer = run_at_once(target, call, request);
+        if (!answer) answer = co_await run(call, request);
     } catch (...) {
         failure = std::current_exception();
     }
-    if (!failure) {
-        note_outcome(call, started, "");
-        co_return co_await writer_.write(exchange, call, std::move(*answer), who);
-    }
+    if (failure) co_return co_await fail(exchange, call, failure, target, started);
+    note_outcome(target, started, "");
+    const std::optional<std::string> left = writer_.write_now(exchange, call, *answer);
+    if (left && left->empty()) co_return;
+    if (left) co_return co_await exchange.write(*left);
+    core::Contender who = contender(call, request);
+    co_await writer_.write(exchange, call, std::move(*answer), std::move(who));
+}
+
+Task<void> Dispatcher::fail(Exchange& exchange, const MethodCall& call, std::exception_ptr failure,
+                            Target target, Time started) {
     // The server is stopping: the connection ends without an answer, which is the truth.
     if (is_cancellation(failure)) std::rethrow_exception(failure);
     const ApiError error = as_api_error(failure);
-    note_outcome(call, started, error.code());
+    note_outcome(target, started, error.code());
     co_await exchange.respond(
         ok_response(exchange.request(), std::string(content_type(call.protocol)),
                     failure_text(call, description_of(error)), cors_headers()));
 }
 
-void Dispatcher::note_outcome(const MethodCall& call, Time started, const std::string& code) {
-    const MessageInfo* message = resolve(call.method).message;
+void Dispatcher::note_outcome(Target target, Time started, const std::string& code) {
+    const MessageInfo* message = target.message;
     // Names that clients make up must not become labels.
     const std::string_view name = message == nullptr ? "other" : message->wire_name;
-    metrics_.count("xapi_calls_total", {{"method", name}, {"error", code}});
-    metrics_.observe("xapi_call_seconds", core_.loop.now() - started);
+    if (code.empty()) {
+        double*& counter = succeeded_[message];
+        if (counter == nullptr)
+            counter = &metrics_.counter("xapi_calls_total", {{"method", name}, {"error", code}});
+        ++*counter;
+    } else {
+        metrics_.count("xapi_calls_total", {{"method", name}, {"error", code}});
+    }
+    took_.observe(core_.loop.now() - started);
 }
 
-Dispatcher::Target Dispatcher::resolve(const std::string& method) {
+Dispatcher::Target Dispatcher::resolve(std::string_view method) {
     std::string_view name = method;
     Target target;
     for (const std::string_view prefix : {"Async.", "InternalAsync."}) {
@@ -186,23 +213,22 @@ void Dispatcher::refuse_unknown(const MethodCall& call, const HttpRequest& reque
     throw err::message_method_unknown(call.method);
 }
 
-Task<Answer> Dispatcher::run_message(Target target, const MethodCall& call,
-                                     const HttpRequest& request) {
+Dispatcher::Admitted Dispatcher::admit(Target target, const MethodCall& call,
+                                       const HttpRequest& request) {
     const MessageInfo& message = *target.message;
     check_count(message, call.params.size());
-    Args args = call.params;
-    Caller caller;
+    Admitted out{{}, call.params};
     if (message.no_session) {
-        caller = sessions_.stranger(request);
+        out.caller = sessions_.stranger(request);
     } else {
-        const std::string session = text_argument(args.front());
-        args.erase(args.begin());
+        const std::string& session = text_argument(out.args.front());
+        out.args = out.args.subspan(1);
         // The real server decodes before it looks at the session, and at the session before the
         // role; only who is refused finds out.
-        decodable_or(message, args, [&] { caller = sessions_.caller(session, request); });
+        decodable_or(message, out.args, [&] { out.caller = sessions_.caller(session, request); });
     }
     if (message.removed()) throw err::message_removed();
-    if (message.pool_internal && !caller.pool)
+    if (message.pool_internal && !out.caller.pool)
         throw err::internal_error("Internal API \"" + std::string(message.wire_name) +
                                   "\" call attempted with non-pool (external) session");
     if (target.async && !message.async)
@@ -211,16 +237,50 @@ Task<Answer> Dispatcher::run_message(Target target, const MethodCall& call,
             {"No async mode for this operation (rpc: " + std::string(message.wire_name) + ")"});
     // The role of an Async call is looked at by its task, which then fails.
     if (!message.no_session && !target.async)
-        decodable_or(message, args, [&] { check_role(message, caller, args); });
-    if (caller.file && message.wire_name != "session.logout")
-        co_return run_on_file(message, caller, args, target.async);
-    if (target.async) co_return run_async(message, std::move(caller), std::move(args), request);
-    co_return co_await run_now(message, std::move(caller), std::move(args));
+        decodable_or(message, out.args, [&] { check_role(message, out.caller, out.args); });
+    return out;
+}
+
+std::optional<Answer> Dispatcher::run_at_once(Target target, const MethodCall& call,
+                                              const HttpRequest& request) {
+    const MessageInfo* message = target.message;
+    if (message == nullptr || target.async || call.invalid_text || goes_to_domain(*message) ||
+        is_filter(*message))
+        return std::nullopt;
+    // Writes wait for the disk, and the tests' fault points stand on their way.
+    if (message->kind == MessageKind::set || message->kind == MessageKind::add ||
+        message->kind == MessageKind::remove || message->kind == MessageKind::create ||
+        message->kind == MessageKind::destroy)
+        return std::nullopt;
+    try {
+        const Admitted admitted = admit(target, call, request);
+        if (admitted.caller.file)
+            return run_on_file(*message, admitted.caller, admitted.args, false);
+        Answer answer = run_implicit(core_.db, *message, admitted.args);
+        // Rare: what was read is on its way to the disk. It is read again, and waited for.
+        if (!core_.db.is_durable(answer.rests_on)) return std::nullopt;
+        return answer;
+    } catch (const ApiError& error) {
+        core_.undeclared.note(*message, error.code());
+        throw;
+    }
+}
+
+Task<Answer> Dispatcher::run_message(Target target, const MethodCall& call,
+                                     const HttpRequest& request) {
+    Admitted admitted = admit(target, call, request);
+    const MessageInfo& message = *target.message;
+    if (admitted.caller.file && message.wire_name != "session.logout")
+        return done(run_on_file(message, admitted.caller, admitted.args, target.async));
+    if (target.async)
+        return done(run_async(message, std::move(admitted.caller),
+                              KeptArgs(admitted.args.begin(), admitted.args.end()), request));
+    return run_now(message, std::move(admitted.caller), admitted.args);
 }
 
 /// A session that looks at a file reads its rows; what would do something would do it here, which
 /// such a session never means.
-Answer Dispatcher::run_on_file(const MessageInfo& message, const Caller& caller, const Args& args,
+Answer Dispatcher::run_on_file(const MessageInfo& message, const Caller& caller, Args args,
                                bool async) {
     if (async || !is_implicit(message))
         throw err::rbac_permission_denied(message.wire_name,
@@ -234,6 +294,7 @@ bool Dispatcher::goes_to_domain(const MessageInfo& message) const {
     return message.thunk >= 0 && (apis_.implements(message) || !is_implicit(message));
 }
 
+/// `args` outlive it.
 Task<Answer> Dispatcher::run_now(const MessageInfo& message, Caller caller, Args args) {
     if (!goes_to_domain(message)) {
         if (is_filter(message))
@@ -265,7 +326,7 @@ Task<Answer> Dispatcher::run_filter(const MessageInfo& message, Caller caller, A
     co_return co_await blocking(core_.loop, prepared_filter(core_.db, message, args));
 }
 
-Answer Dispatcher::run_async(const MessageInfo& message, Caller caller, Args args,
+Answer Dispatcher::run_async(const MessageInfo& message, Caller caller, KeptArgs args,
                              const HttpRequest& request) {
     check_decodable(message, args);
     xenapi::Ref<xenapi::Task> parent;
@@ -273,13 +334,13 @@ Answer Dispatcher::run_async(const MessageInfo& message, Caller caller, Args arg
         parent = xenapi::Ref<xenapi::Task>(xenapi::parse_ref(*text).value_or(Uuid{}));
     if (core_.db.find(parent) == nullptr) parent = {};
     auto call = std::make_shared<Call>(core_, message, std::move(caller));
-    const auto held = std::make_shared<const Args>(std::move(args));
+    const auto held = std::make_shared<const KeptArgs>(std::move(args));
     core::Tasks::Body body = [this, &message, held](Call& running) -> Task<xenapi::Reply> {
         if (!message.no_session) check_role(message, running.caller(), *held);
         if (goes_to_domain(message))
             return xenapi::thunks()[static_cast<std::size_t>(message.thunk)](apis_, running, *held);
         return [](db::Database& db, const MessageInfo& which,
-                  std::shared_ptr<const Args> values) -> Task<xenapi::Reply> {
+                  std::shared_ptr<const KeptArgs> values) -> Task<xenapi::Reply> {
             co_return run_implicit(db, which, *values).reply;
         }(core_.db, message, held);
     };

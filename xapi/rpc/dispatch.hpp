@@ -1,6 +1,10 @@
 #pragma once
 #include <memory>
+#include <optional>
+#include <span>
 #include <string>
+#include <unordered_map>
+#include <vector>
 
 #include "idl/apis.hpp"
 #include "xapi/core/core.hpp"
@@ -35,26 +39,41 @@ class Dispatcher final : public Answerer {
         bool async = false;
     };
 
-    [[nodiscard]] static Target resolve(const std::string& method);
+    using Args = std::span<const wire::Value>;
+
+    /// Who calls, and what with, once that is allowed.
+    struct Admitted {
+        Caller caller;
+        Args args;  ///< of the call, without the session
+    };
+
+    [[nodiscard]] static Target resolve(std::string_view method);
+    /// Throws what refuses it.
+    Admitted admit(Target target, const MethodCall& call, const HttpRequest& request);
+    /// Calls that the tables answer: no waiting, no coroutine. nullopt: it is not one of those.
+    std::optional<Answer> run_at_once(Target target, const MethodCall& call,
+                                      const HttpRequest& request);
     Task<Answer> run_message(Target target, const MethodCall& call, const HttpRequest& request);
-    Task<Answer> run_now(const xenapi::MessageInfo& message, Caller caller,
-                         std::vector<wire::Value> args);
-    static Answer run_on_file(const xenapi::MessageInfo& message, const Caller& caller,
-                              const std::vector<wire::Value>& args, bool async);
-    Task<Answer> run_filter(const xenapi::MessageInfo& message, Caller caller,
-                            std::vector<wire::Value> args);
+    Task<Answer> run_now(const xenapi::MessageInfo& message, Caller caller, Args args);
+    static Answer run_on_file(const xenapi::MessageInfo& message, const Caller& caller, Args args,
+                              bool async);
+    Task<Answer> run_filter(const xenapi::MessageInfo& message, Caller caller, Args args);
     [[nodiscard]] Answer run_async(const xenapi::MessageInfo& message, Caller caller,
                                    std::vector<wire::Value> args, const HttpRequest& request);
     [[nodiscard]] core::Contender contender(const MethodCall& call,
                                             const HttpRequest& request) const;
     [[nodiscard]] bool goes_to_domain(const xenapi::MessageInfo& message) const;
     void refuse_unknown(const MethodCall& call, const HttpRequest& request);
-    void note_outcome(const MethodCall& call, Time started, const std::string& code);
+    void note_outcome(Target target, Time started, const std::string& code);
+    Task<void> fail(Exchange& exchange, const MethodCall& call, std::exception_ptr failure,
+                    Target target, Time started);
 
     core::Core& core_;
     const xenapi::Apis& apis_;
     Sessions& sessions_;
     Metrics& metrics_;
+    Metrics::Histogram& took_;
+    std::unordered_map<const xenapi::MessageInfo*, double*> succeeded_;  // looked up only
     AnswerWriter writer_;
 };
 

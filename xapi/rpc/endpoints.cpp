@@ -21,9 +21,8 @@ struct Decoding {
     core::FairGate gate;
 };
 
-Task<MethodCall> parse_somewhere(Decoding& decoding, Parse parse, const std::string& body,
-                                 std::string peer) {
-    if (body.size() <= inline_parse_max) co_return parse(body);
+Task<MethodCall> parse_apart(Decoding& decoding, Parse parse, const std::string& body,
+                             std::string peer) {
     const auto place = co_await decoding.gate.enter({std::move(peer), {}});
     Loop& loop = decoding.loop;
     co_return co_await blocking(loop, [parse, &body] { return parse(body); });
@@ -31,9 +30,18 @@ Task<MethodCall> parse_somewhere(Decoding& decoding, Parse parse, const std::str
 
 Task<void> serve_call(Exchange& exchange, std::shared_ptr<Decoding> decoding, Answerer& answerer,
                       Parse parse) {
-    std::string body = co_await exchange.body();
-    MethodCall call =
-        co_await parse_somewhere(*decoding, parse, body, exchange.request().peer.address);
+    std::string body;
+    if (auto come = exchange.body_at_once()) {
+        body = std::move(*come);
+    } else {
+        body = co_await exchange.body();
+    }
+    MethodCall call;
+    if (body.size() <= inline_parse_max) {
+        call = parse(body);
+    } else {
+        call = co_await parse_apart(*decoding, parse, body, exchange.request().peer.address);
+    }
     co_await answerer.answer_text(exchange, std::move(call), std::move(body));
 }
 
@@ -53,6 +61,10 @@ Task<void> serve_options(Exchange& exchange) {
 Parameters cors_headers() {
     return {{"Access-Control-Allow-Origin", "*"},
             {"Access-Control-Allow-Headers", "X-Requested-With"}};
+}
+
+std::string_view cors_lines() {
+    return "Access-Control-Allow-Origin: *\r\nAccess-Control-Allow-Headers: X-Requested-With\r\n";
 }
 
 void add_rpc_routes(Router& router, Loop& loop, Answerer& answerer, Limits& limits) {

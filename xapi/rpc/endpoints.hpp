@@ -37,5 +37,7 @@ void add_manual_route(Router& router, Loop& loop, std::string directory);
 
 /// The headers that let pages of other origins read answers.
 [[nodiscard]] Parameters cors_headers();
+/// The same as lines of a head.
+[[nodiscard]] std::string_view cors_lines();
 
 }  // namespace basalt::server

@@ -3,8 +3,7 @@
 #include <algorithm>
 #include <array>
 #include <boost/asio/buffer.hpp>
-#include <boost/beast/http/empty_body.hpp>
-#include <boost/beast/http/parser.hpp>
+#include <boost/beast/http/basic_parser.hpp>
 #include <charconv>
 
 namespace basalt::server {
@@ -13,8 +12,6 @@ namespace {
 
 namespace beast = boost::beast;
 namespace bhttp = boost::beast::http;
-
-using HeadParser = bhttp::request_parser<bhttp::empty_body>;
 
 bool same_text(std::string_view a, std::string_view b) {
     return beast::iequals(a, b);
@@ -42,13 +39,6 @@ std::string_view without_usual_port(std::string_view site) {
     return site;
 }
 
-bool feed(HeadParser& parser, std::string_view head, beast::error_code& error) {
-    parser.header_limit(static_cast<std::uint32_t>(head.size() + 1));
-    parser.body_limit(boost::none);
-    parser.put(boost::asio::const_buffer(head.data(), head.size()), error);
-    return !error && parser.is_header_done();
-}
-
 /// Whatever stands for the version in the first line becomes HTTP/1.1.
 std::string with_known_version(std::string_view head) {
     std::string fixed(head);
@@ -71,23 +61,63 @@ void take_header(HttpRequest& request, std::string_view name, std::string_view v
     }
 }
 
-HttpRequest convert(const HeadParser& parser) {
-    const auto& message = parser.get();
-    HttpRequest request;
-    request.method = message.method_string();
-    request.target = message.target();
-    request.version_10 = message.version() == 10;
-    request.keep_alive = message.keep_alive();
-    for (const auto& field : message)
-        take_header(request, field.name_string(), field.value());
-    if (const auto length = parser.content_length()) request.content_length = *length;
-    const std::string_view target = request.target;
-    const std::size_t mark = target.find('?');
-    request.path = percent_decoded(target.substr(0, mark), false);
-    if (mark != std::string_view::npos)
-        request.query = parse_parameters(target.substr(mark + 1), "&;");
-    return request;
-}
+/// Beast's parser, straight into our request.
+class HeadParser final : public bhttp::basic_parser<true> {
+  public:
+    /// Whether the whole head was read.
+    bool read(std::string_view head, beast::error_code& error) {
+        header_limit(static_cast<std::uint32_t>(head.size() + 1));
+        body_limit(boost::none);
+        put(boost::asio::const_buffer(head.data(), head.size()), error);
+        return !error && is_header_done();
+    }
+
+    HttpRequest take() {
+        HttpRequest& request = request_;
+        request.version_10 = version_ == 10;
+        request.keep_alive = keep_alive();
+        if (const auto length = content_length()) request.content_length = *length;
+        const std::string_view target = request.target;
+        const std::size_t mark = target.find('?');
+        request.path = percent_decoded(target.substr(0, mark), false);
+        if (mark != std::string_view::npos)
+            request.query = parse_parameters(target.substr(mark + 1), "&;");
+        return std::move(request_);
+    }
+
+  private:
+    void on_request_impl(bhttp::verb /*verb*/, beast::string_view method, beast::string_view target,
+                         int version, beast::error_code& /*error*/) override {
+        request_.method = method;
+        request_.target = target;
+        version_ = version;
+    }
+
+    void on_field_impl(bhttp::field /*field*/, beast::string_view name, beast::string_view value,
+                       beast::error_code& /*error*/) override {
+        take_header(request_, name, value);
+    }
+
+    // No bodies and no answers come here.
+    void on_response_impl(int, beast::string_view, int, beast::error_code&) override {}
+
+    void on_header_impl(beast::error_code&) override {}
+
+    void on_body_init_impl(const boost::optional<std::uint64_t>&, beast::error_code&) override {}
+
+    std::size_t on_body_impl(beast::string_view, beast::error_code&) override { return 0; }
+
+    void on_chunk_header_impl(std::uint64_t, beast::string_view, beast::error_code&) override {}
+
+    std::size_t on_chunk_body_impl(std::uint64_t, beast::string_view, beast::error_code&) override {
+        return 0;
+    }
+
+    void on_finish_impl(beast::error_code&) override {}
+
+    HttpRequest request_;
+    int version_ = 11;
+};
 
 std::string base64_decoded(std::string_view text) {
     static constexpr std::string_view alphabet =
@@ -106,6 +136,15 @@ std::string base64_decoded(std::string_view text) {
         }
     }
     return out;
+}
+
+void append_line(std::string& out, std::string_view value) {
+    if (value.find_first_of("\r\n") == std::string_view::npos) {
+        out += value;
+    } else {
+        std::ranges::copy_if(value, std::back_inserter(out),
+                             [](char c) { return c != '\r' && c != '\n'; });
+    }
 }
 
 Response error_page(std::string status, std::string body, Parameters extra = {}) {
@@ -138,10 +177,10 @@ const std::string* HttpRequest::header(std::string_view name) const {
 std::optional<HttpRequest> parse_head(std::string_view head) {
     beast::error_code error;
     HeadParser parser;
-    if (feed(parser, head, error)) return convert(parser);
+    if (parser.read(head, error)) return parser.take();
     if (error != bhttp::error::bad_version) return std::nullopt;
     HeadParser lenient;
-    if (feed(lenient, with_known_version(head), error)) return convert(lenient);
+    if (lenient.read(with_known_version(head), error)) return lenient.take();
     return std::nullopt;
 }
 
@@ -208,8 +247,7 @@ std::string ResponseHead::text() const {
         out += name;
         out += ": ";
         // A value made of what a client sent must not start a header of its own.
-        std::ranges::copy_if(value, std::back_inserter(out),
-                             [](char c) { return c != '\r' && c != '\n'; });
+        append_line(out, value);
         out += "\r\n";
     }
     out += "\r\n";
@@ -227,6 +265,21 @@ ResponseHead ok_head(const HttpRequest& request, std::string type, std::uint64_t
     for (auto& header : extra)
         head.headers.push_back(std::move(header));
     return head;
+}
+
+void append_ok_head(std::string& out, const HttpRequest& request, std::string_view type,
+                    std::uint64_t length, std::string_view extra_lines) {
+    std::array<char, 24> digits{};
+    const char* const end = std::to_chars(digits.data(), digits.data() + digits.size(), length).ptr;
+    out += request.version_10 ? "HTTP/1.0 200 OK\r\ncontent-length: "
+                              : "HTTP/1.1 200 OK\r\ncontent-length: ";
+    out.append(digits.data(), static_cast<std::size_t>(end - digits.data()));
+    out += request.keep_alive ? "\r\nconnection: keep-alive\r\n" : "\r\nconnection: close\r\n";
+    out += "cache-control: no-cache, no-store\r\ncontent-type: ";
+    out += type;
+    out += "\r\n";
+    out += extra_lines;
+    out += "\r\n";
 }
 
 Response ok_response(const HttpRequest& request, std::string type, std::string body,

@@ -85,6 +85,10 @@ struct Response {
 /// The head of the same answer, for a body of `length` bytes that is written in pieces.
 [[nodiscard]] ResponseHead ok_head(const HttpRequest& request, std::string type,
                                    std::uint64_t length, Parameters extra = {});
+/// The same head as text, appended, without the making of a Response: for each small answer of the
+/// API.
+void append_ok_head(std::string& out, const HttpRequest& request, std::string_view type,
+                    std::uint64_t length, std::string_view extra_lines);
 /// 302 to an absolute location.
 [[nodiscard]] Response redirect(std::string location);
 

@@ -49,9 +49,8 @@ class RowsText final : public LargeText {
     }
 
     [[nodiscard]] std::size_t known_bytes(std::size_t index) const override {
-        xenapi::RefBuffer buffer;
         const db::Row& row = *rows_.rows[index];
-        const std::size_t ref = xenapi::write_ref(row.ref, buffer).size();
+        constexpr std::size_t ref = xenapi::ref_text_length;  // no row has the null reference
         if (is_xml(call_)) {
             if (references_) return value_start.size() + ref + value_end.size();
             if (row.xml_bytes == 0) return 0;
@@ -154,11 +153,15 @@ std::unique_ptr<LargeText> rows_text(const MethodCall& call, const RowSet& rows)
     return std::make_unique<RowsText>(call, rows);
 }
 
+bool is_large(const xenapi::Reply& reply) {
+    return reply.type() == &xenapi::type_ops<xenapi::EventBatch>() &&
+           static_cast<const xenapi::EventBatch*>(reply.value())->events.size() >= events_of_large;
+}
+
 std::unique_ptr<LargeText> events_text(const MethodCall& call, const xenapi::Reply& reply) {
-    if (reply.type() != &xenapi::type_ops<xenapi::EventBatch>()) return nullptr;
-    const auto& batch = *static_cast<const xenapi::EventBatch*>(reply.value());
-    if (batch.events.size() < events_of_large) return nullptr;
-    return std::make_unique<EventsText>(call, batch);
+    if (!is_large(reply)) return nullptr;
+    return std::make_unique<EventsText>(call,
+                                        *static_cast<const xenapi::EventBatch*>(reply.value()));
 }
 
 }  // namespace basalt::server

@@ -24,6 +24,8 @@ class LargeText {
 
 /// The rows of a class, as records or references. `call` and `rows` outlive it.
 [[nodiscard]] std::unique_ptr<LargeText> rows_text(const MethodCall& call, const RowSet& rows);
+/// Whether it is an answer of event.from with many events.
+[[nodiscard]] bool is_large(const xenapi::Reply& reply);
 /// The answer of event.from; null when the reply is anything else or has few events.
 [[nodiscard]] std::unique_ptr<LargeText> events_text(const MethodCall& call,
                                                      const xenapi::Reply& reply);

@@ -40,8 +40,11 @@ std::string braced(const std::string& labels, const std::string& more = {}) {
 }  // namespace
 
 void Metrics::count(std::string_view name, Labels labels, double by) {
-    const auto at = families_.try_emplace(std::string(name)).first;
-    at->second.values[label_text(labels)] += by;
+    counter(name, labels) += by;
+}
+
+double& Metrics::counter(std::string_view name, Labels labels) {
+    return families_[std::string(name)].values[label_text(labels)];
 }
 
 void Metrics::set(std::string_view name, double value, Labels labels) {

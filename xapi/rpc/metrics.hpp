@@ -18,6 +18,8 @@ class Metrics {
 
     /// Adds to a counter.
     void count(std::string_view name, Labels labels = {}, double by = 1);
+    /// The counter that `count` adds to, for who counts often; lives as long as this.
+    [[nodiscard]] double& counter(std::string_view name, Labels labels = {});
     /// Adds to a histogram of seconds (buckets from 100 µs to 100 s, and their sum).
     void observe(std::string_view name, Duration took, Labels labels = {});
     void set(std::string_view name, double value, Labels labels = {});

@@ -9,15 +9,19 @@
 #include <boost/system/system_error.hpp>
 #include <stdexcept>
 #include <utility>
+#include <vector>
 
+#include "base/writes_now.hpp"
 #include "xapi/rpc/deadline.hpp"
 
 namespace basalt::server {
 
 namespace {
 
-constexpr std::size_t raw_read_size = std::size_t{17} * 1024;  // one TLS record
-constexpr std::size_t turn_bytes = std::size_t{64} * 1024;     // encrypted in one turn of the loop
+constexpr std::size_t raw_read_size = std::size_t{17} * 1024;   // one TLS record
+constexpr std::size_t first_read_size = std::size_t{2} * 1024;  // an idle connection keeps little
+constexpr std::size_t small_bytes = std::size_t{16} * 1024;
+constexpr std::size_t turn_bytes = std::size_t{64} * 1024;  // encrypted in one turn of the loop
 
 struct SslFree {
     void operator()(SSL* ssl) const { SSL_free(ssl); }
@@ -83,12 +87,36 @@ struct Session {
         }
     }
 
+    /// Sends at once what the kernel takes; whether that was all. Not while a flush is under way.
+    bool flush_now() {
+        if (raw_now == nullptr) return BIO_ctrl_pending(SSL_get_wbio(ssl.get())) == 0;
+        char* data = nullptr;
+        BIO* const out = SSL_get_wbio(ssl.get());
+        const long size = BIO_get_mem_data(out, &data);
+        if (size <= 0) return true;
+        const std::string_view bytes(data, static_cast<std::size_t>(size));
+        const std::size_t sent = raw_now->write_now(bytes);
+        if (sent == bytes.size()) return BIO_reset(out) == 1;
+        std::string gone(sent, '\0');
+        BIO_read(out, gone.data(), static_cast<int>(sent));
+        return false;
+    }
+
     std::unique_ptr<Stream> raw;
+    WritesNow* raw_now = dynamic_cast<WritesNow*>(raw.get());  // null: it cannot
     Ssl ssl;
     Signal flushed;
     bool flushing = false;
     bool ended = false;
 };
+
+Task<void> flush_rest(std::shared_ptr<Session> session) {
+    try {
+        co_await Session::flush(session);
+    } catch (const boost::system::system_error&) {
+        // The next read or write tells whoever serves the connection.
+    }
+}
 
 Task<void> say_goodbye(std::shared_ptr<Session> session) {
     try {
@@ -99,7 +127,16 @@ Task<void> say_goodbye(std::shared_ptr<Session> session) {
     session->raw->shutdown_write();
 }
 
-class TlsStream final : public Stream {
+/// Whether `ssl` took some of `bytes` to encrypt; how many. Throws when the connection is broken.
+std::size_t encrypt(SSL* ssl, std::string_view bytes) {
+    ERR_clear_error();
+    std::size_t count = 0;
+    if (SSL_write_ex(ssl, bytes.data(), bytes.size(), &count) != 1)
+        throw boost::system::system_error(asio::error::broken_pipe);
+    return count;
+}
+
+class TlsStream final : public Stream, public WritesNow {
   public:
     TlsStream(Loop& loop, std::shared_ptr<Session> session)
         : loop_(loop), session_(std::move(session)) {}
@@ -108,7 +145,7 @@ class TlsStream final : public Stream {
 
     Task<std::size_t> read_some(std::span<char> buffer) override {
         const auto session = session_;
-        std::array<char, raw_read_size> raw;
+        std::vector<char> raw(first_read_size);
         for (;;) {
             ERR_clear_error();
             std::size_t count = 0;
@@ -124,20 +161,25 @@ class TlsStream final : public Stream {
             const std::size_t got = co_await session->raw->read_some(raw);
             if (got == 0) co_return 0;  // an end without goodbye is an end
             BIO_write(SSL_get_rbio(session->ssl.get()), raw.data(), static_cast<int>(got));
+            if (got == raw.size()) raw.resize(raw_read_size);
         }
+    }
+
+    /// Small answers, all or nothing. What the kernel does not take of one goes out by itself.
+    std::size_t write_now(std::string_view bytes) override {
+        if (session_->ended || session_->flushing || bytes.empty() || bytes.size() > small_bytes)
+            return 0;
+        const std::size_t count = encrypt(session_->ssl.get(), bytes);
+        if (!session_->flush_now()) spawn(loop_, "tls flush", flush_rest(session_));
+        return count;
     }
 
     Task<void> write(std::string_view bytes) override {
         const auto session = session_;
         while (!bytes.empty()) {
             if (session->ended) throw boost::system::system_error(asio::error::broken_pipe);
-            const std::string_view piece = bytes.substr(0, turn_bytes);
-            ERR_clear_error();
-            std::size_t count = 0;
-            if (SSL_write_ex(session->ssl.get(), piece.data(), piece.size(), &count) != 1)
-                throw boost::system::system_error(asio::error::broken_pipe);
-            bytes.remove_prefix(count);
-            co_await Session::flush(session);
+            bytes.remove_prefix(encrypt(session->ssl.get(), bytes.substr(0, turn_bytes)));
+            if (session->flushing || !session->flush_now()) co_await Session::flush(session);
         }
     }
 
