@@ -1,6 +1,7 @@
 #include "tests/bench/client.hpp"
 
 #include <arpa/inet.h>
+#include <fcntl.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <sys/socket.h>
@@ -162,8 +163,16 @@ void Connection::send(std::string_view bytes) {
 std::size_t Connection::receive(char* buffer, std::size_t size) {
     const ssize_t got = ssl_ ? SSL_read(ssl_.get(), buffer, static_cast<int>(size))
                              : ::recv(fd_.get(), buffer, size, 0);
-    if (got <= 0) throw std::runtime_error("the server hung up");
-    return static_cast<std::size_t>(got);
+    if (got > 0) return static_cast<std::size_t>(got);
+    const bool nothing_yet =
+        ssl_ ? SSL_get_error(ssl_.get(), static_cast<int>(got)) == SSL_ERROR_WANT_READ
+             : got < 0 && errno == EAGAIN;
+    if (!nothing_yet) throw std::runtime_error("the server hung up");
+    return 0;
+}
+
+void Connection::never_block() {
+    ::fcntl(fd_.get(), F_SETFL, O_NONBLOCK);
 }
 
 std::size_t Client::post(const std::string& request) {

@@ -67,8 +67,9 @@ class Connection {
     explicit Connection(const Target& target);
 
     void send(std::string_view bytes);
-    /// Blocks; 0 at the end.
+    /// Blocks, unless `never_block` was called: 0 then, when there is nothing yet.
     std::size_t receive(char* buffer, std::size_t size);
+    void never_block();
 
     [[nodiscard]] int fd() const { return fd_.get(); }
 

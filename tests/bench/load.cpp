@@ -37,6 +37,7 @@ class Loop {
     explicit Loop(const Load& load) : load_(load), poll_(::epoll_create1(EPOLL_CLOEXEC)) {
         for (int i = 0; i < load.connections; ++i) {
             auto& caller = callers_.emplace_back(std::make_unique<Caller>(load.target));
+            caller->connection.never_block();
             epoll_event event{};
             event.events = EPOLLIN;
             event.data.ptr = caller.get();
@@ -83,6 +84,7 @@ class Loop {
     void read(Caller& caller) {
         do {
             const std::size_t got = caller.connection.receive(buffer_.data(), buffer_.size());
+            if (got == 0) return;
             if (!caller.reader.take({buffer_.data(), got})) continue;
             took_ms_.push_back(ms_between(caller.sent, Clock::now()));
             ask(caller);

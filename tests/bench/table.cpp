@@ -75,13 +75,12 @@ void Table::aim(Better better, double wanted, double measured, const std::string
     verdicts_.push_back(text);
 }
 
-int Table::verdict() const {
+void Table::verdict() const {
     print("\nAims, scaled to a machine of " + std::format("{:.2f}", reference_gb_per_second) +
           " GB/s:");
     for (const std::string& text : verdicts_)
         print("  " + text);
     print(std::format("{} of {} missed", missed_, verdicts_.size()));
-    return missed_;
 }
 
 }  // namespace basalt::bench

@@ -30,8 +30,8 @@ class Table {
     /// Judges the figure that was printed last. `scaled`: it is a time or a rate of this machine.
     void aim(Better better, double wanted, double measured, const std::string& unit,
              bool scaled = true);
-    /// The aims once more, in short. Returns how many were missed.
-    int verdict() const;
+    /// The aims once more, in short.
+    void verdict() const;
 
   private:
     double scale_;
