@@ -191,6 +191,22 @@ class Database(unittest.TestCase):
         self.inside("sh", "-c", f"echo rubbish > {FOLDER}/copy.db")
         self.assertEqual(self.host.inside(*other, "check", capture_output=True).returncode, 1)
 
+    def test_an_old_store_is_brought_up_to_date(self):
+        script = (lab.SOURCE / "xapi/db/store/testdata/store_v1.sql").read_text()
+        made = self.host.inside("sqlite3", f"{FOLDER}/old.db", input=script, capture_output=True)
+        self.assertEqual(made.returncode, 0, made.stderr)
+        self.inside("sh", "-c", f"""
+            sed 's|^store *=.*|store = "{FOLDER}/old.db"|' {self.config()} > {FOLDER}/old.toml""")
+        tool = [XAPI, "--config", f"{FOLDER}/old.toml", "store"]
+        self.assertRegex(self.inside(*tool, "check"), r"^version 1 .*\n +2 VM\n$")
+        self.assertRegex(self.inside(*tool, "migrate"), r"^migrated; .*old\.db\.v1\n$")
+        self.assertRegex(self.inside(*tool, "check"), r"^version [2-9] .*\n +2 VM\n$")
+        self.assertIn("second", self.inside("cat", self.dumped(tool)))
+
+    def dumped(self, tool):
+        self.inside(*tool, "dump", f"{FOLDER}/old.xml")
+        return f"{FOLDER}/old.xml"
+
     def config(self):
         return self.daemon_words()[self.daemon_words().index("--config") + 1]
 
@@ -200,6 +216,40 @@ class Database(unittest.TestCase):
 
     def store(self):
         return self.inside("sed", "-n", 's/^store *= *"\\(.*\\)"/\\1/p', self.config()).strip()
+
+
+class Pool(unittest.TestCase):
+    def test_a_pool_is_restored_while_its_members_run_on(self):
+        pool = lab.pool()
+        file = "/tmp/pool.xml"
+
+        def xe(*arguments, number=1):
+            done = pool.xe(*arguments, number=number)
+            self.assertEqual(done.returncode, 0, f"xe {arguments}: {done.stdout}{done.stderr}")
+            return done.stdout.strip()
+
+        def whole():
+            try:
+                session = lab.login(pool)
+                api = session.xenapi
+                live = sum(api.host_metrics.get_live(row["metrics"]) and row["enabled"]
+                           for row in api.host.get_all_records().values())
+                api.session.logout()
+                return live == 3
+            except Exception:  # whatever a server that just starts answers
+                return False
+
+        pool.inside("rm", "-f", file)
+        xe("pool-dump-database", f"file-name={file}")
+        made = xe("network-create", "name-label=later")
+        starts = {name: row[1] for name, row in pool.status().items()}
+        xe("pool-restore-database", f"file-name={file}")
+        lab.wait_until(lambda: pool.status()["host1.xapi"][1] > starts["host1.xapi"], 30,
+                       "the coordinator is started again")
+        lab.wait_until(whole, 90, "all three hosts are back")
+        self.assertEqual(xe("network-list", f"uuid={made}", "--minimal", number=3), "")
+        for name in ("host2.xapi", "host3.xapi", "host2.hostd", "host3.hostd"):
+            self.assertEqual(pool.status()[name][1], starts[name], f"{name} was started again")
 
 
 def classes():
