@@ -9,6 +9,7 @@
 #include <cstring>
 #include <filesystem>
 #include <fstream>
+#include <optional>
 #include <pugixml.hpp>
 #include <set>
 
@@ -72,11 +73,6 @@ std::string scratch_name(const std::string& store) {
     return store + ".scratch-" + std::to_string(::getpid()) + "-" + std::to_string(++last);
 }
 
-struct Copied {
-    std::uint64_t version = 0;
-    StoreContents contents;
-};
-
 void require_sound(sqlite::Connection& connection) {
     std::string found;
     sqlite::Statement check(connection, "PRAGMA quick_check");
@@ -85,21 +81,30 @@ void require_sound(sqlite::Connection& connection) {
     if (!found.empty()) throw err::internal_error("the store is damaged: " + found);
 }
 
-/// One state of a store that may be in use, by way of a copy, which is brought up to date.
-Copied contents_of(const std::string& store) {
-    const Scratch copy(scratch_name(store));
-    sqlite::copy_database(store, copy.path());
-    sqlite::Connection connection(copy.path(), sqlite::Connection::Mode::read_write);
-    require_sound(connection);
-    Copied copied;
-    copied.version = connection.query_number("PRAGMA user_version");
-    sqlite::migrate(connection);
-    sqlite::Transaction transaction(connection);
-    sqlite::fold_log(connection);
-    transaction.commit();
-    copied.contents = sqlite::read_contents(connection);
-    return copied;
-}
+/// One state of a store that may be in use: a copy, which is brought up to date.
+class Copy {
+  public:
+    explicit Copy(const std::string& store) : file_(scratch_name(store)) {
+        sqlite::copy_database(store, file_.path());
+        connection_.emplace(file_.path(), sqlite::Connection::Mode::read_write);
+        require_sound(*connection_);
+        version_ = connection_->query_number("PRAGMA user_version");
+        sqlite::migrate(*connection_);
+        sqlite::Transaction transaction(*connection_);
+        sqlite::fold_log(*connection_);
+        transaction.commit();
+    }
+
+    [[nodiscard]] sqlite::Connection& connection() { return *connection_; }
+
+    /// Of the store, before the copy was brought up to date.
+    [[nodiscard]] std::uint64_t version() const { return version_; }
+
+  private:
+    Scratch file_;
+    std::optional<sqlite::Connection> connection_;
+    std::uint64_t version_ = 0;
+};
 
 // -- writing --------------------------------------------------------------------------------------
 
@@ -167,11 +172,27 @@ std::string text_of(const StoredTombstone& one) {
     return out + "/>\n";
 }
 
-std::string closing(const StoreContents& contents) {
+std::string closing(std::size_t rows, std::size_t deleted) {
     std::string out = "  <end";
-    append(out, "rows", contents.rows.size());
-    append(out, "deleted", contents.tombstones.size());
+    append(out, "rows", rows);
+    append(out, "deleted", deleted);
     return out + "/>\n</database>\n";
+}
+
+/// Row by row: a server that dumps itself has the records in memory once already.
+void write_rows(sqlite::Connection& from, std::ofstream& file) {
+    std::size_t rows = 0;
+    std::size_t deleted = 0;
+    file << opening(sqlite::read_heading(from));
+    sqlite::each_row(from, [&](const StoredRow& row) {
+        file << text_of(row);
+        ++rows;
+    });
+    sqlite::each_tombstone(from, [&](const StoredTombstone& one) {
+        file << text_of(one);
+        ++deleted;
+    });
+    file << closing(rows, deleted);
 }
 
 // -- reading --------------------------------------------------------------------------------------
@@ -327,7 +348,7 @@ void lead(StoreContents& contents, Ref<xenapi::Pool> pool, Ref<xenapi::Host> hos
 
 void write_dump(const std::string& store, const std::string& to) {
     told("dump of " + store, [&] {
-        const StoreContents contents = contents_of(store).contents;
+        Copy copy(store);
         const std::string partial = to + ".partial";
         const Scratch unfinished(partial);
         {
@@ -335,12 +356,7 @@ void write_dump(const std::string& store, const std::string& to) {
             file.exceptions(std::ios::failbit | std::ios::badbit);
             file.open(partial, std::ios::binary | std::ios::trunc);
             fs::permissions(partial, fs::perms::owner_read | fs::perms::owner_write);
-            file << opening(contents);
-            for (const StoredRow& row : contents.rows)
-                file << text_of(row);
-            for (const StoredTombstone& one : contents.tombstones)
-                file << text_of(one);
-            file << closing(contents);
+            write_rows(copy.connection(), file);
         }
         sqlite::rename_durably(partial, to);
     });
@@ -365,10 +381,11 @@ StoreContents read_dump(const std::string& from) {
 
 StoreReport check_store(const std::string& store) {
     return told("check of " + store, [&] {
-        const Copied copied = contents_of(store);
-        const Look look(copied.contents);
-        StoreReport report = report_of(copied.contents);
-        report.version = copied.version;
+        Copy copy(store);
+        const StoreContents contents = sqlite::read_contents(copy.connection());
+        const Look look(contents);
+        StoreReport report = report_of(contents);
+        report.version = copy.version();
         return report;
     });
 }

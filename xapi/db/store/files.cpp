@@ -110,27 +110,38 @@ UniqueFd lock_store(const std::string& store) {
     return fd;
 }
 
-StoreContents read_contents(Connection& connection) {
+StoreContents read_heading(Connection& connection) {
     StoreContents contents;
     contents.epoch = get_meta(connection, "epoch");
     contents.store_id = get_meta(connection, "store_id");
     contents.reserved = get_meta(connection, "reserved");
     contents.first = contents.reserved - std::min(contents.reserved, generation_block);
     contents.lost_below = get_meta(connection, "lost_below");
+    return contents;
+}
+
+void each_row(Connection& connection, FunctionRef<void(StoredRow)> f) {
     Statement rows(connection,
                    "SELECT serial, class, ref, created, modified, json FROM rows ORDER BY serial");
-    while (rows.step()) {
-        contents.rows.push_back({std::string(rows.text(1)), ref_of(rows.text(2)), rows.number(0),
-                                 rows.number(3), rows.number(4), std::string(rows.text(5))});
-    }
+    while (rows.step())
+        f({std::string(rows.text(1)), ref_of(rows.text(2)), rows.number(0), rows.number(3),
+           rows.number(4), std::string(rows.text(5))});
+}
+
+void each_tombstone(Connection& connection, FunctionRef<void(StoredTombstone)> f) {
     Statement dead(connection,
                    "SELECT class, ref, created, generation, deleted FROM tombstones "
                    "ORDER BY generation, rowid");
-    while (dead.step()) {
-        contents.tombstones.push_back({std::string(dead.text(0)), ref_of(dead.text(1)),
-                                       dead.number(2), dead.number(3),
-                                       static_cast<std::int64_t>(dead.number(4))});
-    }
+    while (dead.step())
+        f({std::string(dead.text(0)), ref_of(dead.text(1)), dead.number(2), dead.number(3),
+           static_cast<std::int64_t>(dead.number(4))});
+}
+
+StoreContents read_contents(Connection& connection) {
+    StoreContents contents = read_heading(connection);
+    each_row(connection, [&](StoredRow row) { contents.rows.push_back(std::move(row)); });
+    each_tombstone(connection,
+                   [&](StoredTombstone one) { contents.tombstones.push_back(std::move(one)); });
     return contents;
 }
 

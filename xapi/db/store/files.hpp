@@ -6,11 +6,17 @@
 #include "base/fd.hpp"
 #include "xapi/db/store/sqlite.hpp"
 #include "xapi/db/store/store.hpp"
+#include "xapi/db/types.hpp"
 
 namespace basalt::db::sqlite {
 
 /// Held for as long as the descriptor is open. Throws INTERNAL_ERROR when another process has it.
 [[nodiscard]] UniqueFd lock_store(const std::string& store);
+
+/// The same without rows and deletions, for who reads those one by one.
+[[nodiscard]] StoreContents read_heading(Connection& connection);
+void each_row(Connection& connection, FunctionRef<void(StoredRow)> f);
+void each_tombstone(Connection& connection, FunctionRef<void(StoredTombstone)> f);
 
 /// Everything in an up-to-date file whose log is folded. Throws Error, or INTERNAL_ERROR for a row
 /// that no store of ours has written.
