@@ -155,7 +155,11 @@ class GuestStory(unittest.TestCase):
         bridge = self.api.network.get_bridge(self.api.VIF.get_network(vif))
 
         def rules():
-            return lab.host().inside("ovs-ofctl", "dump-flows", bridge, capture_output=True).stdout
+            switch = f"unix:/var/lib/basalt/host1/run/{bridge}.mgmt"
+            done = lab.host().inside("ovs-ofctl", "-O", "OpenFlow14", "dump-flows", switch,
+                                     capture_output=True)
+            self.assertEqual(done.returncode, 0, done.stderr)
+            return done.stdout
 
         before = rules()
         self.api.VIF.set_ipv4_allowed(vif, ["192.0.2.77"])
