@@ -11,10 +11,15 @@
 /// Hosts in memory: the real agent over simulated backends, many in one process from one seed.
 namespace basalt::agent::sim {
 
-/// What the hosts of a pool share: disks, and the suspend images in them (by SR and VDI).
+/// What the hosts of a pool share: disks, and the suspend images in them.
 struct Shared {
     sm::sim::SharedWorld disks = std::make_shared<sm::sim::World>();
-    std::map<std::string, std::string> images;
+    std::map<std::string, std::string> images;  // by path of the disk's image that it was saved in
+
+    /// The path of a VDI's own image; empty when there is none.
+    [[nodiscard]] std::string leaf_of(const std::string& vdi) const;
+    /// The suspend image in a VDI, or in what it was cloned from; null for none.
+    [[nodiscard]] const std::string* suspended_in(const std::string& vdi) const;
 };
 
 struct Options {

@@ -24,10 +24,6 @@ UniqueFd same_file(const UniqueFd& fd) {
     return UniqueFd(::dup(fd.get()));
 }
 
-std::string key_of(const hv::DiskAttachment& disk) {
-    return disk.spec.disk->sr + "/" + disk.spec.disk->vdi;
-}
-
 std::string contents_of(const UniqueFd& fd) {
     std::string out(static_cast<std::size_t>(::lseek(fd.get(), 0, SEEK_END)), '\0');
     if (::pread(fd.get(), out.data(), out.size(), 0) != static_cast<ssize_t>(out.size()))
@@ -82,8 +78,21 @@ Task<UniqueFd> SimServices::open_console() {
     co_return theirs;
 }
 
+std::string Shared::leaf_of(const std::string& vdi) const {
+    for (const auto& [name, repository] : disks->repositories)
+        if (const auto found = repository.disks.find(vdi); found != repository.disks.end())
+            return found->second.image;
+    return {};
+}
+
+const std::string* Shared::suspended_in(const std::string& vdi) const {
+    for (std::string path = leaf_of(vdi); !path.empty(); path = disks->images.at(path).backing)
+        if (const auto found = images.find(path); found != images.end()) return &found->second;
+    return nullptr;
+}
+
 Task<void> SimImages::store(hv::DiskAttachment disk, Use fill) {
-    const std::string key = key_of(disk);
+    const std::string key = shared_.leaf_of(disk.spec.disk->vdi);
     shared_.images.erase(key);
     const UniqueFd file = memory_file();
     co_await fill(same_file(file));
@@ -91,10 +100,10 @@ Task<void> SimImages::store(hv::DiskAttachment disk, Use fill) {
 }
 
 Task<void> SimImages::load(hv::DiskAttachment disk, Use drain) {
-    const auto found = shared_.images.find(key_of(disk));
-    if (found == shared_.images.end()) throw err::internal_error("the disk holds no suspend image");
+    const std::string* found = shared_.suspended_in(disk.spec.disk->vdi);
+    if (found == nullptr) throw err::internal_error("the disk holds no suspend image");
     const UniqueFd file = memory_file();
-    const std::string& bytes = found->second;
+    const std::string bytes = *found;
     if (::pwrite(file.get(), bytes.data(), bytes.size(), 0) != static_cast<ssize_t>(bytes.size()))
         throw err::internal_error("the suspend image cannot be copied");
     co_await drain(same_file(file));

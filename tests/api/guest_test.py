@@ -226,6 +226,32 @@ class GuestStory(unittest.TestCase):
         self.api.VM.unpause(self.vm)
         self.assertGreater(self.uptime(), 1)
 
+    def test_09b_a_checkpoint_brings_back_memory_and_disk(self):
+        self.console.command("kept=remembered; echo old > /root/g; sync")
+        began = time.monotonic()
+        checkpoint = self.api.VM.checkpoint(self.vm, "with memory")
+        lab.say(f"checkpoint {time.monotonic() - began:.1f} s")
+        self.assertEqual(self.api.VM.get_power_state(self.vm), "Running")
+        self.assertEqual(self.api.VM.get_power_state(checkpoint), "Suspended")
+        self.at_shell()
+        self.console.command("kept=forgotten; echo new > /root/g; sync")
+        began = time.monotonic()
+        self.api.VM.revert(checkpoint)
+        reverted = time.monotonic()
+        self.assertEqual(self.api.VM.get_power_state(self.vm), "Suspended")
+        self.assertEqual(self.api.VM.get_parent(self.vm), checkpoint)
+        self.api.VM.resume(self.vm, False, False)
+        lab.say(f"revert {reverted - began:.1f} s, resume {time.monotonic() - reverted:.1f} s")
+        self.at_shell()
+        self.assertEqual(self.console.command("echo $kept; cat /root/g").split(),
+                         ["remembered", "old"])
+        disks = [self.api.VBD.get_VDI(vbd) for vbd in self.api.VM.get_VBDs(checkpoint)]
+        self.api.VM.destroy(checkpoint)
+        for disk in disks:
+            if disk != "OpaqueRef:NULL":
+                self.api.VDI.destroy(disk)
+        self.assertGreater(self.uptime(), 1)
+
     def test_10_the_guest_outlives_a_killed_hostd(self):
         before = self.uptime()
         lab.host().kill("hostd")

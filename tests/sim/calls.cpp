@@ -64,6 +64,18 @@ std::vector<Value> vlan_parameters(SimPool& pool) {
     return {of(uplink), text("42"), of(network)};
 }
 
+/// Of a VM that has changed since, and runs.
+Ref<xenapi::Vm> snapshot_to_revert_to(SimPool& pool) {
+    const Ref<xenapi::Vm> vm = halted_vm(pool);
+    pool.call("VM.set_VCPUs_at_startup", {of(vm), text("1")});
+    const auto snapshot =
+        pool.get<Ref<xenapi::Vm>>("VM.snapshot", {of(vm), text(made), Value(Array{})});
+    pool.call("VM.set_VCPUs_max", {of(vm), text("2")});
+    pool.call("VM.set_VCPUs_at_startup", {of(vm), text("2")});
+    pool.call("VM.start", {of(vm), Value(false), Value(false)});
+    return snapshot;
+}
+
 bool has_snapshot(SimPool& pool) {
     const auto found = pool.db().by_name_label<xenapi::Vm>(made);
     return !found.empty() && pool.db().get(found.front()).is_a_snapshot;
@@ -108,6 +120,15 @@ std::vector<FaultCall> fault_calls() {
              return std::vector<Value>{of(running_vm(pool)), text(made), Value(Array{})};
          },
          has_snapshot},
+        {"vm_checkpoint", "VM.checkpoint",
+         [](SimPool& pool) { return std::vector<Value>{of(running_vm(pool)), text(made)}; },
+         has_snapshot},
+        {"vm_revert", "VM.revert",
+         [](SimPool& pool) { return std::vector<Value>{of(snapshot_to_revert_to(pool))}; },
+         [](SimPool& pool) {
+             const auto vm = pool.db().by_name_label<xenapi::Vm>(guest).front();
+             return pool.db().get(vm).VCPUs_at_startup == 1;
+         }},
         {"vdi_create", "VDI.create",
          [](SimPool& pool) { return std::vector<Value>{disk_record(pool)}; },
          [](SimPool& pool) { return !pool.db().by_name_label<xenapi::Vdi>(made).empty(); }},

@@ -168,13 +168,11 @@ class Findings {
     }
 
     void images() {
-        std::set<std::string> known;
         pool_.db().each<xenapi::Vm>([&](Ref<xenapi::Vm>, const xenapi::Vm& vm) {
             const xenapi::Vdi* image = pool_.db().find(vm.suspend_VDI);
             if (image == nullptr) return;
-            const std::string key = pool_.db().get(image->SR).uuid + "/" + image->uuid;
-            known.insert(key);
-            check(pool_.shared->images.contains(key), "the image of " + vm.name_label + " is void");
+            check(pool_.shared->suspended_in(image->uuid) != nullptr,
+                  "the image of " + vm.name_label + " is void");
         });
     }
 

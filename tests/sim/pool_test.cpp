@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include "idl/records.hpp"
+#include "tests/sim/invariants.hpp"
 #include "tests/sim/sim_pool.hpp"
 
 namespace basalt::testing {
@@ -24,6 +25,19 @@ std::string code_of(const std::function<void()>& body) {
         return error.code();
     }
     return "success";
+}
+
+/// What is wrong once all is acknowledged and cleaned.
+std::string settled_text(SimPool& pool) {
+    pool.pass(std::chrono::minutes(2));
+    return broken_text(pool);
+}
+
+Value second_drive(Ref<Vm> vm, Ref<xenapi::Vdi> disk) {
+    wire::Object record = *SimPool::vbd_record(vm, disk).get<wire::Object>();
+    for (wire::Member& member : record)
+        if (member.name == "userdevice") member.value = Value("5");
+    return Value(std::move(record));
 }
 
 TEST(Pool, a_vm_lives_through_its_states) {
@@ -50,6 +64,90 @@ TEST(Pool, a_vm_lives_through_its_states) {
     EXPECT_EQ(state(), VmPowerState::halted);
     EXPECT_TRUE(pool.db().get(vm).consoles.empty());
     EXPECT_TRUE(pool.db().get(vm).current_operations.empty());
+}
+
+TEST(Pool, a_vm_goes_back_to_its_snapshot) {
+    SimPool pool(33);
+    const Ref<Vm> vm = pool.make_vm("one");
+    const auto row = [&] { return pool.db().get(vm); };
+    const auto disk_of = [&](Ref<Vm> of_vm) {
+        for (const auto vbd : pool.db().get(of_vm).VBDs)
+            if (pool.db().get(vbd).userdevice == "0") return pool.db().get(vbd).VDI;
+        return Ref<xenapi::Vdi>{};
+    };
+    const auto mac = [&] { return pool.db().get(row().VIFs.front()).MAC; };
+    const Ref<xenapi::Vdi> first = disk_of(vm);
+    const std::string first_mac = mac();
+    pool.call("VM.add_to_platform", {of(vm), Value("viridian"), Value("true")});
+    const auto early =
+        pool.get<Ref<Vm>>("VM.snapshot", {of(vm), Value("early"), Value(wire::Array{})});
+    pool.call("VM.remove_from_platform", {of(vm), Value("viridian")});
+    pool.db().transact([&](db::Txn& txn) { txn.edit(vm).name_label = "renamed"; });
+    const auto added = pool.get<Ref<xenapi::Vdi>>(
+        "VDI.create", {SimPool::vdi_record(pool.db().get(first).SR, "added later")});
+    pool.call("VBD.create", {second_drive(vm, added)});
+    pool.call("VM.start", {of(vm), Value(false), Value(false)});
+    const auto late =
+        pool.get<Ref<Vm>>("VM.snapshot", {of(vm), Value("late"), Value(wire::Array{})});
+
+    pool.call("VM.revert", {of(early)});
+    EXPECT_EQ(row().power_state, VmPowerState::halted);
+    EXPECT_EQ(row().name_label, "renamed");
+    EXPECT_TRUE(row().platform.contains(std::string("viridian")));
+    EXPECT_EQ(row().parent, early);
+    EXPECT_FALSE(row().is_a_snapshot);
+    EXPECT_EQ(row().snapshots.size(), 2U);
+    EXPECT_EQ(mac(), first_mac);
+    EXPECT_EQ(pool.db().find(first), nullptr) << "the disk that gave way is gone";
+    EXPECT_NE(disk_of(vm), disk_of(early)) << "the snapshot keeps its own";
+    EXPECT_EQ(pool.db().get(disk_of(early)).snapshot_of, disk_of(vm));
+    EXPECT_EQ(row().VBDs.size(), 2U) << "what the snapshot did not know stays";
+    EXPECT_NE(pool.db().find(added), nullptr);
+
+    pool.call("VM.revert", {of(late)});
+    EXPECT_FALSE(row().platform.contains(std::string("viridian")));
+    EXPECT_EQ(row().parent, late);
+    EXPECT_EQ(row().VBDs.size(), 2U);
+    EXPECT_EQ(pool.db().find(added), nullptr) << "the late snapshot has a state of it";
+    pool.call("VM.start", {of(vm), Value(false), Value(false)});
+    EXPECT_EQ(code_of([&] { pool.call("VM.revert", {of(vm)}); }),
+              "REVERT_ONLY_ALLOWED_ON_SNAPSHOT");
+    pool.call("VM.hard_shutdown", {of(vm)});
+    pool.call("VM.destroy", {of(vm)});
+    EXPECT_EQ(code_of([&] { pool.call("VM.revert", {of(late)}); }), "VM_REVERT_FAILED");
+    EXPECT_EQ(settled_text(pool), "");
+}
+
+TEST(Pool, a_checkpoint_has_the_memory) {
+    SimPool pool(34);
+    const Ref<Vm> vm = pool.make_vm("one");
+    const auto row = [&] { return pool.db().get(vm); };
+    const auto checkpoint = [&] {
+        return pool.get<Ref<Vm>>("VM.checkpoint", {of(vm), Value("asleep")});
+    };
+    EXPECT_EQ(code_of(checkpoint), "VM_BAD_POWER_STATE");
+    pool.call("VM.start", {of(vm), Value(false), Value(false)});
+    const Ref<Vm> made = checkpoint();
+    EXPECT_EQ(row().power_state, VmPowerState::running);
+    EXPECT_FALSE(row().suspend_VDI);
+    EXPECT_TRUE(row().current_operations.empty());
+    EXPECT_EQ(pool.db().get(made).power_state, VmPowerState::suspended);
+    EXPECT_EQ(pool.db().get(made).snapshot_info.get(std::string("power-state-at-snapshot")),
+              "Running");
+    pool.call("VM.pause", {of(vm)});
+    const Ref<Vm> paused = checkpoint();
+    EXPECT_EQ(row().power_state, VmPowerState::paused);
+    pool.call("VM.destroy", {of(paused)});
+    for (int again = 0; again < 2; ++again) {
+        pool.call("VM.revert", {of(made)});
+        EXPECT_EQ(row().power_state, VmPowerState::suspended);
+        EXPECT_NE(row().suspend_VDI, pool.db().get(made).suspend_VDI);
+        EXPECT_EQ(settled_text(pool), "");
+        pool.call("VM.resume", {of(vm), Value(false), Value(false)});
+        EXPECT_EQ(row().power_state, VmPowerState::running);
+    }
+    pool.call("VM.destroy", {of(made)});
+    EXPECT_EQ(settled_text(pool), "");
 }
 
 TEST(Pool, what_rules_an_interface_changes_under_its_guest) {

@@ -1,15 +1,18 @@
 #pragma once
+#include <functional>
 #include <optional>
 
+#include "base/undo.hpp"
 #include "idl/api/vm_api.hpp"
 #include "xapi/core/core.hpp"
 #include "xapi/core/operation.hpp"
 #include "xapi/domain/storage.hpp"
+#include "xapi/domain/vm_parts.hpp"
 
 namespace basalt::domain {
 
-/// Class VM. Records and settings are in vm.cpp, power in vm_power.cpp, copies in vm_copy.cpp,
-/// memory and vCPUs in vm_size.cpp.
+/// Class VM. Records and settings are in vm.cpp, power in vm_power.cpp, copies in vm_copy.cpp, the
+/// way back to a snapshot in vm_revert.cpp, memory and vCPUs in vm_size.cpp.
 class VmDomain final : public xenapi::VmApi {
   public:
     VmDomain(core::Core& core, Storage& storage) : core_(core), storage_(storage) {}
@@ -96,7 +99,13 @@ class VmDomain final : public xenapi::VmApi {
     Task<xenapi::Ref<xenapi::Vm>> snapshot(Call& call, xenapi::VmSnapshot params) override;
     Task<void> provision(Call& call, xenapi::VmProvision params) override;
 
+    // vm_revert.cpp
+    Task<void> revert(Call& call, xenapi::VmRevert params) override;
+    Task<xenapi::Ref<xenapi::Vm>> checkpoint(Call& call, xenapi::VmCheckpoint params) override;
+
   private:
+    using Landing = std::function<void(db::Txn&)>;
+
     struct Shutdown {
         xenapi::Ref<xenapi::Vm> vm;
         xenapi::VmOperations operation;
@@ -116,16 +125,35 @@ class VmDomain final : public xenapi::VmApi {
     /// Ends a suspended VM: its memory image goes.
     Task<void> discard_suspended(Call& call, Shutdown what);
 
-    enum class Kind : std::uint8_t { clone, copy, snapshot };
+    /// Suspends, lands `also` with it. Like `wake`, ends no task by itself.
+    Task<void> put_to_sleep(Call& call, xenapi::Ref<xenapi::Vm> vm, Landing also);
 
-    struct CopySpec {
-        xenapi::Ref<xenapi::Vm> source;
-        std::string name;
-        Kind kind;
-        xenapi::Ref<xenapi::Sr> sr;  // copy: where the disks go; null: where they are
-        std::vector<xenapi::Ref<xenapi::Vdi>> ignored;  // snapshot: left out
+    struct Waking {
+        xenapi::Ref<xenapi::Vm> vm;
+        std::optional<xenapi::Ref<xenapi::Host>> host;
+        bool paused = false;
+        bool goes_on = false;  // it was only put to sleep for a moment: not for want of disk space
     };
 
+    Task<void> wake(Call& call, Waking what, Landing also);
+    Task<void> sleep_for_checkpoint(Call& call, xenapi::Ref<xenapi::Vm> vm);
+    Task<void> wake_again(Call& call, xenapi::Ref<xenapi::Vm> vm, xenapi::Vm before);
+    Task<void> wake_where_it_was(Call& call, xenapi::Ref<xenapi::Vm> vm, xenapi::Vm before);
+
+    /// Copies of what a sleeping VM has.
+    struct Sleeper {
+        std::vector<DriveCopy> drives;
+        xenapi::Ref<xenapi::Vdi> image;
+    };
+
+    Task<Sleeper> copy_asleep(Call& call, CopySpec spec, std::vector<DriveCopy> drives,
+                              Storage::Drafts& drafts, Undo& undo);
+    /// What `undo` then destroys: a copy of each disk; other drives as they are.
+    Task<std::vector<DriveCopy>> copy_drives(Call& call, CopySpec spec,
+                                             std::vector<DriveCopy> drives, Storage::Drafts& drafts,
+                                             Undo& undo);
+    xenapi::Ref<xenapi::Vm> land_copy(db::Txn& txn, const CopySpec& spec,
+                                      const std::vector<DriveCopy>& copies);
     Task<xenapi::Ref<xenapi::Vm>> make_copy(Call& call, CopySpec spec);
     Task<xenapi::Ref<xenapi::Vdi>> copy_disk(Call& call, CopySpec spec,
                                              xenapi::Ref<xenapi::Vdi> disk,

@@ -265,11 +265,21 @@ Task<void> VmDomain::set_running(Call& call, Ref<Vm> vm, bool running) {
 Task<void> VmDomain::suspend(Call& call, VmSuspend params) {
     const Ref<Vm> vm = params.vm;
     core::Operation marks(call);
+    call.db().transact([&](db::Txn& txn) {
+        require(txn, vm, VmOperations::suspend);
+        marks.mark(txn, vm, VmOperations::suspend);
+    });
+    co_await put_to_sleep(call, vm, [&](db::Txn& txn) {
+        note(core_, txn, vm, "VM_SUSPENDED");
+        marks.unmark(txn);
+        call.succeed(txn);
+    });
+}
+
+Task<void> VmDomain::put_to_sleep(Call& call, Ref<Vm> vm, Landing also) {
     Ref<Host> host;
     Vdi image = call.db().transact([&](db::Txn& txn) {
-        require(txn, vm, VmOperations::suspend);
         host = host_of(txn, vm);
-        marks.mark(txn, vm, VmOperations::suspend);
         const Vm& row = txn.get(vm);
         Vdi disk;
         disk.SR = suspend_sr(txn, vm, host);
@@ -292,11 +302,9 @@ Task<void> VmDomain::suspend(Call& call, VmSuspend params) {
                                               {call.db().get(vm).uuid, storage.disk_ref(made)});
     });
     call.db().transact_fact([&](db::Txn& txn) {
-        note(core_, txn, vm, "VM_SUSPENDED");
         land_suspended(core_, txn, vm, made);
         drafts.keep(txn);
-        marks.unmark(txn);
-        call.succeed(txn);
+        also(txn);
     });
 }
 
@@ -313,26 +321,37 @@ Task<void> VmDomain::resume_on(Call& call, VmResumeOn params) {
 Task<void> VmDomain::resume_somewhere(Call& call, Ref<Vm> vm, VmOperations operation,
                                       std::optional<Ref<Host>> wanted, bool paused) {
     core::Operation marks(call);
-    Promise promise(call, vm);
-    Ref<Host> host;
-    Ref<Vdi> image;
-    const agent::VmSpec spec = call.db().transact([&](db::Txn& txn) {
+    call.db().transact([&](db::Txn& txn) {
         require(txn, vm, operation);
-        image = txn.get(vm).suspend_VDI;
-        if (txn.find(image) == nullptr) throw err::vm_has_no_suspend_vdi(vm);
-        host = choose_host(core_, txn, vm, wanted);
         marks.mark(txn, vm, operation);
-        promise.give(txn, host);
-        return vm_spec(txn, vm);
     });
-    co_await call.committed();
-    const agent::DomainInfo domain = co_await core_.hosts->agent(host).vm_resume(
-        call.operation(0, 0.9), {spec, storage_.disk_ref(image), paused});
-    call.db().transact_fact([&](db::Txn& txn) {
-        land_running(core_, txn, vm, host, domain);
+    co_await wake(call, {vm, wanted, paused}, [&](db::Txn& txn) {
         note(core_, txn, vm, "VM_RESUMED");
         marks.unmark(txn);
         call.succeed(txn);
+    });
+}
+
+Task<void> VmDomain::wake(Call& call, Waking what, Landing also) {
+    const Ref<Vm> vm = what.vm;
+    Promise promise(call, vm);
+    Ref<Host> host;
+    Ref<Vdi> image;
+    const auto decide = [&](db::Txn& txn) {
+        image = txn.get(vm).suspend_VDI;
+        if (txn.find(image) == nullptr) throw err::vm_has_no_suspend_vdi(vm);
+        host = choose_host(core_, txn, vm, what.host);
+        promise.give(txn, host);
+        return vm_spec(txn, vm);
+    };
+    const agent::VmSpec spec =
+        what.goes_on ? call.db().transact_fact(decide) : call.db().transact(decide);
+    co_await call.committed();
+    const agent::DomainInfo domain = co_await core_.hosts->agent(host).vm_resume(
+        call.operation(0, 0.9), {spec, storage_.disk_ref(image), what.paused});
+    call.db().transact_fact([&](db::Txn& txn) {
+        land_running(core_, txn, vm, host, domain);
+        also(txn);
     });
     promise.keep();
     co_await storage_.discard(image)->wait();
