@@ -22,6 +22,7 @@ Coordinator::Coordinator(Loop& loop, db::Store& store)
       network_(core_, networks_),
       pifs_(core_, networks_),
       vlans_(core_, networks_),
+      pools_(core_, vlans_),
       host_(core_),
       sessions_(core_),
       task_(core_),
@@ -50,6 +51,7 @@ Coordinator::Coordinator(Loop& loop, db::Store& store)
     apis_.use(network_);
     apis_.use(pifs_);
     apis_.use(vlans_);
+    apis_.use(pools_);
     apis_.use(host_);
     apis_.use(sessions_);
     apis_.use(task_);

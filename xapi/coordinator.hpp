@@ -9,6 +9,7 @@
 #include "xapi/domain/derive.hpp"
 #include "xapi/domain/host.hpp"
 #include "xapi/domain/networks.hpp"
+#include "xapi/domain/pool.hpp"
 #include "xapi/domain/session.hpp"
 #include "xapi/domain/small.hpp"
 #include "xapi/domain/sr.hpp"
@@ -68,6 +69,7 @@ class Coordinator {
     domain::NetworkDomain network_;
     domain::PifDomain pifs_;
     domain::VlanDomain vlans_;
+    domain::PoolDomain pools_;
     domain::HostDomain host_;
     domain::SessionDomain sessions_;
     domain::TaskDomain task_;

@@ -118,6 +118,45 @@ TEST(Pool, a_vm_goes_back_to_its_snapshot) {
     EXPECT_EQ(settled_text(pool), "");
 }
 
+TEST(Pool, a_vlan_is_made_on_every_host_or_on_none) {
+    SimPool pool(35, 3);
+    const auto network =
+        pool.get<Ref<xenapi::Network>>("network.create", {SimPool::network_record("tagged")});
+    Ref<xenapi::Pif> uplink;
+    pool.db().each<xenapi::Pif>([&](Ref<xenapi::Pif> pif, const xenapi::Pif&) { uplink = pif; });
+    const auto made = pool.get<std::vector<Ref<xenapi::Pif>>>(
+        "pool.create_VLAN_from_PIF", {of(uplink), of(network), Value("7")});
+    EXPECT_EQ(made.size(), 3U);
+    EXPECT_EQ(pool.db().get(network).PIFs.size(), 3U);
+    for (const Ref<xenapi::Pif> pif : made)
+        EXPECT_EQ(pool.db().get(pif).VLAN, 7);
+    EXPECT_EQ(settled_text(pool), "");
+    const auto refused = [&](const char* method, std::vector<Value> args) {
+        return code_of([&] { pool.call(method, std::move(args)); });
+    };
+    const std::string device = pool.db().get(uplink).device;
+    const auto other =
+        pool.get<Ref<xenapi::Network>>("network.create", {SimPool::network_record("other")});
+    EXPECT_EQ(refused("pool.create_VLAN_from_PIF", {of(made.front()), of(other), Value("8")}),
+              "PIF_IS_VLAN");
+    EXPECT_EQ(refused("pool.create_VLAN", {Value(device), of(other), Value("4095")}),
+              "VLAN_TAG_INVALID");
+    // The tag is taken on one host only: what was made on the others before goes again.
+    Ref<xenapi::Vlan> second;
+    pool.db().each<xenapi::Vlan>([&](Ref<xenapi::Vlan> vlan, const xenapi::Vlan&) {
+        if (!second) second = vlan;
+    });
+    pool.call("VLAN.destroy", {of(second)});
+    EXPECT_EQ(refused("pool.create_VLAN", {Value(device), of(other), Value("7")}),
+              "PIF_VLAN_EXISTS");
+    EXPECT_TRUE(pool.db().get(other).PIFs.empty());
+    EXPECT_EQ(settled_text(pool), "");
+    const auto state = pool.get<xenapi::Map<std::string, std::string>>(
+        "pool.get_license_state", {of(pool.xapi->core().pool)});
+    EXPECT_EQ(state.get(std::string("expiry")), "never");
+    EXPECT_FALSE(state.get(std::string("edition")).empty());
+}
+
 TEST(Pool, a_checkpoint_has_the_memory) {
     SimPool pool(34);
     const Ref<Vm> vm = pool.make_vm("one");
