@@ -39,9 +39,11 @@ export async function signIn(page, password) {
 
 /** To another page of the console without a new load, which would end the session. */
 export async function go(page, path) {
-  await page.evaluate((to) => {
-    history.pushState({}, "", to)
-    dispatchEvent(new PopStateEvent("popstate", { state: {} }))
+  await page.evaluate((current) => {
+    const { position = 0 } = history.state ?? {}
+    const state = { back: null, current, forward: null, replaced: false, position: position + 1, scroll: null }
+    history.pushState(state, "", current)
+    dispatchEvent(new PopStateEvent("popstate", { state }))
   }, path)
 }
 

@@ -58,6 +58,7 @@ async function signInFails() {
 }
 
 async function signInWorks() {
+  page ??= await open(browser, url)
   await signIn(page, password)
   demand((await page.title()).includes("Overview"), await page.title())
   const kept = await page.evaluate(() => JSON.stringify({ ...localStorage, ...sessionStorage }) + document.cookie)
@@ -98,7 +99,18 @@ async function screenDraws() {
     for (let at = 0; at < data.length; at += 4) colours.add((data[at] << 16) | (data[at + 1] << 8) | data[at + 2])
     return node.width >= 320 ? colours.size : 0
   })
-  await until(async () => (await drawn()) > 1, 60, "the screen stays blank")
+  const began = Date.now()
+  let again = false
+  await until(async () => {
+    if ((await drawn()) > 1) return true
+    if (!again && Date.now() - began > 15_000) {
+      // The firmware has had its say before we looked, and this guest speaks on its serial line.
+      again = true
+      const [vm] = await other.call("VM.get_by_name_label", name)
+      await other.call("VM.hard_reboot", vm)
+    }
+    return false
+  }, 90, "the screen stays blank")
   await page.screenshot({ path: `${pictures}/screen.png` })
 }
 
@@ -178,11 +190,11 @@ async function makeVlan() {
   await page.getByText("A number from 0 to 4094.").waitFor()
   await page.getByLabel("VLAN number").fill("321")
   await page.getByRole("button", { name: "Make", exact: true }).click()
-  await page.getByRole("row", { name: /e2e vlan.*VLAN 321/ }).waitFor({ timeout: 20_000 })
+  await page.getByRole("row", { name: /^e2e vlan.*VLAN 321/ }).waitFor({ timeout: 20_000 })
   await page.getByRole("button", { name: "Actions for e2e vlan" }).click()
   await page.getByRole("menuitem", { name: "Delete" }).click()
   await page.getByRole("dialog").getByRole("button", { name: "Delete" }).click()
-  await page.getByRole("row", { name: /e2e vlan/ }).waitFor({ state: "detached", timeout: 20_000 })
+  await page.getByRole("row", { name: /e2e vlan/ }).first().waitFor({ state: "detached", timeout: 20_000 })
 }
 
 async function errorInWords() {
@@ -232,7 +244,7 @@ async function readOnly() {
     await go(reader, path)
     await reader.waitForTimeout(300)
     const offered = await reader.locator("main").getByRole("button").allInnerTexts()
-    const doing = offered.filter((text) => /New|Add|Start|Shut|Reboot|Suspend|Upload|Delete|Save|Take|Attach/.test(text))
+    const doing = offered.filter((text) => /\b(New|Add|Start|Shut|Reboot|Suspend|Upload|Delete|Save|Take|Attach)\b/.test(text))
     demand(doing.length === 0, `${path} offers ${doing}`)
     demand((await reader.getByRole("link", { name: "New VM" }).count()) === 0, `${path} offers a new VM`)
   }
@@ -287,8 +299,9 @@ async function everyPage() {
         await page.screenshot({ path: `${pictures}/${key}-${width}-${scheme}.png` })
         const sideways = await page.evaluate(() => document.documentElement.scrollWidth > innerWidth)
         if (sideways) found.push(`${key} at ${width}: wider than the window`)
-        // What a screen reader gets is the same in both widths, but for what is hidden.
-        if (width === 1280 || scheme === "light") found.push(...(await accessibility(`${key} at ${width} ${scheme}`)))
+        // What is narrow differs in the frame and in tables: a few pages tell.
+        const told = width === 1280 || (scheme === "light" && ["overview", "vms", "vm-disks", "create"].includes(key))
+        if (told) found.push(...(await accessibility(`${key} at ${width} ${scheme}`)))
       }
     }
   }

@@ -36,11 +36,16 @@ export async function follow<C extends EventClass>(
   let token = ""
   let failures = 0
   while (!signal.aborted) {
+    const call = new AbortController()
+    const giveUp = () => call.abort()
+    signal.addEventListener("abort", giveUp)
+    // A call that waits for a change would notice a lost network half a minute later.
+    globalThis.addEventListener?.("offline", giveUp)
     try {
       // After a loss the first answer comes at once, so that the page knows that it is back.
       const wait = failures > 0 ? 0 : seconds
       const params = [client.session, classes, token, wait]
-      const batch = (await client.transport("event.from", params, { signal })) as EventBatch<C>
+      const batch = (await client.transport("event.from", params, { signal: call.signal })) as EventBatch<C>
       if (signal.aborted) return
       if (token === "") follower.reset(batch)
       else if (batch.events.length > 0) follower.apply(batch)
@@ -62,6 +67,9 @@ export async function follow<C extends EventClass>(
       failures += 1
       follower.lost(error, retryIn)
       await sleep(retryIn, signal)
+    } finally {
+      signal.removeEventListener("abort", giveUp)
+      globalThis.removeEventListener?.("offline", giveUp)
     }
   }
 }

@@ -9,8 +9,10 @@ export function adoptStyles(document: Document): () => void {
     original = document.createElement.bind(document)
     const make = original
     document.createElement = ((name: string, options?: ElementCreationOptions) => {
-      const element = make(name, options)
-      if (name.toLowerCase() === "style") redirect(document, element)
+      if (name.toLowerCase() !== "style") return make(name, options)
+      // Not even an empty style element may be put into the page; a template is never drawn either.
+      const element = make("template")
+      redirect(document, element)
       return element
     }) as Document["createElement"]
   }
