@@ -23,7 +23,7 @@ namespace {
 using namespace basalt::bench;
 using Clock = std::chrono::steady_clock;
 
-constexpr int repeats = 3;
+constexpr int repeats = 4;
 constexpr int connection_counts[] = {1, 8, 64};
 
 std::string load_average() {
@@ -34,13 +34,13 @@ std::string load_average() {
     return one + " " + five;
 }
 
-/// The one with the middle CPU time of several runs.
-Figures middle_of(const Load& load) {
+/// The one with the least CPU time of several runs: others on the machine only ever add to it, for
+/// xapi and for the server that does nothing alike.
+Figures least_of(const Load& load) {
     std::vector<Figures> runs;
     for (int i = 0; i < repeats; ++i)
         runs.push_back(run(load));
-    std::ranges::sort(runs, {}, &Figures::cpu_us);
-    return runs[runs.size() / 2];
+    return *std::ranges::min_element(runs, {}, &Figures::cpu_us);
 }
 
 struct Bench {
@@ -63,20 +63,20 @@ struct Bench {
         const auto key = std::tuple(transport, connections, bytes / 512);
         if (const auto known = echoes.find(key); known != echoes.end()) return known->second;
         const Figures row =
-            middle_of({.target = echo_target(transport),
-                       .server = echo->pid(),
-                       .connections = connections,
-                       .request = [&](std::size_t) -> const std::string& { return request; }});
+            least_of({.target = echo_target(transport),
+                      .server = echo->pid(),
+                      .connections = connections,
+                      .request = [&](std::size_t) -> const std::string& { return request; }});
         return echoes[key] = row.cpu_us;
     }
 
     Figures measure(const std::string& request, Transport transport, int connections,
-                    double seconds = 0.4) {
-        return middle_of({.target = target(transport),
-                          .server = daemons.xapi(),
-                          .connections = connections,
-                          .seconds = seconds,
-                          .request = [&](std::size_t) -> const std::string& { return request; }});
+                    double seconds = 0.3) {
+        return least_of({.target = target(transport),
+                         .server = daemons.xapi(),
+                         .connections = connections,
+                         .seconds = seconds,
+                         .request = [&](std::size_t) -> const std::string& { return request; }});
     }
 
     Table table;
@@ -125,6 +125,8 @@ void small_calls(Bench& bench) {
                                         row.cpu_us, "us");
                 }
         }
+    // So many logins have ended older sessions.
+    bench.session = Client(bench.target(Transport::unix_socket)).login();
 }
 
 void large_calls(Bench& bench, double aim_json_ms, double aim_xml_ms, double aim_events_ms) {
@@ -160,16 +162,16 @@ void writes(Bench& bench, int delay_ms) {
     for (const int connections : connection_counts) {
         std::string request;
         const Figures row =
-            middle_of({.target = bench.target(Transport::unix_socket),
-                       .server = bench.daemons.xapi(),
-                       .connections = connections,
-                       .seconds = 1,
-                       .request = [&](std::size_t n) -> const std::string& {
-                           const auto& vms = bench.inventory.vms;
-                           return request = request_text(Protocol::json, "VM.set_name_label",
-                                                         {bench.session, vms[n % vms.size()],
-                                                          "n" + std::to_string(n)});
-                       }});
+            least_of({.target = bench.target(Transport::unix_socket),
+                      .server = bench.daemons.xapi(),
+                      .connections = connections,
+                      .seconds = 1,
+                      .request = [&](std::size_t n) -> const std::string& {
+                          const auto& vms = bench.inventory.vms;
+                          return request = request_text(
+                                     Protocol::json, "VM.set_name_label",
+                                     {bench.session, vms[n % vms.size()], "n" + std::to_string(n)});
+                      }});
         bench.table.call("VM.set_name_label", how(Protocol::json, Transport::unix_socket),
                          connections, row);
         if (connections == 64 && delay_ms == 0)

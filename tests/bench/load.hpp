@@ -19,7 +19,7 @@ struct Load {
     Target target;
     pid_t server = 0;
     int connections = 1;
-    double seconds = 0.4;
+    double seconds = 0.3;
     /// The n-th request; asked for anew each time, so that writes differ.
     std::function<const std::string&(std::size_t n)> request;
 };
