@@ -85,6 +85,7 @@ struct Bench {
     std::map<std::tuple<Transport, int, std::size_t>, double> echoes;
     std::string session;
     Inventory inventory;
+    std::uint64_t renamed = 0;  // a name that is there already would not be written
 };
 
 std::string how(Protocol protocol, Transport transport) {
@@ -168,9 +169,9 @@ void writes(Bench& bench, int delay_ms) {
                       .seconds = 1,
                       .request = [&](std::size_t n) -> const std::string& {
                           const auto& vms = bench.inventory.vms;
-                          return request = request_text(
-                                     Protocol::json, "VM.set_name_label",
-                                     {bench.session, vms[n % vms.size()], "n" + std::to_string(n)});
+                          return request = request_text(Protocol::json, "VM.set_name_label",
+                                                        {bench.session, vms[n % vms.size()],
+                                                         "n" + std::to_string(++bench.renamed)});
                       }});
         bench.table.call("VM.set_name_label", how(Protocol::json, Transport::unix_socket),
                          connections, row);
