@@ -7,7 +7,7 @@ import { mkdirSync, readFileSync, writeFileSync } from "node:fs"
 import { createRequire } from "node:module"
 import { client, go, launch, open, signIn } from "./browser.mjs"
 
-const [url, password, template, pictures, vmCount = "1000"] = process.argv.slice(2)
+const [url, password, template, pictures, vmCount = "500"] = process.argv.slice(2)
 const axe = readFileSync(createRequire(import.meta.url).resolve("axe-core/axe.min.js"), "utf8")
 mkdirSync(pictures, { recursive: true })
 
@@ -188,9 +188,10 @@ async function makeVlan() {
   await page.getByRole("textbox", { name: "Name" }).fill("e2e vlan")
   await page.getByLabel("VLAN number").fill("4095")
   await page.getByText("A number from 0 to 4094.").waitFor()
-  await page.getByLabel("VLAN number").fill("321")
+  const tag = 2 + Math.floor(Math.random() * 4000)
+  await page.getByLabel("VLAN number").fill(String(tag))
   await page.getByRole("button", { name: "Make", exact: true }).click()
-  await page.getByRole("row", { name: /^e2e vlan.*VLAN 321/ }).waitFor({ timeout: 20_000 })
+  await page.getByRole("row", { name: new RegExp(`^e2e vlan.*VLAN ${tag}`) }).waitFor({ timeout: 20_000 })
   await page.getByRole("button", { name: "Actions for e2e vlan" }).click()
   await page.getByRole("menuitem", { name: "Delete" }).click()
   await page.getByRole("dialog").getByRole("button", { name: "Delete" }).click()
@@ -217,9 +218,10 @@ async function errorInWords() {
 }
 
 async function loseAndRecover() {
+  const [vm] = await other.call("VM.get_by_name_label", name)
+  await go(page, `/vm/${await other.call("VM.get_uuid", vm)}`)
   await page.context().setOffline(true)
   await page.getByText("The host does not answer.").waitFor({ timeout: 45_000 })
-  const [vm] = await other.call("VM.get_by_name_label", name)
   await other.call("VM.set_name_description", vm, "said while it was away")
   await page.context().setOffline(false)
   await page.getByText("said while it was away").waitFor({ timeout: 20_000 })
@@ -370,18 +372,24 @@ async function manyVms() {
   await Promise.all(workers)
   try {
     await go(page, "/vms")
-    await until(async () => (await page.locator(".page > header").innerText()).includes(String(count + 1)), 30, "not all are listed")
+    const listed = async () => Number(await page.locator(".table.fill").getAttribute("aria-rowcount"))
+    await until(async () => (await listed()) > count, 30, "not all are listed")
     const reload = await open(browser, url)
     const began = Date.now()
     await signIn(reload, password)
     figure(`milliseconds from signing in to ${count} VMs shown`, Date.now() - began)
     await reload.context().close()
+    const debug = await page.context().newCDPSession(page)
+    // Time of the processor: that of the clock tells how busy the machine is with other things.
+    await debug.send("Performance.enable", { timeDomain: "threadTicks" })
+    const worked = async () => (await debug.send("Performance.getMetrics")).metrics.find(({ name }) => name === "TaskDuration").value
+    const before = await worked()
     const frames = await page.evaluate(async () => {
       const scroller = document.querySelector(".table.fill")
       const times = []
       let last = performance.now()
       for (let index = 0; index < 90; ++index) {
-        scroller.scrollTop += 700
+        scroller.scrollTop = (index * 700) % (scroller.scrollHeight - scroller.clientHeight)
         await new Promise(requestAnimationFrame)
         times.push(performance.now() - last)
         last = performance.now()
@@ -391,21 +399,23 @@ async function manyVms() {
     })
     figure(`milliseconds of a frame while scrolling ${count} VMs, median`, frames.middle.toFixed(0))
     figure(`milliseconds of a frame while scrolling ${count} VMs, 95th`, frames.most.toFixed(0))
+    const work = ((await worked()) - before) * 1000 / 90
+    figure(`milliseconds of the processor for a frame while scrolling ${count} VMs`, work.toFixed(1))
     const typed = Date.now()
     await page.getByRole("searchbox").fill(`load ${count - 1}`)
     await page.getByRole("link", { name: `load ${count - 1}`, exact: true }).waitFor()
     figure(`milliseconds of filtering ${count} VMs`, Date.now() - typed)
     await page.screenshot({ path: `${pictures}/many.png` })
     demand(frames.drawn < 90, `${frames.drawn} rows are drawn`)
-    // Two cores that others use too: a smooth list has 16 ms, one that draws everything seconds.
-    demand(frames.middle < 120, `${frames.middle} ms a frame`)
+    // Each frame brings a page of new rows, faster than anybody scrolls; drawing all would take seconds.
+    demand(work < 100, `${work} ms of work for a frame`)
   } finally {
-    await page.getByRole("searchbox").fill("")
     const rest = Array.from({ length: 8 }, async () => {
       for (let vm = made.pop(); vm; vm = made.pop()) await other.call("VM.destroy", vm)
     })
     await Promise.all(rest)
   }
+  await page.getByRole("searchbox").fill("")
 }
 
 async function destroyVm() {
