@@ -183,19 +183,20 @@ async function uploadIso() {
 }
 
 async function makeVlan() {
+  const tag = 2 + Math.floor(Math.random() * 4000)
+  const label = `e2e vlan ${tag}`
   await go(page, "/network")
   await page.getByRole("button", { name: "New network" }).click()
-  await page.getByRole("textbox", { name: "Name" }).fill("e2e vlan")
+  await page.getByRole("textbox", { name: "Name" }).fill(label)
   await page.getByLabel("VLAN number").fill("4095")
   await page.getByText("A number from 0 to 4094.").waitFor()
-  const tag = 2 + Math.floor(Math.random() * 4000)
   await page.getByLabel("VLAN number").fill(String(tag))
   await page.getByRole("button", { name: "Make", exact: true }).click()
-  await page.getByRole("row", { name: new RegExp(`^e2e vlan.*VLAN ${tag}`) }).waitFor({ timeout: 20_000 })
-  await page.getByRole("button", { name: "Actions for e2e vlan" }).click()
+  await page.getByRole("row", { name: new RegExp(`^${label} .*VLAN ${tag}`) }).waitFor({ timeout: 20_000 })
+  await page.getByRole("button", { name: `Actions for ${label}` }).click()
   await page.getByRole("menuitem", { name: "Delete" }).click()
   await page.getByRole("dialog").getByRole("button", { name: "Delete" }).click()
-  await page.getByRole("row", { name: /e2e vlan/ }).first().waitFor({ state: "detached", timeout: 20_000 })
+  await page.getByRole("row", { name: new RegExp(label) }).first().waitFor({ state: "detached", timeout: 20_000 })
 }
 
 async function errorInWords() {

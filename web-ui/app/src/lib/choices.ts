@@ -19,9 +19,13 @@ export function isoStores(store: Store): [Ref<"SR">, SRRecord][] {
   )
 }
 
-/** Networks for VMs: not those that are the host's own business. */
+/** Networks for VMs: not those that are the host's own business; those of whole ports first. */
 export function vmNetworks(store: Store): [Ref<"network">, NetworkRecord][] {
+  const rank = ({ PIFs }: NetworkRecord) => {
+    const pifs = store.some("PIF", PIFs)
+    return pifs.length === 0 ? 0 : pifs.some(([, pif]) => pif.VLAN < 0) ? 2 : 1
+  }
   return [...store.table("network")]
     .filter(([, network]) => network.other_config.is_host_internal_management_network !== "true")
-    .sort(([, a], [, b]) => b.PIFs.length - a.PIFs.length || compareText(a.name_label, b.name_label))
+    .sort(([, a], [, b]) => rank(b) - rank(a) || compareText(a.name_label, b.name_label))
 }
