@@ -5,7 +5,9 @@ import subprocess
 import sys
 from pathlib import Path
 
+import boot
 import build
+import iso
 import run
 import testing
 from paths import DevError, default_state
@@ -18,10 +20,13 @@ HELP = """\
   stop      end a run and everything in it, guests included
   xe        the command-line client, inside a running host: ./dev xe vm-list
   test      run the tests: all of them, or those of the labels given
-            (unit golden contract sim api style fuzz web); `test sim --seeds N` runs N pools of
+            (unit golden contract sim api style fuzz web, and by name only: appliance, which makes
+             the medium and boots it in QEMU, 15 minutes and more); `test sim --seeds N` runs N pools of
             random work and random faults, and prints the seeds that fail
   build     compile: everything, or the targets given
   bench     run the benchmarks
+  iso       make the medium that a server boots from: Xen, the control domain, our packages
+  boot      boot it in QEMU: ./dev boot --uefi; the serial console is on standard output
   golden    let the golden tests write their files anew; read the diff before committing it
   shell     a shell in the build root, or with --state or --host in a running host
   fmt       clang-format the C++ sources
@@ -73,6 +78,16 @@ def parser():
     added = verb("build", lambda args: build.build(args.preset, args.targets) or 0, preset=True)
     added.add_argument("targets", nargs="*", metavar="TARGET")
     verb("bench", build.bench, preset=True)
+    added = verb("iso", iso.iso, preset=True)
+    added.add_argument("--out", type=Path, metavar="FILE", help="default: build/basalt.iso")
+    added.add_argument("--level", type=int, default=iso.LEVEL, metavar="N",
+                       help="zstd's, 1 to 22: less is faster and larger (default: %(default)s)")
+    added = verb("boot", boot.boot)
+    added.add_argument("--image", type=Path, metavar="FILE", help="default: build/basalt.iso")
+    added.add_argument("--uefi", action="store_true", help="by OVMF instead of SeaBIOS")
+    added.add_argument("--port", type=int, default=8443, metavar="N",
+                       help="of this machine, for the host's 443 (default: %(default)s)")
+    added.add_argument("--memory", type=int, default=4096, metavar="MIB")
     verb("golden", testing.golden, preset=True)
     added = verb("shell", run.shell)
     added.set_defaults(default_state=default_state())

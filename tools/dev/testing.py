@@ -22,9 +22,12 @@ import build_root
 from paths import SOURCE, DevError, say
 
 LIMIT_SECONDS = 30 * 60
-# Python suites: label -> (folder, needs the programs and root)
-PYTHON_SUITES = {"unit": "tools/dev", "style": "tests/style", "api": "tests/api",
-                 "web": "tests/web"}
+# Python suites: (label, folder)
+PYTHON_SUITES = [("unit", "tools/dev"), ("unit", "dom0-image/prepare"), ("style", "tests/style"),
+                 ("api", "tests/api"), ("web", "tests/web"),
+                 ("appliance", "tests/appliance")]
+# Minutes of emulation: run when they are asked for by name.
+ON_REQUEST = {"appliance"}
 
 
 @dataclass
@@ -46,8 +49,9 @@ def test(args):
     summary = Summary()
     build.build(args.preset, [])
     run_ctest(args.preset, labels, summary, deadline)
-    for label, folder in PYTHON_SUITES.items():
-        if (not labels or label in labels) and list((SOURCE / folder).glob("*_test.py")):
+    for label, folder in PYTHON_SUITES:
+        wanted = label in labels or (not labels and label not in ON_REQUEST)
+        if wanted and list((SOURCE / folder).glob("*_test.py")):
             run_python(label, folder, args.preset, summary, deadline)
     for name, reason in summary.skipped:
         print(f"skipped {name}: {reason}")

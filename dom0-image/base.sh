@@ -1,0 +1,59 @@
+#!/bin/bash
+# Makes the part of the control domain's root that comes from Debian, as a folder.
+#
+#   base.sh SOURCES APT_CONF OUT      (as root, inside the build root)
+#
+# SOURCES holds apt's one-line entries, APT_CONF the machine's own proxy and date settings.
+set -euo pipefail
+here=$(dirname "$(readlink -f "$0")")
+
+# Units without a use here: no apt by itself on a host, and no second hypervisor's disk backend
+# (each guest has its own qemu-storage-daemon; dom0's would also bring a network device of its own).
+masked=(apt-daily.timer apt-daily-upgrade.timer dpkg-db-backup.timer e2scrub_all.timer
+    e2scrub_reap.service fstrim.timer systemd-pcrphase.service systemd-pcrphase-sysinit.service
+    systemd-pcrmachine.service systemd-firstboot.service systemd-networkd.service
+    systemd-networkd-wait-online.service systemd-timesyncd.service
+    xen.service xendomains.service lvm2-monitor.service)
+generators=(ssh cryptsetup gpt-auto hibernate-resume tpm2 veritysetup integritysetup)
+
+install_packages() {
+    local packages
+    packages=$(grep -v '^#' "$here/packages" | grep . | paste -sd,)
+    mmdebstrap --mode=root --variant=minbase --quiet \
+        --aptopt='APT::Install-Recommends "false"' --aptopt="$apt_conf" \
+        --dpkgopt="$here/overlay/etc/dpkg/dpkg.cfg.d/10-small" \
+        --include="$packages" \
+        --essential-hook="cp -rT '$here/overlay/etc/initramfs-tools' \"\$1/etc/initramfs-tools\"" \
+        --customize-hook="'$here/base.sh' --configure \"\$1\"" \
+        trixie "$out" "$sources"
+}
+
+# Runs as mmdebstrap's hook, while /proc and /sys are there.
+configure() {
+    local tree=$1 name
+    cp -rT --no-preserve=ownership "$here/overlay" "$tree"
+    chroot "$tree" systemctl --quiet enable nftables.service chrony.service ssh.service
+    chroot "$tree" systemctl --quiet mask "${masked[@]}"
+    mkdir -p "$tree/etc/systemd/system-generators"
+    for name in "${generators[@]}"; do
+        ln -sf /dev/null "$tree/etc/systemd/system-generators/systemd-$name-generator"
+    done
+    # What must not be the same on two hosts is made at the first boot.
+    rm -f "$tree"/etc/ssh/ssh_host_*
+    : > "$tree/etc/machine-id"
+    rm -f "$tree/var/lib/dbus/machine-id" "$tree/var/lib/systemd/random-seed" \
+        "$tree"/etc/openvswitch/conf.db* "$tree"/etc/openvswitch/system-id.conf
+    touch "$tree/etc/.updated" "$tree/var/.updated"
+    rm -rf "$tree"/etc/apt/apt.conf.d/99mmdebstrap "$tree"/var/cache/apt/*.bin \
+        "$tree"/var/lib/apt/lists/* "$tree"/var/log/*.log "$tree"/var/log/apt \
+        "$tree"/var/cache/ldconfig/aux-cache
+}
+
+if [[ $1 == --configure ]]; then
+    configure "$2"
+    exit
+fi
+sources=$1
+apt_conf=$2
+out=$3
+install_packages

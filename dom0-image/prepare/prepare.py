@@ -1,0 +1,290 @@
+#!/usr/bin/python3 -I
+"""Makes this Debian the control domain of a host, before hostd and xapi start; runs at each boot.
+
+What is made once and kept: the host's uuid, the key by which other hosts of a pool know it, the
+pool's secret, ssh host keys. What is made anew: the management address, the configuration of the
+daemons, the files that scripts read. A live system also gets a password for root, which its
+console shows: whoever reads it there holds the machine anyway.
+"""
+
+import ipaddress
+import os
+import pwd
+import secrets
+import subprocess
+import sys
+import time
+import uuid
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path("/")
+LEASE_TRIES = 6
+NIC_SECONDS = 15
+# No character that looks like another one.
+PASSWORD_LETTERS = "abcdefghjkmnpqrstuvwxyz23456789"
+PASSWORD_LENGTH = 12
+
+CONFIG = """\
+# Made by basalt-prepare at each boot.
+[host]
+uuid = "{uuid}"
+hostname = "{hostname}"
+address = "{address}"
+management = "{device}"
+state = "/var/lib/basalt"
+
+[hostd]
+socket = "/run/basalt/hostd.sock"
+backend = "{backend}"
+run_dir = "/run/basalt"
+xapi_uid = {xapi_uid}
+
+[storage]
+local_sr = "/var/lib/basalt/sr/local"
+iso_sr = "/var/lib/basalt/sr/iso"
+
+[xapi]
+store = "/var/lib/basalt/xapi/xapi.db"
+tls = "/var/lib/basalt/xapi/tls.pem"
+manual = "/usr/share/basalt/manual"
+
+[pool]
+role = "/var/lib/basalt/xapi/pool.conf"
+identity = "/var/lib/basalt/xapi/pool.pem"
+certificates = "/var/lib/basalt/xapi/pool-certificates.pem"
+secret = "/var/lib/basalt/xapi/ptoken"
+"""
+
+
+@dataclass
+class Lease:
+    """`dhcp`: a server gave it; else the address is a link-local one of our own choice."""
+
+    device: str
+    address: str  # with its prefix
+    gateway: str = ""
+    dns: tuple = ()
+    dhcp: bool = True
+
+
+def write(path, text, mode=0o644, owner=None):
+    """Whole or not at all, also when the power goes."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    fresh = path.with_name(path.name + ".new")
+    fresh.unlink(missing_ok=True)
+    with open(os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode), "w",
+              encoding="utf-8") as file:
+        if owner is not None:
+            os.fchown(file.fileno(), owner, owner)
+        os.fchmod(file.fileno(), mode)
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    fresh.rename(path)
+
+
+def read(path):
+    try:
+        return path.read_text(encoding="utf-8").strip()
+    except OSError:
+        return ""
+
+
+def kept(path, make, mode=0o644, owner=None):
+    """What `path` holds; made and written first when there is nothing."""
+    if not (text := read(path)):
+        text = make()
+        write(path, text + "\n", mode, owner)
+    return text
+
+
+def is_live(root=ROOT):
+    return "boot=basalt" in read(root / "proc/cmdline").split()
+
+
+def backend(root=ROOT):
+    """Which hypervisor this kernel runs on; without Xen there is only QEMU."""
+    return "xen" if read(root / "sys/hypervisor/type") == "xen" else "qemu"
+
+
+# -- identity -----------------------------------------------------------------------------------------
+
+
+def pool_key(host):
+    return subprocess.run(
+        ["openssl", "req", "-x509", "-nodes", "-newkey", "ec", "-pkeyopt",
+         "ec_paramgen_curve:prime256v1", "-days", "3650", "-subj", f"/CN={host}",
+         "-addext", "basicConstraints=critical,CA:FALSE",
+         "-addext", "extendedKeyUsage=serverAuth,clientAuth", "-keyout", "-"],
+        capture_output=True, text=True, check=True).stdout.strip()
+
+
+def certificate_of(key_and_certificate):
+    return key_and_certificate[key_and_certificate.index("-----BEGIN CERTIFICATE"):]
+
+
+def make_identity(root, owner):
+    """Returns the host's uuid. `owner`: who reads the pool's keys."""
+    host = kept(root / "var/lib/basalt/uuid", lambda: str(uuid.uuid4()))
+    private = root / "var/lib/basalt/xapi"
+    key = kept(private / "pool.pem", lambda: pool_key(host), 0o600, owner)
+    kept(private / "pool-certificates.pem", lambda: certificate_of(key), 0o600, owner)
+    kept(private / "pool.conf", lambda: "master", 0o600, owner)
+    kept(private / "ptoken", lambda: "/".join(str(uuid.uuid4()) for _ in range(3)), 0o600, owner)
+    return host
+
+
+def link(path, target):
+    """What scripts look for at `path` is kept at `target`."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if path.is_symlink() and os.readlink(path) == target:
+        return
+    path.unlink(missing_ok=True)
+    path.symlink_to(target)
+
+
+def write_for_scripts(root, host, lease, release):
+    """The files of such hosts that scripts and clients by ssh read."""
+    etc = root / "etc/xensource"
+    for name in ("pool.conf", "ptoken"):
+        link(etc / name, f"/var/lib/basalt/xapi/{name}")
+    kept(etc / "network.conf", lambda: "openvswitch")
+    for folder in ("plugins", "extensions"):
+        (root / "etc/xapi.d" / folder).mkdir(parents=True, exist_ok=True)
+    made = kept(root / "var/lib/basalt/installed_at",
+                lambda: time.strftime("%Y-%m-%d %H:%M:%S", time.gmtime()))
+    values = {
+        "PRODUCT_BRAND": release.get("PRODUCT_BRAND", ""),
+        "PRODUCT_NAME": release.get("PRODUCT_NAME", ""),
+        "PRODUCT_VERSION": release.get("PRODUCT_VERSION", ""),
+        "BUILD_NUMBER": release.get("BUILD_NUMBER", ""),
+        "INSTALLATION_UUID": host,
+        "INSTALLATION_DATE": made,
+        "MANAGEMENT_INTERFACE": bridge_of(lease.device),
+        "MANAGEMENT_ADDRESS_TYPE": "IPv4",
+    }
+    write(root / "etc/xensource-inventory",
+          "".join(f"{name}='{value}'\n" for name, value in values.items()))
+
+
+def read_release(root):
+    pairs = (line.split("=", 1) for line in read(root / "usr/share/basalt/release").splitlines())
+    return {name: value for name, value in pairs}
+
+
+# -- network ------------------------------------------------------------------------------------------
+
+
+def bridge_of(device):
+    """Source: the network that each ethN gets has the bridge xenbrN."""
+    return "xenbr" + device.removeprefix("eth")
+
+
+def wired(root):
+    """Network devices with hardware below, in the order of their numbers."""
+    found = [path.name for path in (root / "sys/class/net").glob("eth*")
+             if (path / "device").exists()]
+    return sorted(found, key=lambda name: (len(name), name))
+
+
+def wait_for_nics(root, seconds=NIC_SECONDS):
+    deadline = time.monotonic() + seconds
+    while not (found := wired(root)) and time.monotonic() < deadline:
+        time.sleep(0.2)
+    return found
+
+
+def link_local(mac):
+    """RFC 3927's range, by the MAC: the same machine gets the same address again."""
+    number = int(mac.replace(":", ""), 16) % (254 * 256) if mac else 0
+    return f"169.254.{1 + number // 256}.{number % 256}/16"
+
+
+def parse_lease(device, text):
+    """`text`: NAME=VALUE lines, as udhcpc gives its script. None when it brought no address."""
+    values = dict(line.split("=", 1) for line in text.splitlines() if "=" in line)
+    try:
+        address = ipaddress.IPv4Interface(
+            f"{values.get('ip', '')}/{values.get('subnet') or values.get('mask') or 24}")
+    except ValueError:
+        return None
+    return Lease(device, str(address), (values.get("router", "").split() or [""])[0],
+                 tuple(values.get("dns", "").split()))
+
+
+def ask_for_lease(device):
+    """The script that udhcpc calls prints what the server gave; None without an answer."""
+    run(["ip", "link", "set", device, "up"])
+    done = subprocess.run(
+        ["busybox", "udhcpc", "-f", "-n", "-q", "-t", str(LEASE_TRIES), "-T", "2", "-i", device,
+         "-s", "/usr/libexec/basalt/lease-printed"], capture_output=True, text=True, check=False)
+    return parse_lease(device, done.stdout)
+
+
+def choose_address(root, ask=ask_for_lease):
+    """By the first network device that gets an address from a DHCP server."""
+    devices = wait_for_nics(root)
+    for device in devices:
+        if lease := ask(device):
+            return lease
+    device = devices[0] if devices else "eth0"
+    mac = read(root / "sys/class/net" / device / "address")
+    return Lease(device, link_local(mac), dhcp=False)
+
+
+def apply_address(root, lease):
+    if (root / "sys/class/net" / lease.device).exists():
+        run(["ip", "link", "set", lease.device, "up"])
+        run(["ip", "address", "replace", lease.address, "dev", lease.device])
+    if lease.gateway:
+        run(["ip", "route", "replace", "default", "via", lease.gateway])
+    if lease.dns:
+        write(root / "etc/resolv.conf", "".join(f"nameserver {one}\n" for one in lease.dns))
+    state = root / "run/basalt/lease"
+    state.unlink(missing_ok=True)
+    if lease.dhcp:
+        write(state, f"BRIDGE={bridge_of(lease.device)}\nADDRESS={lease.address.split('/')[0]}\n")
+
+
+def run(argv):
+    subprocess.run(argv, check=True, stdout=subprocess.DEVNULL)
+
+
+# -- live ---------------------------------------------------------------------------------------------
+
+
+def give_password(root):
+    """Root's password of a live system, for its console to show."""
+    password = "".join(secrets.choice(PASSWORD_LETTERS) for _ in range(PASSWORD_LENGTH))
+    subprocess.run(["chpasswd"], input=f"root:{password}\n", text=True, check=True)
+    return password
+
+
+def write_issue(root, lease, password):
+    lines = [f"XenAPI at https://{lease.address.split('/')[0]}"]
+    if password:
+        lines.append(f"This is a live system. User: root  Password: {password}")
+    write(root / "run/issue.d/basalt.issue", "\n".join(lines) + "\n\n", 0o600)
+
+
+# -- all ----------------------------------------------------------------------------------------------
+
+
+def main(root=ROOT):
+    owner = pwd.getpwnam("xapi").pw_uid
+    host = make_identity(root, owner)
+    run(["ssh-keygen", "-A"])
+    lease = choose_address(root)
+    apply_address(root, lease)
+    write_for_scripts(root, host, lease, read_release(root))
+    write(root / "etc/basalt/host.toml", CONFIG.format(
+        uuid=host, hostname=os.uname().nodename, address=lease.address, device=lease.device,
+        backend=backend(root), xapi_uid=owner))
+    write_issue(root, lease, give_password(root) if is_live(root) else "")
+    print(f"host {host} at {lease.address} on {lease.device}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,136 @@
+"""basalt-prepare, on a folder that stands for a host's root."""
+
+import os
+import stat
+import tempfile
+import unittest
+from pathlib import Path
+from unittest import mock
+
+import prepare
+
+OFFER = "ip=192.0.2.7\nsubnet=255.255.255.0\nmask=24\nrouter=192.0.2.1 192.0.2.2\ndns=192.0.2.3 192.0.2.4\n"
+
+
+class PrepareTest(unittest.TestCase):
+    def setUp(self):
+        scratch = tempfile.TemporaryDirectory()
+        self.addCleanup(scratch.cleanup)
+        self.root = Path(scratch.name)
+
+    def put(self, path, text=""):
+        (self.root / path).parent.mkdir(parents=True, exist_ok=True)
+        (self.root / path).write_text(text)
+
+    def nic(self, name, mac):
+        (self.root / "sys/class/net" / name / "device").mkdir(parents=True)
+        self.put(f"sys/class/net/{name}/address", mac)
+
+    def private(self, name):
+        return self.root / "var/lib/basalt/xapi" / name
+
+    def test_the_identity_is_made_once_and_kept(self):
+        host = prepare.make_identity(self.root, os.getuid())
+        names = ("pool.pem", "pool-certificates.pem", "pool.conf", "ptoken")
+        before = {name: self.private(name).read_text() for name in names}
+        self.assertEqual(host, prepare.make_identity(self.root, os.getuid()))
+        self.assertEqual(before, {name: self.private(name).read_text() for name in names})
+        for name in names:
+            self.assertEqual(stat.S_IMODE(self.private(name).stat().st_mode), 0o600, name)
+        self.assertEqual(before["pool.conf"], "master\n")
+        self.assertIn("PRIVATE KEY", before["pool.pem"])
+        self.assertNotIn("PRIVATE KEY", before["pool-certificates.pem"])
+        self.assertIn(before["pool-certificates.pem"].strip(), before["pool.pem"])
+
+    def test_two_hosts_have_nothing_in_common(self):
+        first = prepare.make_identity(self.root / "a", os.getuid())
+        second = prepare.make_identity(self.root / "b", os.getuid())
+        self.assertNotEqual(first, second)
+        for name in ("pool.pem", "ptoken"):
+            texts = [(self.root / one / "var/lib/basalt/xapi" / name).read_text() for one in "ab"]
+            self.assertNotEqual(*texts)
+
+    def test_scripts_find_what_they_look_for(self):
+        self.put("usr/share/basalt/release", "PRODUCT_BRAND=Basalt\nPRODUCT_VERSION=8.3.0\n")
+        lease = prepare.Lease("eth1", "192.0.2.7/24")
+        for _ in range(2):
+            prepare.write_for_scripts(self.root, "the-uuid", lease, prepare.read_release(self.root))
+        inventory = (self.root / "etc/xensource-inventory").read_text()
+        self.assertIn("INSTALLATION_UUID='the-uuid'\n", inventory)
+        self.assertIn("PRODUCT_VERSION='8.3.0'\n", inventory)
+        self.assertIn("MANAGEMENT_INTERFACE='xenbr1'\n", inventory)
+        self.assertEqual(os.readlink(self.root / "etc/xensource/pool.conf"),
+                         "/var/lib/basalt/xapi/pool.conf")
+        self.assertEqual((self.root / "etc/xensource/network.conf").read_text(), "openvswitch\n")
+        self.assertTrue((self.root / "etc/xapi.d/plugins").is_dir())
+
+    def test_a_lease_is_read_and_a_refusal_is_none(self):
+        self.assertEqual(
+            prepare.parse_lease("eth0", OFFER),
+            prepare.Lease("eth0", "192.0.2.7/24", "192.0.2.1", ("192.0.2.3", "192.0.2.4")))
+        self.assertIsNone(prepare.parse_lease("eth0", ""))
+        self.assertIsNone(prepare.parse_lease("eth0", "ip=\nsubnet=\n"))
+
+    def test_the_first_device_with_a_lease_is_the_management_device(self):
+        for number in (10, 2, 0):
+            self.nic(f"eth{number}", f"52:54:00:00:00:{number:02x}")
+        asked = []
+
+        def ask(device):
+            asked.append(device)
+            return prepare.parse_lease(device, OFFER) if device == "eth2" else None
+
+        self.assertEqual(prepare.choose_address(self.root, ask).device, "eth2")
+        self.assertEqual(asked, ["eth0", "eth2"])
+
+    def test_without_a_server_the_address_is_link_local_and_stays_the_same(self):
+        self.nic("eth0", "52:54:00:ba:5a:17")
+        first = prepare.choose_address(self.root, lambda _: None)
+        self.assertEqual(first, prepare.choose_address(self.root, lambda _: None))
+        self.assertRegex(first.address, r"^169\.254\.\d+\.\d+/16$")
+        self.assertFalse(first.dhcp)
+        for mac in ("00:00:00:00:00:00", "ff:ff:ff:ff:ff:ff", "52:54:00:12:34:56"):
+            octets = [int(part) for part in prepare.link_local(mac)[:-3].split(".")]
+            self.assertEqual(octets[:2], [169, 254])
+            self.assertTrue(1 <= octets[2] <= 254 and 0 <= octets[3] <= 255, octets)
+
+    def test_a_lease_is_noted_for_its_keeper_and_forgotten_without_one(self):
+        with mock.patch.object(prepare, "run"):
+            prepare.apply_address(self.root, prepare.parse_lease("eth0", OFFER))
+            noted = (self.root / "run/basalt/lease").read_text()
+            prepare.apply_address(self.root, prepare.Lease("eth0", "169.254.1.1/16", dhcp=False))
+        self.assertEqual(noted, "BRIDGE=xenbr0\nADDRESS=192.0.2.7\n")
+        self.assertFalse((self.root / "run/basalt/lease").exists())
+        self.assertEqual((self.root / "etc/resolv.conf").read_text(),
+                         "nameserver 192.0.2.3\nnameserver 192.0.2.4\n")
+
+    def test_the_backend_is_what_the_kernel_runs_on(self):
+        self.assertEqual(prepare.backend(self.root), "qemu")
+        self.put("sys/hypervisor/type", "xen\n")
+        self.assertEqual(prepare.backend(self.root), "xen")
+
+    def test_only_a_live_system_shows_a_password(self):
+        self.put("proc/cmdline", "quiet boot=basalt net.ifnames=0\n")
+        self.assertTrue(prepare.is_live(self.root))
+        self.put("proc/cmdline", "quiet root=/dev/sda1 x.boot=basalt\n")
+        self.assertFalse(prepare.is_live(self.root))
+        lease = prepare.Lease("eth0", "192.0.2.7/24")
+        issue = self.root / "run/issue.d/basalt.issue"
+        prepare.write_issue(self.root, lease, "")
+        self.assertNotIn("Password", issue.read_text())
+        prepare.write_issue(self.root, lease, "geheim")
+        self.assertIn("https://192.0.2.7\n", issue.read_text())
+        self.assertIn("User: root  Password: geheim\n", issue.read_text())
+        self.assertEqual(stat.S_IMODE(issue.stat().st_mode), 0o600)
+
+    def test_a_file_is_replaced_whole(self):
+        path = self.root / "a/b"
+        prepare.write(path, "one", 0o600)
+        os.link(path, self.root / "old")
+        prepare.write(path, "two", 0o644)
+        self.assertEqual((path.read_text(), (self.root / "old").read_text()), ("two", "one"))
+        self.assertEqual([entry.name for entry in path.parent.iterdir()], ["b"])
+
+
+if __name__ == "__main__":
+    unittest.main()

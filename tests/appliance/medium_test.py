@@ -1,0 +1,67 @@
+"""What is on the medium: which packages, which files with privileges, which boot loaders."""
+
+import hashlib
+import subprocess
+import sys
+import unittest
+from pathlib import Path
+
+HERE = Path(__file__).resolve().parent
+sys.path[:0] = [str(HERE), str(HERE.parents[1] / "tools/dev")]
+
+import build_root
+import medium
+
+ISO_BYTES_MAX = 500 << 20
+
+
+def inside(command, folder):
+    """What a program of the build root says; it sees `folder` too."""
+    argv = build_root.entered(build_root.ensure(), command, ["--bind", folder, folder])
+    return subprocess.run(argv, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
+                          check=True).stdout
+
+
+class Medium(unittest.TestCase):
+    @classmethod
+    def setUpClass(cls):
+        cls.image = medium.image()
+
+    def beside(self, suffix):
+        return Path(f"{self.image}{suffix}").read_text()
+
+    def xorriso(self, *words):
+        return inside(["xorriso", "-indev", str(self.image), *words], str(self.image.parent))
+
+    def test_it_is_small(self):
+        self.assertLess(self.image.stat().st_size, ISO_BYTES_MAX)
+
+    def test_its_checksum_is_beside_it(self):
+        with open(self.image, "rb") as file:
+            digest = hashlib.file_digest(file, "sha256").hexdigest()
+        self.assertEqual(self.beside(".sha256").split(), [digest, self.image.name])
+
+    def test_the_packages_are_those_that_somebody_looked_at(self):
+        """A package that comes or goes is a line in a diff of packages.txt."""
+        names = [line.split()[0] for line in self.beside(".packages").splitlines()]
+        self.assertEqual(names, (HERE / "packages.txt").read_text().split())
+
+    def test_no_program_of_the_control_domain_gives_privileges(self):
+        self.assertEqual(self.beside(".setuid"), "")
+
+    def test_it_boots_by_bios_and_by_uefi(self):
+        report = self.xorriso("-report_el_torito", "plain")
+        self.assertRegex(report, r"El Torito boot img :\s+1\s+BIOS\s+y")
+        self.assertRegex(report, r"El Torito boot img :\s+2\s+UEFI\s+y")
+        # From a USB stick too: a partition table over the same bytes.
+        self.assertIn("MBR", self.xorriso("-report_system_area", "plain"))
+
+    def test_everything_that_boots_is_on_it(self):
+        found = set(self.xorriso("-find", "/", "-type", "f").replace("'", "").split())
+        self.assertTrue({"/boot/xen.gz", "/boot/vmlinuz", "/boot/initrd.img",
+                         "/boot/grub/grub.cfg", "/live/root.squashfs", "/sha256sums",
+                         "/packages"} <= found, sorted(found)[:40])
+
+
+if __name__ == "__main__":
+    unittest.main()

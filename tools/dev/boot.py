@@ -1,0 +1,123 @@
+"""`./dev boot`: the medium in QEMU, without hardware virtualisation, its serial console here."""
+
+import contextlib
+import os
+import shutil
+import signal
+import subprocess
+import tempfile
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import build_root
+import iso
+from paths import DevError, say
+
+OVMF = "/usr/share/OVMF"
+# Emulated, so slow: what makes a hypervisor safe from its guests' side channels is left out, which
+# the machine says by an SMBIOS string that the medium's menu reads.
+MACHINE_WORDS = "basalt xen spec-ctrl=no xpti=no dom0_max_vcpus=1 linux mitigations=off"
+ADDRESS = "10.0.2.15"
+
+
+@dataclass
+class Machine:
+    image: Path
+    folder: Path
+    uefi: bool = False
+    memory_mib: int = 4096
+    forwarded: dict = field(default_factory=dict)  # port of this machine -> port of the host
+    disks: list = field(default_factory=list)
+    words: str = MACHINE_WORDS
+    extra: list = field(default_factory=list)
+
+    def firmware(self):
+        if not self.uefi:
+            return []
+        return ["-drive", f"if=pflash,format=raw,unit=0,readonly=on,file={OVMF}/OVMF_CODE_4M.fd",
+                "-drive", f"if=pflash,format=qcow2,unit=1,file={self.folder}/vars.qcow2"]
+
+    def command(self):
+        forwards = "".join(f",hostfwd=tcp:127.0.0.1:{port}-{ADDRESS}:{to}"
+                           for port, to in self.forwarded.items())
+        words = self.words.replace(",", ",,")
+        argv = ["qemu-system-x86_64", "-nodefaults", "-no-user-config", "-M", "q35",
+                "-cpu", "qemu64,+svm,+npt,+nrip-save,+rdrand",
+                "-accel", "tcg,thread=multi,tb-size=512", "-smp", "2", "-m", str(self.memory_mib),
+                "-display", "none", "-smbios", f"type=11,value={words}", *self.firmware(),
+                "-drive", f"file={self.image},if=none,id=cd,format=raw,media=cdrom,readonly=on",
+                "-device", "ide-cd,drive=cd,bus=ide.0,bootindex=9",
+                # A medium in the drive only: nothing outside of this machine is reached.
+                "-netdev", f"user,id=n0,restrict=on{forwards}",
+                "-device", "virtio-net-pci,netdev=n0,mac=52:54:00:ba:5a:17,romfile=",
+                "-device", "virtio-rng-pci", *self.extra]
+        for index, disk in enumerate(self.disks):
+            argv += ["-drive", f"file={disk},if=none,id=d{index},format=qcow2,cache=unsafe",
+                     "-device", f"virtio-blk-pci,drive=d{index},bootindex={index + 1}"]
+        return argv
+
+    def prepare(self):
+        if self.uefi and not (self.folder / "vars.qcow2").exists():
+            # qcow2, so that saved states of the machine can lie in it.
+            build_root.run(["qemu-img", "convert", "-q", "-O", "qcow2",
+                            f"{OVMF}/OVMF_VARS_4M.fd", str(self.folder / "vars.qcow2")])
+
+
+def boot(args):
+    image = (args.image or iso.default_image()).absolute()
+    if not image.exists():
+        raise DevError(f"there is no {image}; make it with ./dev iso")
+    with tempfile.TemporaryDirectory(prefix="basalt-boot-") as folder:
+        machine = Machine(image, Path(folder), args.uefi, args.memory,
+                          {args.port: 443, args.port + 1: 22})
+        machine.prepare()
+        say(f"https://127.0.0.1:{args.port} and ssh at port {args.port + 1}, "
+            "once the console shows how to log in; ends with Ctrl-A x")
+        argv = build_root.entered(build_root.ensure(), [*machine.command(), "-serial", "mon:stdio"],
+                                  ["--bind", str(image.parent), str(image.parent)])
+        return subprocess.run(argv, check=False).returncode
+
+
+class Running:
+    """A machine of a test: its console goes to a file, its monitor answers on a socket."""
+
+    def __init__(self, machine, nice=10, state=""):
+        self.machine = machine
+        self.console = machine.folder / "console.log"
+        self.input = machine.folder / "console.sock"
+        self.monitor = machine.folder / "monitor.sock"
+        self.process = None
+        self.nice = nice
+        self.state = state
+
+    def __enter__(self):
+        self.machine.prepare()
+        for path in (self.console, self.input, self.monitor):
+            path.unlink(missing_ok=True)
+        argv = [*self.machine.command(),
+                "-chardev", f"socket,id=serial0,path={self.input},server=on,wait=off,"
+                            f"logfile={self.console}", "-serial", "chardev:serial0",
+                "-qmp", f"unix:{self.monitor},server=on,wait=off"]
+        if self.state:
+            argv += ["-loadvm", self.state]
+        image = str(self.machine.image.parent)
+        folder = str(self.machine.folder)
+        inside = build_root.entered(build_root.ensure(), ["nice", "-n", str(self.nice), *argv],
+                                    ["--bind", image, image, "--bind", folder, folder])
+        self.errors = open(self.machine.folder / "qemu.log", "wb")
+        self.process = subprocess.Popen(inside, stdin=subprocess.DEVNULL, stdout=self.errors,
+                                        stderr=self.errors, start_new_session=True)
+        return self
+
+    def __exit__(self, *_):
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self.process.pid, signal.SIGKILL)
+        self.process.wait()
+        self.errors.close()
+
+    def text(self):
+        return self.console.read_text(errors="replace") if self.console.exists() else ""
+
+
+def have_qemu():
+    return shutil.which("bwrap") is not None

@@ -1,0 +1,119 @@
+"""`./dev iso`: the medium that a server boots from, made from this tree and Debian's packages."""
+
+import hashlib
+import os
+import re
+import subprocess
+import tempfile
+import time
+from pathlib import Path
+
+import apt
+import build
+import build_root
+from paths import SOURCE, DevError, cache, need_root, say
+
+DOM0 = SOURCE / "dom0-image"
+# What the root is made of before our packages come onto it.
+BASE_PARTS = ("base.sh", "packages", "overlay")
+LEVEL = 15
+
+
+def base_hash():
+    digest = hashlib.sha256()
+    for part in BASE_PARTS:
+        top = DOM0 / part
+        for path in sorted(path for path in [top, *top.rglob("*")] if path.is_file()):
+            name = path.relative_to(DOM0)
+            digest.update(f"{name}\0{path.stat().st_mode:o}\0".encode() + path.read_bytes())
+    return digest.hexdigest()[:12]
+
+
+def logged(command, epoch):
+    """Runs inside the build root, which passes the output on line by line."""
+    start = time.monotonic()
+    argv = build_root.entered(build_root.ensure(), command,
+                              ["--setenv", "SOURCE_DATE_EPOCH", str(epoch)])
+    # A mount namespace of its own: whatever is mounted on the way ends with it.
+    with subprocess.Popen(["unshare", "--mount", *argv], stdout=subprocess.PIPE,
+                          stderr=subprocess.STDOUT, text=True, errors="replace") as job:
+        for line in job.stdout:
+            say(f"[{time.monotonic() - start:3.0f} s] {line.rstrip()}")
+    if job.returncode != 0:
+        raise DevError(f"{Path(command[0]).name} ended with {job.returncode}")
+
+
+def ensure_base(epoch):
+    """The folder of the control domain's root as far as it is Debian's, made first if need be."""
+    base = cache() / f"dom0-{base_hash()}"
+    if base.exists():
+        return base
+    say("making the control domain's root (about 250 MB to download, once)")
+    with tempfile.TemporaryDirectory(dir=cache(), prefix=".dom0-") as scratch:
+        (Path(scratch) / "sources.list").write_text(apt.sources())
+        (Path(scratch) / "apt.conf").write_text(apt.carried_options())
+        made = Path(scratch) / "root"
+        logged([str(DOM0 / "base.sh"), f"{scratch}/sources.list", f"{scratch}/apt.conf", str(made)],
+               epoch)
+        made.rename(base)
+    return base
+
+
+def commit():
+    """(its time in seconds since 1970, its short name); of a tree without git, now and `none`."""
+    done = subprocess.run(["git", "-C", str(SOURCE), "log", "-1", "--format=%ct %h"],
+                          capture_output=True, text=True, check=False)
+    if done.returncode != 0:
+        return int(time.time()), "none"
+    seconds, name = done.stdout.split()
+    return int(seconds), name
+
+
+def product_version():
+    """What clients are told: the same text as in xapi."""
+    found = re.search(r'std::string version = "([0-9.]+)"',
+                      (SOURCE / "xapi/core/core.hpp").read_text())
+    if not found:
+        raise DevError("xapi/core/core.hpp does not name the product's version")
+    return found[1]
+
+
+def make(preset, out, level):
+    need_root("./dev iso")
+    start = time.monotonic()
+    programs = build.programs(preset)
+    epoch, name = commit()
+    base = ensure_base(epoch)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    stamp = time.strftime("%Y%m%d%H%M", time.gmtime(epoch))
+    with tempfile.TemporaryDirectory(dir=cache(), prefix=".iso-") as scratch:
+        debs = Path(scratch) / "debs"
+        debs.mkdir()
+        logged(["python3", str(DOM0 / "package.py"), "--source", str(SOURCE), "--build",
+                str(programs.parent), "--version", f"0.1~{stamp}.{name}", "--product",
+                product_version(), "--out", str(debs)], epoch)
+        image = Path(scratch) / "basalt.iso"
+        logged([str(SOURCE / "iso/make.sh"), str(base), str(debs), str(image), str(level)], epoch)
+        # The checksum names the medium as it is called in the end.
+        text = Path(f"{image}.sha256").read_text().split()[0]
+        Path(f"{image}.sha256").write_text(f"{text}  {out.name}\n")
+        for suffix in (".packages", ".setuid", ".sha256", ""):
+            move(Path(f"{image}{suffix}"), Path(f"{out}{suffix}"))
+    say(f"made {out}, {out.stat().st_size >> 20} MiB, in {time.monotonic() - start:.0f} s")
+
+
+def move(source, target):
+    """Also from one file system to another, and never half."""
+    fresh = target.with_name(f".{target.name}.new")
+    subprocess.run(["cp", "--reflink=auto", source, fresh], check=True)
+    os.replace(fresh, target)
+
+
+def default_image():
+    return SOURCE / "build/basalt.iso"
+
+
+def iso(args):
+    make(args.preset, (args.out or default_image()).absolute(), args.level)
+    print(args.out or default_image())
+    return 0
