@@ -132,13 +132,16 @@ class SocketStream final : public FdStream, public WritesNow {
 
     Task<std::size_t> read_some(std::span<char> buffer) override {
         require_open(socket_.is_open());
+        if (ended_) co_return 0;
         const log::Suspension suspended;
         const turn::Kept same_job;
         boost::system::error_code error;
         const std::size_t got =
             co_await socket_.async_read_some(asio::buffer(buffer.data(), buffer.size()),
                                              asio::redirect_error(asio::use_awaitable, error));
-        if (error == asio::error::eof) co_return 0;
+        // Asio waits for ever on who reads on after the end: the kernel tells of it once.
+        ended_ = error == asio::error::eof;
+        if (ended_) co_return 0;
         if (error) throw boost::system::system_error(error);
         co_return got;
     }
@@ -241,6 +244,7 @@ class SocketStream final : public FdStream, public WritesNow {
     }
 
     Socket socket_;
+    bool ended_ = false;
 };
 
 /// Without delay, and a peer that has vanished is noticed in two minutes even by who only waits

@@ -77,6 +77,28 @@ TEST(Real, descriptors_pass_through_a_channel) {
     });
 }
 
+TEST(Real, a_stream_that_has_ended_stays_so) {
+    RealLoop loop(1);
+    run(loop, [](RealLoop& l) -> Task<void> {
+        auto [near, far] = socket_pair();
+        const auto in = adopt_stream(l, std::move(near));
+        const auto out = adopt_stream(l, std::move(far));
+        co_await out->write("last words");
+        out->close();
+        char buffer[64];
+        EXPECT_EQ(co_await in->read_some(buffer), 10U);
+        std::vector<std::size_t> after;
+        co_await within(
+            l, 5s,
+            [](Stream& stream, std::span<char> into, std::vector<std::size_t>& got) -> Task<void> {
+                for (int i = 0; i < 3; ++i)
+                    got.push_back(co_await stream.read_some(into));
+            }(*in, buffer, after),
+            ApiError("LATE", {}));
+        EXPECT_EQ(after, (std::vector<std::size_t>{0, 0, 0}));
+    });
+}
+
 TEST(Real, unix_sockets_connect_and_refuse) {
     RealLoop loop(1);
     const std::string path = testing::TempDir() + "basalt-real-test.sock";
