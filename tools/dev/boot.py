@@ -2,7 +2,6 @@
 
 import contextlib
 import os
-import shutil
 import signal
 import subprocess
 import tempfile
@@ -58,9 +57,11 @@ class Machine:
 
     def prepare(self):
         if self.uefi and not (self.folder / "vars.qcow2").exists():
-            # qcow2, so that saved states of the machine can lie in it.
-            build_root.run(["qemu-img", "convert", "-q", "-O", "qcow2",
-                            f"{OVMF}/OVMF_VARS_4M.fd", str(self.folder / "vars.qcow2")])
+            folder = str(self.folder)
+            argv = ["qemu-img", "convert", "-q", "-O", "qcow2", f"{OVMF}/OVMF_VARS_4M.fd",
+                    f"{folder}/vars.qcow2"]
+            subprocess.run(build_root.entered(build_root.ensure(), argv,
+                                              ["--bind", folder, folder]), check=True)
 
 
 def boot(args):
@@ -81,14 +82,13 @@ def boot(args):
 class Running:
     """A machine of a test: its console goes to a file, its monitor answers on a socket."""
 
-    def __init__(self, machine, nice=10, state=""):
+    def __init__(self, machine, nice=10):
         self.machine = machine
         self.console = machine.folder / "console.log"
         self.input = machine.folder / "console.sock"
         self.monitor = machine.folder / "monitor.sock"
         self.process = None
         self.nice = nice
-        self.state = state
 
     def __enter__(self):
         self.machine.prepare()
@@ -98,8 +98,6 @@ class Running:
                 "-chardev", f"socket,id=serial0,path={self.input},server=on,wait=off,"
                             f"logfile={self.console}", "-serial", "chardev:serial0",
                 "-qmp", f"unix:{self.monitor},server=on,wait=off"]
-        if self.state:
-            argv += ["-loadvm", self.state]
         image = str(self.machine.image.parent)
         folder = str(self.machine.folder)
         inside = build_root.entered(build_root.ensure(), ["nice", "-n", str(self.nice), *argv],
@@ -117,7 +115,3 @@ class Running:
 
     def text(self):
         return self.console.read_text(errors="replace") if self.console.exists() else ""
-
-
-def have_qemu():
-    return shutil.which("bwrap") is not None
