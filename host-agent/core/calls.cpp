@@ -1,6 +1,7 @@
 #include "host-agent/core/calls.hpp"
 
 #include "base/log.hpp"
+#include "hypervisor/api/whole_machine.hpp"
 #include "idl/errors.hpp"
 
 namespace basalt::agent {
@@ -14,6 +15,17 @@ const std::string want_key = "want";
 
 [[noreturn]] void refuse_unplanned(const char* verb) {
     throw err::internal_error(std::string(verb) + " needs a plan");
+}
+
+// What the control domain sees of the machine is its own part.
+void replace_machine(HostFacts& facts, const hv::WholeMachine& machine) {
+    facts.cpu_count = machine.cpu_count;
+    facts.cpu_sockets = machine.cpu_sockets;
+    facts.cpu_threads_per_core = machine.cpu_threads_per_core;
+    facts.cpu_mhz = machine.cpu_mhz;
+    facts.numa_nodes = machine.numa_nodes;
+    facts.memory_total_bytes = machine.memory_total_bytes;
+    facts.memory_free_bytes = machine.memory_free_bytes;
 }
 
 }  // namespace
@@ -35,6 +47,8 @@ Task<HostFacts> Calls::host_facts(HostFactsArgs) {
     facts.hypervisor = std::move(hypervisor.name);
     facts.hypervisor_version = std::move(hypervisor.version);
     facts.accelerated = hypervisor.accelerated;
+    if (auto* const seer = dynamic_cast<hv::MachineSeer*>(&backends_.hypervisor))
+        replace_machine(facts, co_await seer->whole_machine());
     facts.network_backend = backends_.network.backend();
     facts.nics = co_await backends_.network.interfaces();
     co_return facts;

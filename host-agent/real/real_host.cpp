@@ -10,6 +10,9 @@
 #include "host-agent/images/nbd_images.hpp"
 #include "host-agent/real/real_services.hpp"
 #include "hypervisor/qemu/qemu_hypervisor.hpp"
+#ifdef BASALT_HAS_XEN
+#include "hypervisor/xen/xen_hypervisor.hpp"
+#endif
 #include "network-manager/linux/bridge_network.hpp"
 #include "network-manager/ovsdb/ovs_network.hpp"
 #include "storage-manager/manager/real_storage.hpp"
@@ -36,11 +39,23 @@ std::shared_ptr<Confinement> make_confinement(RealLoop& loop, const Config& conf
     return out;
 }
 
+std::unique_ptr<hv::Hypervisor> make_xen(RealLoop& loop, const Config& config) {
+#ifdef BASALT_HAS_XEN
+    return std::make_unique<hv::xen::XenHypervisor>(
+        loop, hv::xen::Options{.run_dir = config.hostd.run_dir + "/xen"});
+#else
+    (void)loop;
+    throw std::invalid_argument("backend " + config.hostd.backend +
+                                ": this hostd was built where libxl was not found");
+#endif
+}
+
 std::unique_ptr<hv::Hypervisor> make_hypervisor(RealLoop& loop, const Config& config,
                                                 std::shared_ptr<Confinement> confinement) {
+    if (config.hostd.backend == "xen") return make_xen(loop, config);
     if (config.hostd.backend != "qemu")
         throw std::invalid_argument("backend " + config.hostd.backend +
-                                    ": this hostd has qemu and sim");
+                                    ": this hostd has no such machine");
     hv::qemu::Options options;
     options.run_dir = config.hostd.run_dir + "/vm";
     options.nvram_dir = config.host.state + "/nvram";

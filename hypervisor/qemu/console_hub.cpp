@@ -1,5 +1,8 @@
 #include "hypervisor/qemu/console_hub.hpp"
 
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <termios.h>
 #include <unistd.h>
 
 #include <array>
@@ -68,7 +71,7 @@ struct ConsoleHub::State {
         std::erase_if(clients, [](const auto& entry) { return entry.second->closed; });
         logged += bytes.size();
         // QEMU appends, so that cutting the file under it is safe.
-        if (logged > log_bytes_max && ::truncate(log.c_str(), 0) == 0) logged = 0;
+        if (!log.empty() && logged > log_bytes_max && ::truncate(log.c_str(), 0) == 0) logged = 0;
     }
 
     void close() {
@@ -131,6 +134,22 @@ Task<void> write_client(Shared, std::shared_ptr<Client> client) {
     }
 }
 
+// A terminal's bytes go through as they are, and nothing of the guest's comes back to it.
+std::unique_ptr<FdStream> open_terminal(RealLoop& loop, const std::string& path) {
+    UniqueFd fd(::open(path.c_str(), O_RDWR | O_NOCTTY | O_CLOEXEC));
+    termios modes{};
+    if (!fd || ::tcgetattr(fd.get(), &modes) != 0)
+        throw boost::system::system_error(errno, boost::system::system_category(), path);
+    ::cfmakeraw(&modes);
+    ::tcsetattr(fd.get(), TCSANOW, &modes);
+    return adopt_stream(loop, std::move(fd));
+}
+
+bool is_terminal(const std::string& path) {
+    struct stat status{};
+    return ::stat(path.c_str(), &status) == 0 && S_ISCHR(status.st_mode);
+}
+
 // The end of a connection is how these loops end, not a failure.
 Task<void> quietly(Task<void> body) {
     try {
@@ -163,7 +182,11 @@ ConsoleHub::~ConsoleHub() {
 
 Task<void> ConsoleHub::connect() {
     const auto state = state_;
-    state->guest = co_await connect_unix(state->loop, state->socket);
+    if (is_terminal(state->socket)) {
+        state->guest = open_terminal(state->loop, state->socket);
+    } else {
+        state->guest = co_await connect_unix(state->loop, state->socket);
+    }
     std::string said =
         co_await blocking(state->loop, [path = state->log] { return read_file(path); });
     state->logged = said.size();

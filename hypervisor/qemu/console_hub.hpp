@@ -11,7 +11,8 @@ namespace basalt::hv::qemu {
 /// A new client first reads the last of what was said. Loop only.
 class ConsoleHub {
   public:
-    /// `log` is the file QEMU copies the console into; kept short from here.
+    /// `socket` may also be a terminal, as Xen's console daemon serves. `log` is the file QEMU
+    /// copies the console into; kept short from here. Empty: there is none.
     ConsoleHub(RealLoop& loop, std::string socket, std::string log);
     /// Clients read an end of stream.
     ~ConsoleHub();

@@ -1,0 +1,41 @@
+#pragma once
+#include <optional>
+#include <string>
+
+#include "hypervisor/api/hypervisor.hpp"
+#include "hypervisor/api/whole_machine.hpp"
+
+/// What this backend asks of libxl, one function a question. All of these block, and throw
+/// INTERNAL_ERROR with the library's words: call them off the loop.
+namespace basalt::hv::xen {
+
+/// Builds the domain, paused. Throws HOST_NOT_ENOUGH_FREE_MEMORY before anything is made; what
+/// fails later the library takes away again.
+DomId create_domain(const DomainConfig& config);
+DomId restore_domain(const DomainConfig& config, int source);
+/// Idempotent.
+void destroy_domain(DomId dom);
+void destroy_domain_of(const std::string& uuid);
+void set_domain_running(DomId dom, bool running);
+/// Asks by the store; a guest that does not listen does nothing.
+void ask_domain(DomId dom, GuestRequest what);
+/// Leaves the domain stopped; on failure it runs on.
+void save_domain(DomId dom, int sink);
+
+/// Nullopt when there is none, or it is about to be gone.
+struct DomainState {
+    std::string uuid;
+    bool paused = false;
+    /// The guest has stopped and its domain waits to be destroyed.
+    std::optional<agent::HaltReason> halted;
+};
+
+std::optional<DomainState> domain_state(DomId dom);
+
+/// The path of the terminal at which xenconsoled serves the domain's console.
+std::string domain_console(DomId dom);
+
+Hypervisor::Facts read_facts();
+WholeMachine read_machine();
+
+}  // namespace basalt::hv::xen

@@ -1,0 +1,405 @@
+#include "hypervisor/xen/xen_hypervisor.hpp"
+
+#include <map>
+#include <set>
+
+#include "base/error.hpp"
+#include "base/log.hpp"
+#include "base/real_net.hpp"
+#include "base/undo.hpp"
+#include "hypervisor/qemu/console_hub.hpp"
+#include "hypervisor/qemu/descriptor.hpp"
+#include "hypervisor/xen/calls.hpp"
+#include "hypervisor/xen/descriptor.hpp"
+#include "hypervisor/xen/domain_config.hpp"
+#include "hypervisor/xen/watch.hpp"
+#include "idl/errors.hpp"
+
+namespace basalt::hv::xen {
+
+namespace {
+
+struct Domain {
+    Descriptor descriptor;
+    bool running = false;
+    /// Somebody is ending it or has saved it: what the store says of it is no news.
+    bool ending = false;
+    bool preserved = false;
+    std::unique_ptr<qemu::ConsoleHub> console;
+
+    [[nodiscard]] const std::string& uuid() const { return descriptor.config.spec.uuid; }
+};
+
+using DomainPtr = std::shared_ptr<Domain>;
+
+}  // namespace
+
+struct XenHypervisor::State {
+    State(RealLoop& owner, Options given)
+        : loop(owner), options(std::move(given)), descriptors(options.run_dir) {}
+
+    RealLoop& loop;
+    Options options;
+    Descriptors descriptors;
+    Events* events = nullptr;  // null before `adopt` and after the hypervisor is gone
+    std::map<DomId, DomainPtr> domains;
+    std::set<std::string> building;  // VM uuids
+    std::shared_ptr<Job> watching;
+};
+
+namespace {
+
+using StatePtr = std::shared_ptr<XenHypervisor::State>;
+
+DomainPtr domain_or_throw(const XenHypervisor::State& state, DomId dom) {
+    const auto found = state.domains.find(dom);
+    if (found == state.domains.end()) throw err::internal_error("no domain " + std::to_string(dom));
+    return found->second;
+}
+
+// Holds a VM's name while it is built.
+class Building {
+  public:
+    Building(StatePtr state, std::string uuid) : state_(std::move(state)), uuid_(std::move(uuid)) {
+        if (state_->building.contains(uuid_)) throw err::domain_exists(uuid_, "0");
+        for (const auto& [dom, domain] : state_->domains)
+            if (domain->uuid() == uuid_) throw err::domain_exists(uuid_, std::to_string(dom));
+        state_->building.insert(uuid_);
+    }
+
+    Building(const Building&) = delete;
+    Building& operator=(const Building&) = delete;
+
+    ~Building() { state_->building.erase(uuid_); }
+
+  private:
+    StatePtr state_;
+    std::string uuid_;
+};
+
+agent::DomainInfo info(const Domain& domain) {
+    const agent::VmSpec& spec = domain.descriptor.config.spec;
+    agent::DomainInfo out;
+    out.uuid = spec.uuid;
+    out.domid = domain.descriptor.dom;
+    out.power = domain.running ? agent::DomainPower::running : agent::DomainPower::paused;
+    out.started_at = domain.descriptor.started_at;
+    out.memory_bytes = spec.memory_bytes;
+    out.vcpus = spec.vcpus;
+    out.spec = spec;
+    return out;
+}
+
+std::vector<agent::DomainInfo> all_info(const XenHypervisor::State& state) {
+    std::vector<agent::DomainInfo> out;
+    for (const auto& [dom, domain] : state.domains)
+        out.push_back(info(*domain));
+    return out;
+}
+
+Task<void> write(StatePtr state, Descriptor descriptor) {
+    co_await blocking(state->loop, [descriptors = state->descriptors, descriptor] {
+        descriptors.write(descriptor);
+    });
+}
+
+Task<void> remove(StatePtr state, std::string uuid) {
+    co_await blocking(state->loop,
+                      [descriptors = state->descriptors, uuid] { descriptors.remove(uuid); });
+}
+
+Task<void> destroy_in_xen(StatePtr state, DomId dom) {
+    co_await blocking(state->loop, [dom] { destroy_domain(dom); });
+}
+
+Task<void> connect_console(StatePtr state, DomainPtr domain) {
+    std::string terminal = co_await blocking(
+        state->loop, [dom = domain->descriptor.dom] { return domain_console(dom); });
+    domain->console =
+        std::make_unique<qemu::ConsoleHub>(state->loop, std::move(terminal), std::string());
+    co_await domain->console->connect();
+}
+
+// -- the end of a domain
+// ------------------------------------------------------------------------------
+
+agent::OnHalt policy(const agent::VmSpec& spec, agent::HaltReason reason) {
+    switch (reason) {
+        case agent::HaltReason::shutdown:
+            return spec.on_shutdown;
+        case agent::HaltReason::reboot:
+            return spec.on_reboot;
+        default:
+            return spec.on_crash;
+    }
+}
+
+// Tells nobody: that is for who knows why.
+Task<void> take_away(StatePtr state, DomainPtr domain) {
+    domain->ending = true;
+    std::exception_ptr failure;
+    try {
+        co_await destroy_in_xen(state, domain->descriptor.dom);
+    } catch (const ApiError&) {
+        failure = std::current_exception();
+    }
+    if (failure) {
+        domain->ending = false;
+        std::rethrow_exception(failure);
+    }
+    if (domain->console) domain->console->close();
+    co_await remove(state, domain->uuid());
+    state->domains.erase(domain->descriptor.dom);
+}
+
+Task<void> settle(StatePtr state, DomainPtr domain, agent::HaltReason reason) {
+    const DomId dom = domain->descriptor.dom;
+    if (policy(domain->descriptor.config.spec, reason) == agent::OnHalt::preserve) {
+        domain->preserved = true;
+        domain->running = false;
+        if (state->events != nullptr) state->events->preserved(dom, domain->uuid(), reason);
+        co_return;
+    }
+    co_await take_away(state, domain);
+    if (state->events != nullptr) state->events->ended(dom, domain->uuid(), reason);
+}
+
+// A domain that is not there any more ended in a way that nobody saw.
+Task<void> look_at(StatePtr state, DomainPtr domain) {
+    const auto now = co_await blocking(
+        state->loop, [dom = domain->descriptor.dom] { return domain_state(dom); });
+    if (domain->ending || domain->preserved) co_return;
+    const bool ours = now && now->uuid == domain->uuid();
+    if (!ours) co_return co_await settle(state, domain, agent::HaltReason::crashed);
+    domain->running = !now->paused;
+    if (now->halted) co_await settle(state, domain, *now->halted);
+}
+
+Task<void> look_at_all(StatePtr state) {
+    const auto known = state->domains;  // others come and go meanwhile
+    for (const auto& [dom, domain] : known) {
+        if (domain->ending || domain->preserved) continue;
+        try {
+            co_await look_at(state, domain);
+        } catch (const ApiError& error) {
+            log::error("domain_not_settled", {{"dom", dom}, {"error", error.what()}});
+        }
+    }
+}
+
+Task<void> watch(StatePtr state, std::shared_ptr<DomainWatch> releases) {
+    for (;;) {
+        co_await releases->next();
+        co_await look_at_all(state);
+    }
+}
+
+// -- the beginning of a domain
+// ------------------------------------------------------------------------
+
+Task<void> build_steps(StatePtr state, DomainPtr domain, std::function<DomId()> make, Undo& undo) {
+    const std::string uuid = domain->uuid();
+    co_await write(state, domain->descriptor);
+    undo.push("forget", [state, uuid] { return remove(state, uuid); });
+    const DomId dom = co_await blocking(state->loop, std::move(make));
+    domain->descriptor.dom = dom;
+    undo.push("destroy", [state, dom] { return destroy_in_xen(state, dom); });
+    co_await connect_console(state, domain);
+    domain->descriptor.complete = true;
+    co_await write(state, domain->descriptor);
+}
+
+Task<DomId> build(StatePtr state, DomainConfig config, std::function<DomId()> make) {
+    const auto domain = std::make_shared<Domain>();
+    domain->descriptor.boot_id =
+        co_await blocking(state->loop, [] { return qemu::host_boot_id(); });
+    domain->descriptor.started_at = state->loop.wall_ns() / 1'000'000'000;
+    domain->descriptor.config = std::move(config);
+    co_await with_undo(
+        [state, domain, make](Undo& undo) { return build_steps(state, domain, make, undo); });
+    const DomId dom = domain->descriptor.dom;
+    state->domains.emplace(dom, domain);
+    log::info("domain_created", {{"vm", domain->uuid()}, {"dom", dom}});
+    co_return dom;
+}
+
+// -- what an earlier hostd left
+// -----------------------------------------------------------------------
+
+Task<void> undo_half_built(StatePtr state, std::string uuid) {
+    log::warn("half_built_domain_removed", {{"vm", uuid}});
+    co_await blocking(state->loop, [uuid] { destroy_domain_of(uuid); });
+    co_await remove(state, uuid);
+}
+
+Task<void> adopt_one(StatePtr state, Descriptor descriptor, std::string boot_id) {
+    const std::string uuid = descriptor.config.spec.uuid;
+    if (!descriptor.complete && descriptor.boot_id == boot_id)
+        co_return co_await undo_half_built(state, uuid);
+    const DomId dom = descriptor.dom;
+    const auto now = descriptor.boot_id == boot_id
+                         ? co_await blocking(state->loop, [dom] { return domain_state(dom); })
+                         : std::nullopt;
+    if (!now || now->uuid != uuid) {
+        co_await remove(state, uuid);
+        if (descriptor.complete) state->events->ended(dom, uuid, agent::HaltReason::crashed);
+        co_return;
+    }
+    const auto domain = std::make_shared<Domain>();
+    domain->descriptor = std::move(descriptor);
+    domain->running = !now->paused;
+    state->domains.emplace(dom, domain);
+    if (now->halted) co_return co_await settle(state, domain, *now->halted);
+    co_await connect_console(state, domain);
+    log::info("domain_adopted", {{"vm", uuid}, {"dom", dom}});
+}
+
+}  // namespace
+
+XenHypervisor::XenHypervisor(RealLoop& loop, Options options)
+    : state_(std::make_shared<State>(loop, std::move(options))) {}
+
+XenHypervisor::~XenHypervisor() {
+    state_->events = nullptr;
+    if (state_->watching) state_->watching->cancel();
+    for (const auto& [dom, domain] : state_->domains)
+        if (domain->console) domain->console->close();
+    state_->domains.clear();
+}
+
+Task<std::vector<agent::DomainInfo>> XenHypervisor::adopt(Events& events) {
+    const auto state = state_;
+    state->events = &events;
+    // Before looking, so that nothing that ends meanwhile is missed.
+    state->watching = spawn(state->loop, "domain watch",
+                            watch(state, std::make_shared<DomainWatch>(state->loop)));
+    const Descriptors::Found found = co_await blocking(
+        state->loop, [descriptors = state->descriptors] { return descriptors.read(); });
+    const std::string boot_id = co_await blocking(state->loop, [] { return qemu::host_boot_id(); });
+    for (const std::string& uuid : found.broken)
+        co_await undo_half_built(state, uuid);
+    for (const Descriptor& descriptor : found.all)
+        co_await adopt_one(state, descriptor, boot_id);
+    co_return all_info(*state);
+}
+
+std::vector<agent::DomainInfo> XenHypervisor::domains() const {
+    return all_info(*state_);
+}
+
+Task<DomId> XenHypervisor::create(DomainConfig config, Progress progress) {
+    const auto state = state_;
+    const Building name(state, config.spec.uuid);
+    require_possible(config);
+    const DomId dom = co_await build(state, config, [config] { return create_domain(config); });
+    if (progress) progress(1);
+    co_return dom;
+}
+
+Task<DomId> XenHypervisor::restore(DomainConfig config, UniqueFd source, Progress progress) {
+    const auto state = state_;
+    const Building name(state, config.spec.uuid);
+    require_possible(config);
+    const auto image = std::make_shared<UniqueFd>(std::move(source));
+    const DomId dom = co_await build(
+        state, config, [config, image] { return restore_domain(config, image->get()); });
+    if (progress) progress(1);
+    co_return dom;
+}
+
+Task<void> XenHypervisor::set_running(DomId dom, bool running) {
+    const auto domain = domain_or_throw(*state_, dom);
+    co_await blocking(state_->loop, [dom, running] { set_domain_running(dom, running); });
+    domain->running = running;
+}
+
+Task<void> XenHypervisor::request(DomId dom, GuestRequest what) {
+    const auto domain = domain_or_throw(*state_, dom);
+    co_await blocking(state_->loop, [dom, what] { ask_domain(dom, what); });
+}
+
+Task<void> XenHypervisor::reset(DomId dom) {
+    const auto state = state_;
+    const auto domain = domain_or_throw(*state, dom);
+    co_await take_away(state, domain);
+    if (state->events != nullptr)
+        state->events->ended(dom, domain->uuid(), agent::HaltReason::reboot);
+}
+
+Task<void> XenHypervisor::destroy(DomId dom) {
+    const auto state = state_;
+    const auto found = state->domains.find(dom);
+    if (found == state->domains.end()) co_return;
+    co_await take_away(state, found->second);
+}
+
+Task<void> XenHypervisor::save(DomId dom, UniqueFd sink, Progress progress) {
+    const auto state = state_;
+    const auto domain = domain_or_throw(*state, dom);
+    const auto image = std::make_shared<UniqueFd>(std::move(sink));
+    domain->ending = true;
+    std::exception_ptr failure;
+    try {
+        co_await blocking(state->loop, [dom, image] { save_domain(dom, image->get()); });
+        domain->running = false;
+    } catch (const ApiError&) {
+        failure = std::current_exception();
+    }
+    if (failure) {
+        domain->ending = false;
+        std::rethrow_exception(failure);
+    }
+    if (progress) progress(1);
+}
+
+Task<void> XenHypervisor::plug_disk(DomId dom, DiskAttachment disk) {
+    DomainConfig config = domain_or_throw(*state_, dom)->descriptor.config;
+    config.disks.push_back(std::move(disk));
+    require_possible(config);
+    co_return;
+}
+
+// Nothing is ever plugged, and to unplug what is not there is no error.
+Task<void> XenHypervisor::unplug_disk(DomId dom, std::string /*device*/, bool /*force*/) {
+    domain_or_throw(*state_, dom);
+    co_return;
+}
+
+Task<void> XenHypervisor::change_medium(DomId dom, DiskAttachment disk) {
+    return plug_disk(dom, std::move(disk));
+}
+
+Task<void> XenHypervisor::plug_nic(DomId dom, NicAttachment nic) {
+    DomainConfig config = domain_or_throw(*state_, dom)->descriptor.config;
+    config.nics.push_back(std::move(nic));
+    require_possible(config);
+    co_return;
+}
+
+Task<void> XenHypervisor::unplug_nic(DomId dom, std::int64_t /*device*/, bool /*force*/) {
+    domain_or_throw(*state_, dom);
+    co_return;
+}
+
+Task<void> XenHypervisor::disk_resized(DomId dom, std::string device, std::int64_t /*size*/) {
+    domain_or_throw(*state_, dom);
+    throw err::internal_error("no disk " + device);
+}
+
+Task<UniqueFd> XenHypervisor::open_console(DomId dom, agent::ConsoleKind kind) {
+    const auto domain = domain_or_throw(*state_, dom);
+    if (kind != agent::ConsoleKind::serial)
+        throw err::operation_not_allowed("A guest that boots a kernel on Xen has no screen");
+    if (!domain->console) throw err::internal_error("the console is not reachable");
+    co_return domain->console->open();
+}
+
+Task<Hypervisor::Facts> XenHypervisor::facts() {
+    return blocking(state_->loop, [] { return read_facts(); });
+}
+
+Task<WholeMachine> XenHypervisor::whole_machine() {
+    return blocking(state_->loop, [] { return read_machine(); });
+}
+
+}  // namespace basalt::hv::xen

@@ -1,0 +1,54 @@
+#pragma once
+#include <memory>
+#include <string>
+
+#include "base/real_loop.hpp"
+#include "hypervisor/api/hypervisor.hpp"
+#include "hypervisor/api/whole_machine.hpp"
+
+namespace basalt::hv::xen {
+
+struct Options {
+    /// What is kept of the domains, until the next boot of the host.
+    std::string run_dir;
+};
+
+/// Guests as domains of the Xen below this system, which must be its control domain. They outlive
+/// this object and its process. A guest that restarts itself ends its domain: `ended` with
+/// `reboot`, after which a new one is made. Throws OPERATION_NOT_ALLOWED for what README.md says
+/// guests cannot have yet.
+class XenHypervisor final : public Hypervisor, public MachineSeer {
+  public:
+    XenHypervisor(RealLoop& loop, Options options);
+    /// Lets go of the guests; they run on.
+    ~XenHypervisor() override;
+    XenHypervisor(const XenHypervisor&) = delete;
+    XenHypervisor& operator=(const XenHypervisor&) = delete;
+
+    Task<std::vector<agent::DomainInfo>> adopt(Events& events) override;
+    [[nodiscard]] std::vector<agent::DomainInfo> domains() const override;
+    Task<DomId> create(DomainConfig config, Progress progress) override;
+    Task<DomId> restore(DomainConfig config, UniqueFd source, Progress progress) override;
+    Task<void> set_running(DomId dom, bool running) override;
+    Task<void> request(DomId dom, GuestRequest what) override;
+    /// Ends the domain as the guest's own restart would.
+    Task<void> reset(DomId dom) override;
+    Task<void> destroy(DomId dom) override;
+    Task<void> save(DomId dom, UniqueFd sink, Progress progress) override;
+    Task<void> plug_disk(DomId dom, DiskAttachment disk) override;
+    Task<void> unplug_disk(DomId dom, std::string device, bool force) override;
+    Task<void> change_medium(DomId dom, DiskAttachment disk) override;
+    Task<void> plug_nic(DomId dom, NicAttachment nic) override;
+    Task<void> unplug_nic(DomId dom, std::int64_t device, bool force) override;
+    Task<void> disk_resized(DomId dom, std::string device, std::int64_t size_bytes) override;
+    Task<UniqueFd> open_console(DomId dom, agent::ConsoleKind kind) override;
+    Task<Facts> facts() override;
+    Task<WholeMachine> whole_machine() override;
+
+    struct State;
+
+  private:
+    std::shared_ptr<State> state_;
+};
+
+}  // namespace basalt::hv::xen
