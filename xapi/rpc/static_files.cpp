@@ -76,7 +76,7 @@ struct Found {
 
 struct Site {
     std::string directory;
-    bool single_page = false;  // whether index.html answers for every path that names no file
+    bool single_page = false;  // whether index.html answers a browser for paths that name no file
     Parameters headers{};
 };
 
@@ -101,6 +101,12 @@ bool accepts(const HttpRequest& request, std::string_view encoding) {
         if (one.front() == ';') return one.find_first_of("123456789") != std::string_view::npos;
     }
     return false;
+}
+
+/// Who opens a page says so; a program that asks for what there is not is told.
+bool is_browser(const HttpRequest& request) {
+    const std::string* accepted = request.header("accept");
+    return accepted != nullptr && accepted->contains("text/html");
 }
 
 /// In quotes, as headers carry it: half of SHA-256, in hexadecimal digits.
@@ -136,7 +142,7 @@ std::optional<std::string> read_all(const OpenFile& file) {
 Found find_file(const Site& site, const HttpRequest& request, const std::string& path) {
     if (!is_safe(path)) return {};
     const bool names_file = path.find('.', path.rfind('/')) != std::string::npos;
-    if (!names_file && !site.single_page && path != "/") return {};
+    if (!names_file && path != "/" && !(site.single_page && is_browser(request))) return {};
     Found found;
     found.path = site.directory + (names_file ? path : "/index.html");
 

@@ -87,8 +87,11 @@ TEST_F(StaticFiles, without_a_folder_there_is_no_manual) {
 TEST_F(StaticFiles, the_web_ui_answers_for_paths_that_name_no_file) {
     add_manual_route(router, loop, folder / "manual");
     add_static_route(router, loop, folder / "web");
-    EXPECT_TRUE(get("/vms/7").ends_with("\r\n\r\nconsole"));
-    EXPECT_TRUE(get("/vms/7.js").starts_with("HTTP/1.1 404 Not Found\r\n"));
+    const std::string browser = "Accept: text/html,application/xhtml+xml,*/*;q=0.8\r\n";
+    EXPECT_TRUE(get("/vms/7", browser).ends_with("\r\n\r\nconsole"));
+    EXPECT_TRUE(get("/vms/7.js", browser).starts_with("HTTP/1.1 404 Not Found\r\n"));
+    EXPECT_TRUE(get("/vms/7").starts_with("HTTP/1.1 404 Not Found\r\n"));
+    EXPECT_TRUE(get("/vms/7", "Accept: */*\r\n").starts_with("HTTP/1.1 404 Not Found\r\n"));
     EXPECT_TRUE(get("/../secret.html").starts_with("HTTP/1.1 404 Not Found\r\n"));
 }
 
@@ -135,7 +138,7 @@ TEST_F(StaticFiles, what_is_named_after_its_contents_is_kept_and_the_rest_asked_
     EXPECT_TRUE(page.contains("cache-control: no-cache\r\n"));
     const std::size_t at = page.find("etag: ") + 6;
     const std::string tag = page.substr(at, page.find("\r\n", at) - at);
-    const std::string again = get("/hosts", "If-None-Match: " + tag + "\r\n");
+    const std::string again = get("/hosts", "Accept: text/html\r\nIf-None-Match: " + tag + "\r\n");
     EXPECT_TRUE(again.starts_with("HTTP/1.1 304 Not Modified\r\n")) << again;
     EXPECT_TRUE(again.ends_with("\r\n\r\n"));
     EXPECT_TRUE(again.contains("etag: " + tag));
