@@ -50,7 +50,7 @@ def labelled_programs(preset, label):
 
 
 def bench(args):
-    build(args.preset, [])
+    build(args.preset, ["all", "benches"])
     found = labelled_programs(args.preset, "bench")
     if not found:
         say("there are no benchmarks yet")
