@@ -2,10 +2,10 @@
 
 #include <fcntl.h>
 #include <openssl/bio.h>
-#include <openssl/ec.h>
 #include <openssl/evp.h>
 #include <openssl/pem.h>
 #include <openssl/rand.h>
+#include <openssl/rsa.h>
 #include <openssl/x509v3.h>
 #include <unistd.h>
 
@@ -21,6 +21,7 @@ namespace basalt::server {
 
 namespace {
 
+constexpr int key_bits = 2048;
 constexpr long validity_seconds = 10L * 365 * 24 * 3600;
 constexpr std::size_t common_name_max = 64;  // X.509's limit of a common name
 
@@ -84,7 +85,7 @@ Certificate self_signed(EVP_PKEY* key, const CertificateNames& names) {
                                static_cast<int>(common.size()), -1, 0);
     X509_set_issuer_name(x509, subject);
     add_extension(x509, NID_basic_constraints, "critical,CA:FALSE");
-    add_extension(x509, NID_key_usage, "critical,digitalSignature");
+    add_extension(x509, NID_key_usage, "critical,digitalSignature,keyEncipherment");
     add_extension(x509, NID_ext_key_usage, "serverAuth,clientAuth");
     add_extension(x509, NID_subject_alt_name, alternative_names(names));
     require(X509_sign(x509, key, EVP_sha256()) > 0, "sign");
@@ -107,9 +108,7 @@ void write_all(int fd, std::string_view text, const std::string& path) {
 }  // namespace
 
 std::string make_self_signed(const CertificateNames& names) {
-    // Of the keys that every client knows the one that costs a server least: a signature by RSA of
-    // 2048 bits takes fifteen times as long.
-    const Key key(EVP_EC_gen("P-256"));
+    const Key key(EVP_RSA_gen(key_bits));
     require(key != nullptr, "key");
     const Certificate certificate = self_signed(key.get(), names);
     const Bio out(BIO_new(BIO_s_mem()));
