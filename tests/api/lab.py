@@ -273,7 +273,8 @@ class Console:
         if " 200 " not in self.status + " ":
             raise http.client.HTTPException(f"/console: {self.status}")
         self.stream.settimeout(None)
-        threading.Thread(target=self._read, daemon=True).start()
+        self.reader = threading.Thread(target=self._read, daemon=True)
+        self.reader.start()
 
     def _read(self):
         try:
@@ -336,4 +337,6 @@ class Console:
             self.stream.shutdown(socket.SHUT_RDWR)
         except OSError:
             pass
+        # Closed under the reader, the descriptor's number is the next socket's, whose bytes it takes.
+        self.reader.join(30)
         self.stream.close()
