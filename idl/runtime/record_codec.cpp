@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "idl/errors.hpp"
+#include "idl/runtime/record_text.hpp"
 
 namespace basalt::xenapi {
 
@@ -82,20 +83,19 @@ void read_record(const ClassInfo& cls, const wire::Value& from, void* record, Re
 
 void write_stored(const ClassInfo& cls, const void* record, std::string& out,
                   std::string_view unknown_fields) {
+    if (unknown_fields.empty()) return append_stored_record(cls, record, out);
     wire::JsonWriter writer{out};
     writer.strict();
     writer.begin_object();
     for (const FieldInfo& field : cls.fields) {
         if (field.stored()) write_field(field, record, writer);
     }
-    if (!unknown_fields.empty()) {
-        const wire::Value unknown = wire::parse_json(unknown_fields);
-        const auto* members = unknown.get<wire::Object>();
-        if (members == nullptr) throw std::invalid_argument("unknown fields are not an object");
-        for (const wire::Member& member : *members) {
-            writer.key(member.name);
-            wire::write(member.value, writer);
-        }
+    const wire::Value unknown = wire::parse_json(unknown_fields);
+    const auto* members = unknown.get<wire::Object>();
+    if (members == nullptr) throw std::invalid_argument("unknown fields are not an object");
+    for (const wire::Member& member : *members) {
+        writer.key(member.name);
+        wire::write(member.value, writer);
     }
     writer.end_object();
 }

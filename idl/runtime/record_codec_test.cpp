@@ -3,6 +3,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cmath>
 #include <fstream>
 #include <iterator>
@@ -13,6 +14,7 @@
 #include "idl/errors.hpp"
 #include "idl/records.hpp"
 #include "idl/runtime/event_batch.hpp"
+#include "idl/runtime/record_text.hpp"
 
 namespace basalt::xenapi {
 
@@ -94,6 +96,89 @@ TEST(Record, vm_is_the_recorded_answer_in_both_protocols) {
     EXPECT_EQ(vm.power_state, VmPowerState::halted);
     EXPECT_EQ(json(vm), read_file("vm_record.json"));
     EXPECT_EQ(xml(vm), read_file("vm_record.xml"));
+}
+
+/// Something in every field, special bytes among it.
+std::shared_ptr<void> filled(const ClassInfo& cls) {
+    auto record = cls.record.create();
+    const Uuid uuid = Uuid::from_words(0x0123456789abcdef, 0xfedcba9876543210);
+    const Value texts[] = {std::string("a \"b\" <c> & d\\e\n, and as long as few are"),
+                           std::string("s"), ref_text(uuid)};
+    const Value numbers[] = {std::int64_t{-42}, 2.5, 3.0, true,
+                             wire::DateTimeText{"20260131T01:02:03Z"}};
+    const Value map{wire::Object{{"k\"<", texts[0]}, {"l", texts[1]}}};
+    const Value refs{wire::Object{{"r", texts[2]}}};
+    for (const FieldInfo& field : cls.fields) {
+        const auto fits = [&](const Value& value) {
+            return thrown([&] { field.type->read(value, field.in(record.get())); }) == "nothing";
+        };
+        const Value sets[] = {wire::Array{texts[0], texts[1]}, wire::Array{texts[2]}};
+        // The first that fits; enumerations keep their default, and so do their sets.
+        (void)(std::ranges::any_of(numbers, fits) || std::ranges::any_of(texts, fits) ||
+               std::ranges::any_of(sets, fits) || fits(map) || fits(refs));
+    }
+    return record;
+}
+
+TEST(Record, the_quick_text_is_that_of_the_writers) {
+    for (const ClassInfo& cls : classes())
+        for (const auto& record : {cls.record.create(), filled(cls)}) {
+            std::string slow = "before";
+            wire::JsonWriter json_writer(slow);
+            write_record(cls, record.get(), json_writer);
+            std::string quick = "before";
+            append_json_record(cls, record.get(), quick);
+            EXPECT_EQ(quick, slow) << cls.name;
+            slow = quick = "before";
+            wire::XmlWriter xml_writer(slow);
+            write_record(cls, record.get(), xml_writer);
+            append_xml_record(cls, record.get(), quick);
+            EXPECT_EQ(quick, slow) << cls.name;
+            // Unknown fields take the way of the writers.
+            slow.clear();
+            quick.clear();
+            write_stored(cls, record.get(), slow, R"({"~":1})");
+            write_stored(cls, record.get(), quick);
+            quick.insert(quick.size() - 1, quick == "{}" ? R"("~":1)" : R"(,"~":1)");
+            EXPECT_EQ(quick, slow) << cls.name;
+        }
+}
+
+TEST(Record, numbers_are_the_same_in_the_quick_text) {
+    constexpr double infinity = std::numeric_limits<double>::infinity();
+    for (const double number : {0.0, -0.0, 1.0, -1.0, 0.1, 999999999999999.0, 1e15, 1e16, 1e300,
+                                5e-324, 1.0 / 3, infinity, -infinity, std::nan("")}) {
+        Vm vm;
+        vm.HVM_shadow_multiplier = number;
+        vm.memory_static_max = std::numeric_limits<std::int64_t>::min();
+        for (std::size_t size = 0; size < 70; ++size) {
+            vm.name_label = std::string(size, 'x');
+            vm.name_description = std::string(size, 'x') + "\t<" + std::string(70 - size, 'y');
+            std::string quick;
+            append_json_record(class_of<Vm>(), &vm, quick);
+            EXPECT_EQ(quick, json(vm));
+            quick.clear();
+            append_xml_record(class_of<Vm>(), &vm, quick);
+            EXPECT_EQ(quick, xml(vm));
+        }
+    }
+}
+
+TEST(Json, both_parsers_read_the_same) {
+    // What only one of them takes, and what is read in another way by one of them.
+    EXPECT_EQ(
+        wire::parse_json(R"([-0, 0.0, -0.0, 1e2, 18446744073709551615, -9223372036854775808])"),
+        Value(wire::Array{std::int64_t{0}, 0.0, -0.0, 100.0, 18446744073709551615.0,
+                          std::numeric_limits<std::int64_t>::min()}));
+    EXPECT_EQ(wire::parse_json("\xef\xbb\xbf{\"a\":null} \n"),
+              Value(wire::Object{{"a", wire::Null{}}}));
+    EXPECT_EQ(wire::parse_json(R"({"a\nb":"\u00e4\ud83d\ude00\"","a":[true,false,[]],"":{}})"),
+              Value(wire::Object{{"a\nb", std::string("ä😀\"")},
+                                 {"a", wire::Array{true, false, wire::Array{}}},
+                                 {"", wire::Object{}}}));
+    for (const char* bad : {"", "{", "[1,]", "nul", "[NaN]", "\"\xff\"", "\"\\ud800\"", "[1] x",
+                            "1e999", "{\"a\":1,}", "\"\n\"", "[01]"})
+        EXPECT_THROW((void)wire::parse_json(bad), std::exception) << bad;
 }
 
 TEST(Record, host_is_the_recorded_answer) {

@@ -3,7 +3,8 @@
 #include <array>
 #include <charconv>
 #include <cmath>
-#include <cstring>
+
+#include "idl/runtime/text_copy.hpp"
 
 namespace basalt::wire {
 
@@ -40,74 +41,32 @@ double value_of(const Number& number) {
     return value;
 }
 
-constexpr std::array<bool, 256> make_special(bool xml) {
-    std::array<bool, 256> special{};
-    for (std::size_t c = 0; c < 0x20; ++c)
-        special[c] = true;
-    if (xml) {
-        special['\t'] = special['\n'] = special['\r'] = false;
-        special['<'] = special['>'] = special['&'] = special['"'] = true;
-    } else {
-        special['"'] = special['\\'] = special[0x7f] = true;
-    }
-    return special;
+using detail::Form;
+
+/// Appends `text` between `before` and `after`, as nearly every text is written: as it is. Returns
+/// the size of `text`; less when it stopped before a byte that may have to be escaped.
+template <Form F>
+std::size_t append_plain(std::string& out, std::string_view before, std::string_view text,
+                         std::string_view after) {
+    const std::size_t start = out.size();
+    std::size_t plain = 0;
+    out.resize_and_overwrite(
+        start + before.size() + text.size() + after.size() + detail::copy_slack,
+        [&](char* data, std::size_t /*size*/) {
+            char* to = data + start;
+            to += before.copy(to, before.size());
+            plain = detail::copy_plain<F>(to, text);
+            to += plain;
+            if (plain == text.size()) to += after.copy(to, after.size());
+            return static_cast<std::size_t>(to - data);
+        });
+    return plain;
 }
 
-constexpr auto json_special = make_special(false);
-constexpr auto xml_special = make_special(true);
-
-/// Eight bytes at once: the highest bit of those that are the byte `c`, and perhaps of others above
-/// the first such one.
-constexpr std::uint64_t every(std::uint64_t c) {
-    return c * 0x0101010101010101U;
-}
-
-constexpr std::uint64_t bytes_below(std::uint64_t word, std::uint64_t c) {
-    return (word - every(c)) & ~word & every(0x80);
-}
-
-constexpr std::uint64_t bytes_equal(std::uint64_t word, std::uint64_t c) {
-    return bytes_below(word ^ every(c), 1);
-}
-
-/// Whether any of the eight bytes may have to be escaped; in XML white space, too.
-template <bool Xml>
-inline bool suspicious(std::uint64_t word) {
-    std::uint64_t found = bytes_below(word, 0x20) | bytes_equal(word, '"');
-    if constexpr (Xml) {
-        found |= bytes_equal(word, '<') | bytes_equal(word, '>') | bytes_equal(word, '&');
-    } else {
-        found |= bytes_equal(word, '\\') | bytes_equal(word, 0x7f);
-    }
-    return found != 0;
-}
-
-/// Whether the text is written as it is: nearly every text is.
-template <bool Xml>
-bool plain(std::string_view text) {
-    std::uint64_t word = 0;
-    while (text.size() >= sizeof word) {
-        std::memcpy(&word, text.data(), sizeof word);
-        if (suspicious<Xml>(word)) return false;
-        text.remove_prefix(sizeof word);
-    }
-    word = every(' ');
-    text.copy(reinterpret_cast<char*>(&word), text.size());
-    return !suspicious<Xml>(word);
-}
-
-/// Copies runs of ordinary bytes at once and hands each special one to `escape`.
-template <class Escape>
-void append_escaped(std::string& out, std::string_view text, const std::array<bool, 256>& special,
-                    Escape escape) {
-    std::size_t start = 0;
-    for (std::size_t i = 0; i < text.size(); ++i) {
-        if (!special[static_cast<unsigned char>(text[i])]) continue;
-        out.append(text, start, i - start);
-        escape(text[i]);
-        start = i + 1;
-    }
-    out.append(text, start);
+template <Form F>
+void append_escaped(std::string& out, std::string_view text) {
+    detail::Tail tail(out, text.size());
+    tail.put_escaped<F>(text);
 }
 
 /// Several texts as one: room is made once. Most of a record's cost is in here.
@@ -192,38 +151,9 @@ std::string real_text(double value) {
 }
 
 void JsonWriter::quoted(std::string_view text) {
-    if (plain<false>(text)) return append_all(out_, "\""sv, text, "\""sv);
-    out_ += '"';
-    append_escaped(out_, text, json_special, [this](char c) {
-        switch (c) {
-            case '"':
-                out_ += "\\\"";
-                return;
-            case '\\':
-                out_ += "\\\\";
-                return;
-            case '\b':
-                out_ += "\\b";
-                return;
-            case '\f':
-                out_ += "\\f";
-                return;
-            case '\n':
-                out_ += "\\n";
-                return;
-            case '\r':
-                out_ += "\\r";
-                return;
-            case '\t':
-                out_ += "\\t";
-                return;
-            default:
-                constexpr std::string_view hex = "0123456789abcdef";
-                out_ += "\\u00";
-                out_ += hex[static_cast<unsigned char>(c) >> 4U];
-                out_ += hex[static_cast<unsigned char>(c) & 0xfU];
-        }
-    });
+    const std::size_t plain = append_plain<Form::json>(out_, "\""sv, text, "\""sv);
+    if (plain == text.size()) return;
+    append_escaped<Form::json>(out_, text.substr(plain));
     out_ += '"';
 }
 
@@ -266,24 +196,7 @@ void JsonWriter::plain_text(std::string_view value) {
 }
 
 void XmlWriter::escaped(std::string_view text) {
-    append_escaped(out_, text, xml_special, [this](char c) {
-        switch (c) {
-            case '<':
-                out_ += "&lt;";
-                return;
-            case '>':
-                out_ += "&gt;";
-                return;
-            case '&':
-                out_ += "&amp;";
-                return;
-            case '"':
-                out_ += "&quot;";
-                return;
-            default:
-                return;  // not allowed in XML 1.0 at all
-        }
-    });
+    append_escaped<Form::xml>(out_, text);
 }
 
 void XmlWriter::plain_key(std::string_view name) {
@@ -291,9 +204,9 @@ void XmlWriter::plain_key(std::string_view name) {
 }
 
 void XmlWriter::key(std::string_view name) {
-    if (plain<true>(name)) return plain_key(name);
-    out_ += "<member><name>";
-    escaped(name);
+    const std::size_t plain = append_plain<Form::xml>(out_, "<member><name>"sv, name, "</name>"sv);
+    if (plain == name.size()) return;
+    escaped(name.substr(plain));
     out_ += "</name>";
 }
 
@@ -314,9 +227,9 @@ void XmlWriter::real(double value) {
 }
 
 void XmlWriter::text(std::string_view value) {
-    if (plain<true>(value)) return plain_text(value);
-    out_ += "<value>";
-    escaped(value);
+    const std::size_t plain = append_plain<Form::xml>(out_, "<value>"sv, value, "</value>"sv);
+    if (plain == value.size()) return;
+    escaped(value.substr(plain));
     out_ += "</value>";
 }
 

@@ -1,5 +1,9 @@
 #include "xapi/rpc/answer_writer.hpp"
 
+#include <algorithm>
+#include <span>
+#include <utility>
+
 #include "xapi/rpc/endpoints.hpp"
 #include "xapi/rpc/large_text.hpp"
 
@@ -7,9 +11,10 @@ namespace basalt::server {
 
 namespace {
 
-// A slice is about a quarter of a millisecond: so much text, or so many lengths added up.
-constexpr std::size_t slice_bytes = std::size_t{64} * 1024;
-constexpr std::size_t slice_items = 2048;
+// A slice is about a quarter of a millisecond: a piece of text, or so many lengths added up.
+constexpr std::size_t slice_items = 1024;
+// Rendered on a pool thread to be measured, before others get that thread.
+constexpr std::size_t measured_at_once = 256;
 // After so much of one answer, others that wait for a place get theirs.
 constexpr std::size_t share_bytes = std::size_t{1024} * 1024;
 constexpr std::size_t head_bytes_max = 512;  // of answers
@@ -59,8 +64,8 @@ std::optional<std::string> AnswerWriter::write_now(Exchange& exchange, const Met
 
 Task<void> AnswerWriter::write(Exchange& exchange, const MethodCall& call, Answer answer,
                                core::Contender who) {
-    const std::unique_ptr<LargeText> text =
-        answer.rows ? rows_text(call, *answer.rows) : events_text(call, answer.reply);
+    std::unique_ptr<LargeText> text = answer.rows ? rows_text(call, std::move(*answer.rows))
+                                                  : events_text(call, answer.reply, core_.db);
     if (!text) {
         co_return co_await write_text(
             exchange, call,
@@ -68,9 +73,10 @@ Task<void> AnswerWriter::write(Exchange& exchange, const MethodCall& call, Answe
             std::move(who));
     }
     co_await write_large(exchange, call, *text, std::move(who));
+    if (text->items() <= freed_on_loop_max) co_return;
     // To free tens of thousands of rows and texts takes long.
-    if (text->items() > freed_on_loop_max)
-        core_.loop.offload([gone = std::move(answer)] { (void)gone; }, [] {});
+    answer = {};
+    core_.loop.offload([gone = std::move(text)] { (void)gone; }, [] {});
 }
 
 Task<void> AnswerWriter::write_text(Exchange& exchange, const MethodCall& call, std::string text,
@@ -82,8 +88,8 @@ Task<void> AnswerWriter::write_text(Exchange& exchange, const MethodCall& call, 
                                           cors_headers()));
 }
 
-Task<void> AnswerWriter::write_large(Exchange& exchange, const MethodCall& call,
-                                     const LargeText& text, core::Contender who) {
+Task<void> AnswerWriter::write_large(Exchange& exchange, const MethodCall& call, LargeText& text,
+                                     core::Contender who) {
     const bool few = text.items() <= few_items;
     const std::size_t length = few ? 0 : co_await measure(text, who);
     if (length <= whole_max)
@@ -96,25 +102,45 @@ Task<void> AnswerWriter::write_large(Exchange& exchange, const MethodCall& call,
 }
 
 /// The length of the whole text, mostly a sum of what is known of its items.
-Task<std::size_t> AnswerWriter::measure(const LargeText& text, core::Contender who) {
-    std::string scratch;
-    text.begin(scratch);
-    text.end(scratch);
-    std::size_t total = scratch.size();
-    std::size_t rendered = 0;
+Task<std::size_t> AnswerWriter::measure(LargeText& text, core::Contender who) {
+    std::string frame;
+    text.begin(frame);
+    text.end(frame);
+    std::size_t total = frame.size();
+    std::vector<std::size_t> unknown;
     for (std::size_t i = 0; i < text.items(); ++i) {
-        if (rendered > slice_bytes || i % slice_items == slice_items - 1) {
-            rendered = 0;
-            co_await core_.turns.next(who);
-        }
-        std::size_t length = text.known_bytes(i);
-        if (length == 0) {
-            scratch.clear();
-            text.append(i, scratch);
-            length = scratch.size();
-            rendered += length;
-        }
+        if (i % slice_items == slice_items - 1) co_await core_.turns.next(who);
+        const std::size_t length = text.known_bytes(i);
         total += length;
+        if (length == 0) unknown.push_back(i);
+    }
+    if (!unknown.empty())
+        total += co_await measure_by_rendering(text, std::move(unknown), std::move(who));
+    co_return total;
+}
+
+Task<std::size_t> AnswerWriter::measure_by_rendering(LargeText& text,
+                                                     std::vector<std::size_t> items,
+                                                     core::Contender who) {
+    std::size_t total = 0;
+    for (std::span<const std::size_t> left(items); !left.empty();) {
+        const auto some = left.first(std::min(left.size(), measured_at_once));
+        left = left.subspan(some.size());
+        const auto place = co_await core_.preparing.enter(who);
+        const auto lengths = co_await blocking(core_.loop, [&text, some] {
+            std::vector<std::size_t> measured;
+            std::string scratch;
+            for (const std::size_t item : some) {
+                scratch.clear();
+                text.append(item, scratch);
+                measured.push_back(scratch.size());
+            }
+            return measured;
+        });
+        for (std::size_t i = 0; i < some.size(); ++i) {
+            text.note_bytes(some[i], lengths[i]);
+            total += lengths[i];
+        }
     }
     co_return total;
 }
@@ -124,6 +150,7 @@ Task<void> AnswerWriter::write_pieces(Exchange& exchange, const LargeText& text,
     core::FairGate::Place place = co_await large_.enter(who);
     std::size_t of_share = 0;
     std::string bytes;
+    bytes.reserve(2 * piece);  // what the last item of a piece is over, too, mostly
     text.begin(bytes);
     for (std::size_t i = 0; i < text.items(); ++i) {
         text.append(i, bytes);

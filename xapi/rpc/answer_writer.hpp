@@ -15,6 +15,7 @@ class LargeText;
 class AnswerWriter {
   public:
     static constexpr std::size_t whole_max = std::size_t{64} * 1024;
+    /// Rendered and written while it is in the processor's cache.
     static constexpr std::size_t piece = std::size_t{64} * 1024;
 
     explicit AnswerWriter(core::Core& core);
@@ -32,9 +33,11 @@ class AnswerWriter {
     Task<void> write_text(Exchange& exchange, const MethodCall& call, std::string text,
                           core::Contender who);
     /// Writes in pieces what is over `whole_max`, at once what is not.
-    Task<void> write_large(Exchange& exchange, const MethodCall& call, const LargeText& text,
+    Task<void> write_large(Exchange& exchange, const MethodCall& call, LargeText& text,
                            core::Contender who);
-    Task<std::size_t> measure(const LargeText& text, core::Contender who);
+    Task<std::size_t> measure(LargeText& text, core::Contender who);
+    Task<std::size_t> measure_by_rendering(LargeText& text, std::vector<std::size_t> items,
+                                           core::Contender who);
     Task<void> write_pieces(Exchange& exchange, const LargeText& text, core::Contender who);
     Task<void> write_piece(Exchange& exchange, const std::string& bytes,
                            core::FairGate::Place& place);

@@ -1,3 +1,4 @@
+#include "idl/runtime/record_text.hpp"
 #include "idl/runtime/writers.hpp"
 #include "xapi/rpc/call_text.hpp"
 
@@ -38,6 +39,12 @@ std::string xml_failure(const std::vector<std::string>& description) {
 }
 
 void write_reply(const MethodCall& call, const xenapi::Reply& reply, std::string& out) {
+    const xenapi::TypeOps* const type = reply.type();
+    if (type != nullptr && type->kind == xenapi::TypeKind::record) {
+        const auto append =
+            call.protocol == Protocol::xml ? xenapi::append_xml_record : xenapi::append_json_record;
+        return append(xenapi::classes()[type->class_index], reply.value(), out);
+    }
     if (call.protocol == Protocol::xml) {
         wire::XmlWriter writer(out);
         reply.write_xml(writer);

@@ -1,4 +1,6 @@
+#include <algorithm>
 #include <stdexcept>
+#include <utility>
 
 #include "xapi/rpc/call_text.hpp"
 #include "xapi/rpc/http.hpp"
@@ -36,13 +38,20 @@ Value parsed(std::string_view body) {
     }
 }
 
-std::vector<Value> params_of(const Value* params, Protocol protocol) {
+/// The first member of that name; null: none.
+Value* member(wire::Object& object, std::string_view name) {
+    const auto at = std::ranges::find(object, name, &wire::Member::name);
+    return at == object.end() ? nullptr : &at->value;
+}
+
+std::vector<Value> take_params(Value* params, Protocol protocol) {
     if (params == nullptr) {
         if (protocol == Protocol::json2) return {};
         refuse("Required field params is missing");
     }
-    if (const auto* array = params->get<wire::Array>()) return *array;
-    if (protocol == Protocol::json2 && params->get<wire::Object>() != nullptr) return {*params};
+    if (auto* array = std::get_if<wire::Array>(&params->data)) return std::move(*array);
+    if (protocol == Protocol::json2 && params->get<wire::Object>() != nullptr)
+        return {std::move(*params)};
     refuse("Invalid field 'params' in request body");
 }
 
@@ -56,22 +65,25 @@ MethodCall parse_json_call(std::string_view body) {
         repaired = made_utf8(body);
         body = repaired;
     }
-    const Value request = parsed(body);
-    if (request.get<wire::Object>() == nullptr) refuse("Invalid request body");
-    const Value* version = request.find("jsonrpc");
+    Value request = parsed(body);
+    auto* const object = std::get_if<wire::Object>(&request.data);
+    if (object == nullptr) refuse("Invalid request body");
+    const Value* version = member(*object, "jsonrpc");
     call.protocol = version == nullptr ? Protocol::json1 : Protocol::json2;
-    if (version != nullptr && *version != Value(std::string("2.0")))
+    const auto* number = version == nullptr ? nullptr : version->get<std::string>();
+    if (version != nullptr && (number == nullptr || *number != "2.0"))
         refuse("Invalid field 'jsonrpc' in request body");
-    const Value* method = request.find("method");
+    Value* const method = member(*object, "method");
     if (method == nullptr) refuse("Required field method is missing");
-    if (method->get<std::string>() == nullptr) refuse("Invalid field 'method' in request body");
-    call.method = *method->get<std::string>();
-    call.params = params_of(request.find("params"), call.protocol);
-    const Value* id = request.find("id");
+    auto* const name = std::get_if<std::string>(&method->data);
+    if (name == nullptr) refuse("Invalid field 'method' in request body");
+    call.method = std::move(*name);
+    call.params = take_params(member(*object, "params"), call.protocol);
+    Value* const id = member(*object, "id");
     const bool usable =
         id != nullptr && (id->get<std::int64_t>() != nullptr || id->get<std::string>() != nullptr);
     if (!usable) refuse("Invalid field 'id' in request body");
-    call.id = *id;
+    call.id = std::move(*id);
     return call;
 }
 

@@ -1,67 +1,92 @@
 #include "xapi/rpc/large_text.hpp"
 
 #include "idl/runtime/event_batch.hpp"
-#include "idl/runtime/record_codec.hpp"
+#include "idl/runtime/record_text.hpp"
 #include "idl/runtime/type_ops.hpp"
 
 namespace basalt::server {
 
 namespace {
 
+using xenapi::WireEvent;
+
 // Fewer events than this make no large answer.
 constexpr std::size_t events_of_large = 16;
 
-bool is_xml(const MethodCall& call) {
-    return call.protocol == Protocol::xml;
+/// What stands around all items of a text.
+struct Frame {
+    std::string begin;
+    std::string end;
+
+    void open(const MethodCall& call, std::string_view xml, std::string_view json) {
+        begin_success(call, begin);
+        begin += call.protocol == Protocol::xml ? xml : json;
+    }
+
+    void close(const MethodCall& call, std::string_view xml, std::string_view json) {
+        end += call.protocol == Protocol::xml ? xml : json;
+        end_success(call, end);
+    }
+};
+
+void append_record(bool xml, const xenapi::ClassInfo& cls, const void* record, std::string& out) {
+    xml ? xenapi::append_xml_record(cls, record, out)
+        : xenapi::append_json_record(cls, record, out);
+}
+
+/// The length of a row's record, 0 until somebody measured it.
+std::uint32_t& record_bytes(const db::Row& row, bool xml) {
+    return xml ? row.xml_bytes : row.json_bytes;
 }
 
 class RowsText final : public LargeText {
   public:
-    RowsText(const MethodCall& call, const RowSet& rows)
-        : call_(call), rows_(rows), references_(rows.form == RowSet::Form::references) {}
-
-    [[nodiscard]] std::size_t items() const override { return rows_.rows.size(); }
-
-    void begin(std::string& out) const override {
-        begin_success(call_, out);
-        if (is_xml(call_)) {
-            out += references_ ? "<value><array><data>" : "<value><struct>";
-        } else {
-            out += references_ ? "[" : "{";
-        }
+    RowsText(const MethodCall& call, RowSet rows)
+        : xml_(call.protocol == Protocol::xml),
+          references_(rows.form == RowSet::Form::references),
+          rows_(std::move(rows.rows)) {
+        frame_.open(call, references_ ? "<value><array><data>" : "<value><struct>",
+                    references_ ? "[" : "{");
+        frame_.close(call, references_ ? "</data></array></value>" : "</struct></value>",
+                     references_ ? "]" : "}");
     }
 
-    void end(std::string& out) const override {
-        if (is_xml(call_)) {
-            out += references_ ? "</data></array></value>" : "</struct></value>";
-        } else {
-            out += references_ ? "]" : "}";
-        }
-        end_success(call_, out);
-    }
+    [[nodiscard]] std::size_t items() const override { return rows_.size(); }
+
+    void begin(std::string& out) const override { out += frame_.begin; }
+
+    void end(std::string& out) const override { out += frame_.end; }
 
     void append(std::size_t index, std::string& out) const override {
-        const db::Row& row = *rows_.rows[index];
+        const db::Row& row = *rows_[index];
         append_start(row, index == 0, out);
         if (references_) return;
-        append_record(row, out);
-        if (is_xml(call_)) out += member_end;
+        prefetch_after(index);
+        append_record(xml_, *row.cls, row.record.get(), out);
+        if (xml_) out += member_end;
     }
 
-    [[nodiscard]] std::size_t known_bytes(std::size_t index) const override {
-        const db::Row& row = *rows_.rows[index];
-        constexpr std::size_t ref = xenapi::ref_text_length;  // no row has the null reference
-        if (is_xml(call_)) {
-            if (references_) return value_start.size() + ref + value_end.size();
-            if (row.xml_bytes == 0) return 0;
-            return member_start.size() + ref + name_end.size() + row.xml_bytes + member_end.size();
-        }
-        const std::size_t start = (index == 0 ? 0 : 1) + 1 + ref + (references_ ? 1 : 2);
-        if (references_) return start;
-        return row.json_bytes == 0 ? 0 : start + row.json_bytes;
+    [[nodiscard]] std::size_t known_bytes(std::size_t index) override {
+        if (references_) return bytes_around(index);
+        const std::uint32_t record = record_bytes(*rows_[index], xml_);
+        return record == 0 ? 0 : bytes_around(index) + record;
+    }
+
+    void note_bytes(std::size_t index, std::size_t bytes) override {
+        if (references_) return;
+        record_bytes(*rows_[index], xml_) = static_cast<std::uint32_t>(bytes - bytes_around(index));
     }
 
   private:
+    /// What comes next is fetched from memory while this one is written.
+    void prefetch_after(std::size_t index) const {
+        if (index + 4 < rows_.size()) __builtin_prefetch(rows_[index + 4].get());
+        if (index + 2 < rows_.size())
+            xenapi::prefetch_record(*rows_[index + 2]->cls, rows_[index + 2]->record.get());
+        if (index + 1 < rows_.size())
+            xenapi::prefetch_parts(*rows_[index + 1]->cls, rows_[index + 1]->record.get());
+    }
+
     static constexpr std::string_view value_start = "<value>";
     static constexpr std::string_view value_end = "</value>";
     static constexpr std::string_view member_start = "<member><name>";
@@ -69,10 +94,17 @@ class RowsText final : public LargeText {
     static constexpr std::string_view member_end = "</member>";
 
     /// What a row costs beside its record.
+    [[nodiscard]] std::size_t bytes_around(std::size_t index) const {
+        constexpr std::size_t ref = xenapi::ref_text_length;  // no row has the null reference
+        if (!xml_) return (index == 0 ? 0 : 1) + 1 + ref + (references_ ? 1 : 2);
+        if (references_) return value_start.size() + ref + value_end.size();
+        return member_start.size() + ref + name_end.size() + member_end.size();
+    }
+
     void append_start(const db::Row& row, bool first, std::string& out) const {
         xenapi::RefBuffer buffer;
         const std::string_view ref = xenapi::write_ref(row.ref, buffer);
-        if (is_xml(call_)) {
+        if (xml_) {
             out += references_ ? value_start : member_start;
             out += ref;
             out += references_ ? value_end : name_end;
@@ -84,73 +116,126 @@ class RowsText final : public LargeText {
         out += references_ ? "\"" : "\":";
     }
 
-    void append_record(const db::Row& row, std::string& out) const {
-        const std::size_t before = out.size();
-        if (is_xml(call_)) {
-            wire::XmlWriter writer(out);
-            xenapi::write_record(*row.cls, row.record.get(), writer);
-            row.xml_bytes = static_cast<std::uint32_t>(out.size() - before);
-        } else {
-            wire::JsonWriter writer(out);
-            xenapi::write_record(*row.cls, row.record.get(), writer);
-            row.json_bytes = static_cast<std::uint32_t>(out.size() - before);
-        }
-    }
-
-    const MethodCall& call_;
-    const RowSet& rows_;
+    bool xml_;
     bool references_;
+    std::vector<db::RowPtr> rows_;
+    Frame frame_;
 };
+
+/// An event up to the value of its snapshot.
+template <class Writer>
+void begin_event(const WireEvent& event, Writer& writer) {
+    const auto text = [&writer](std::string_view name, std::string_view value) {
+        writer.plain_key(name);
+        writer.text(value);
+        writer.end_member();
+    };
+    xenapi::RefBuffer buffer;
+    writer.begin_object();
+    text("id", event.id);
+    text("timestamp", event.timestamp);
+    text("class", event.class_name);
+    text("operation", event.operation);
+    text("ref", xenapi::write_ref(event.ref, buffer));
+    if (event.snapshot.has_value()) writer.plain_key("snapshot");
+}
+
+template <class Writer>
+void end_event(const WireEvent& event, Writer& writer) {
+    if (event.snapshot.has_value()) writer.end_member();
+    writer.end_object();
+}
 
 class EventsText final : public LargeText {
   public:
-    EventsText(const MethodCall& call, const xenapi::EventBatch& batch)
-        : call_(call), batch_(batch), lengths_(batch.events.size()) {
+    EventsText(const MethodCall& call, xenapi::Reply reply, const db::Database& db)
+        : xml_(call.protocol == Protocol::xml),
+          reply_(std::move(reply)),
+          batch_(*static_cast<const xenapi::EventBatch*>(reply_.value())),
+          db_(db),
+          rows_(batch_.events.size()) {
         // The batch without its events is all that stands around them, for they come first.
         xenapi::EventBatch empty;
-        empty.valid_ref_counts = batch.valid_ref_counts;
-        empty.token = batch.token;
-        frame_ = success_text(call, xenapi::Reply::of(std::move(empty)));
-        const std::string_view start = is_xml(call) ? "<array><data>" : "\"events\":[";
-        split_ = frame_.find(start) + start.size();
+        empty.valid_ref_counts = batch_.valid_ref_counts;
+        empty.token = batch_.token;
+        const std::string frame = success_text(call, xenapi::Reply::of(std::move(empty)));
+        const std::string_view start = xml_ ? "<array><data>" : "\"events\":[";
+        const std::size_t split = frame.find(start) + start.size();
+        frame_ = {.begin = frame.substr(0, split), .end = frame.substr(split)};
     }
 
     [[nodiscard]] std::size_t items() const override { return batch_.events.size(); }
 
-    void begin(std::string& out) const override { out.append(frame_, 0, split_); }
+    void begin(std::string& out) const override { out += frame_.begin; }
 
-    void end(std::string& out) const override { out.append(frame_, split_); }
+    void end(std::string& out) const override { out += frame_.end; }
 
     void append(std::size_t index, std::string& out) const override {
-        const std::size_t before = out.size();
-        const xenapi::TypeOps& type = xenapi::type_ops<xenapi::WireEvent>();
-        if (is_xml(call_)) {
-            wire::XmlWriter writer(out);
-            type.write_xml(&batch_.events[index], writer);
-        } else {
-            if (index > 0) out += ',';
-            wire::JsonWriter writer(out);
-            type.write_json(&batch_.events[index], writer);
-        }
-        lengths_[index] = static_cast<std::uint32_t>(out.size() - before);
+        const xenapi::AnyRecord& snapshot = batch_.events[index].snapshot;
+        append_around(index, out, [&] {
+            if (snapshot.has_value())
+                append_record(xml_, *snapshot.cls, snapshot.record.get(), out);
+        });
     }
 
-    [[nodiscard]] std::size_t known_bytes(std::size_t index) const override {
-        return lengths_[index];
+    [[nodiscard]] std::size_t known_bytes(std::size_t index) override {
+        const WireEvent& event = batch_.events[index];
+        std::size_t record = 0;
+        if (event.snapshot.has_value()) {
+            // The row that it is of, unless that has changed meanwhile.
+            db::RowPtr row = db_.find(*event.snapshot.cls, event.ref);
+            if (!row || row->record != event.snapshot.record) return 0;
+            record = record_bytes(*row, xml_);
+            rows_[index] = std::move(row);
+            if (record == 0) return 0;
+        }
+        return bytes_around(index) + record;
+    }
+
+    void note_bytes(std::size_t index, std::size_t bytes) override {
+        if (rows_[index])
+            record_bytes(*rows_[index], xml_) =
+                static_cast<std::uint32_t>(bytes - bytes_around(index));
     }
 
   private:
-    const MethodCall& call_;
+    template <class Snapshot>
+    void append_around(std::size_t index, std::string& out, Snapshot snapshot) const {
+        const WireEvent& event = batch_.events[index];
+        if (xml_) {
+            wire::XmlWriter writer(out);
+            begin_event(event, writer);
+            snapshot();
+            end_event(event, writer);
+        } else {
+            if (index > 0) out += ',';
+            wire::JsonWriter writer(out);
+            begin_event(event, writer);
+            snapshot();
+            end_event(event, writer);
+        }
+    }
+
+    /// What an event costs beside its snapshot.
+    std::size_t bytes_around(std::size_t index) {
+        scratch_.clear();
+        append_around(index, scratch_, [] {});
+        return scratch_.size();
+    }
+
+    bool xml_;
+    xenapi::Reply reply_;
     const xenapi::EventBatch& batch_;
-    std::string frame_;
-    std::size_t split_ = 0;
-    mutable std::vector<std::uint32_t> lengths_;
+    const db::Database& db_;
+    std::vector<db::RowPtr> rows_;
+    Frame frame_;
+    std::string scratch_;
 };
 
 }  // namespace
 
-std::unique_ptr<LargeText> rows_text(const MethodCall& call, const RowSet& rows) {
-    return std::make_unique<RowsText>(call, rows);
+std::unique_ptr<LargeText> rows_text(const MethodCall& call, RowSet rows) {
+    return std::make_unique<RowsText>(call, std::move(rows));
 }
 
 bool is_large(const xenapi::Reply& reply) {
@@ -158,10 +243,10 @@ bool is_large(const xenapi::Reply& reply) {
            static_cast<const xenapi::EventBatch*>(reply.value())->events.size() >= events_of_large;
 }
 
-std::unique_ptr<LargeText> events_text(const MethodCall& call, const xenapi::Reply& reply) {
+std::unique_ptr<LargeText> events_text(const MethodCall& call, xenapi::Reply reply,
+                                       const db::Database& db) {
     if (!is_large(reply)) return nullptr;
-    return std::make_unique<EventsText>(call,
-                                        *static_cast<const xenapi::EventBatch*>(reply.value()));
+    return std::make_unique<EventsText>(call, std::move(reply), db);
 }
 
 }  // namespace basalt::server
