@@ -52,6 +52,11 @@ class Coordinator {
 
     [[nodiscard]] core::Tasks& tasks() { return tasks_; }
 
+    // For what comes by other ways than a call: archives of VMs.
+    [[nodiscard]] domain::Storage& storage() { return storage_; }
+
+    [[nodiscard]] domain::NetworkDomain& network() { return network_; }
+
   private:
     domain::DeriveOperations derive_;
     db::Database db_;

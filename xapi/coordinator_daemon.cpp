@@ -16,6 +16,7 @@
 #include "xapi/rpc/server.hpp"
 #include "xapi/transfer/database.hpp"
 #include "xapi/transfer/streams.hpp"
+#include "xapi/transfer/vm_streams.hpp"
 
 namespace basalt {
 
@@ -80,8 +81,9 @@ int run_coordinator(const Config& config, const std::string& fault_points) {
     server::HttpAuth auth(coordinator.core(), coordinator.apis(), sessions);
     auth.add_unserved(router);
     server::add_metrics_route(router, auth, metrics);
-    transfer::add_routes(router, auth,
-                         [&loop](UniqueFd fd) { return adopt_stream(loop, std::move(fd)); });
+    const auto adopt = [&loop](UniqueFd fd) { return adopt_stream(loop, std::move(fd)); };
+    transfer::add_routes(router, auth, adopt);
+    transfer::add_vm_routes(router, auth, {coordinator.storage(), coordinator.network(), adopt});
     std::shared_ptr<Job> stopping;
     std::function<void()> end;
     transfer::add_database_routes(

@@ -9,7 +9,9 @@
 #include "idl/records/pbd.hpp"
 #include "idl/records/pool.hpp"
 #include "idl/records/vbd.hpp"
+#include "idl/records/vif.hpp"
 #include "idl/records/vm.hpp"
+#include "idl/records/vm_metrics.hpp"
 #include "xapi/core/homes.hpp"
 #include "xapi/core/hosts.hpp"
 #include "xapi/domain/views.hpp"
@@ -57,6 +59,18 @@ bool is_plugged(const db::Database& db, Ref<Sr> sr, Ref<Host> host) {
         const Pbd* pbd = db.find(ref);
         return pbd != nullptr && pbd->host == host && pbd->currently_attached;
     });
+}
+
+/// VMs that an import made around a disk that it never filled: nobody but an import puts a disk
+/// that is nobody's yet into a drive.
+std::vector<Ref<Vm>> half_imported(const db::Txn& txn, Ref<Vdi> disk) {
+    std::vector<Ref<Vm>> out;
+    for (const auto vbd : txn.get(disk).VBDs) {
+        const Ref<Vm> vm = txn.get(vbd).VM;
+        const Vm* row = txn.find(vm);
+        if (row != nullptr && row->other_config.contains(import_task_key)) out.push_back(vm);
+    }
+    return out;
 }
 
 }  // namespace
@@ -160,6 +174,18 @@ Task<void> Storage::destroy_disk(Call& call, Ref<Vdi> disk) {
     co_await refresh_sizes(sr);
 }
 
+void erase_imported(db::Txn& txn, Ref<Vm> ref) {
+    const Vm* row = txn.find(ref);
+    if (row == nullptr) return;
+    const Vm vm = *row;
+    for (const auto vbd : vm.VBDs)
+        if (txn.find(vbd) != nullptr) txn.erase(vbd);
+    for (const auto vif : vm.VIFs)
+        if (txn.find(vif) != nullptr) txn.erase(vif);
+    txn.erase(ref);
+    if (txn.find(vm.metrics) != nullptr) txn.erase(vm.metrics);
+}
+
 void Storage::erase_disk(db::Txn& txn, Ref<Vdi> disk) {
     // Drives that named it are empty now; a disk drive without its disk goes with it.
     for (const auto vbd : std::vector(txn.get(disk).VBDs)) {
@@ -233,7 +259,10 @@ Task<void> Storage::sweep(Ref<Host> host, agent::Host& agent, NextOperation next
             continue;
         }
         core_.db.transact_fact([&](db::Txn& txn) {
-            if (txn.find(disk) != nullptr) erase_disk(txn, disk);
+            if (txn.find(disk) == nullptr) return;
+            for (const Ref<Vm> vm : half_imported(txn, disk))
+                erase_imported(txn, vm);
+            erase_disk(txn, disk);
         });
     }
 }

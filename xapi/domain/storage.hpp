@@ -5,6 +5,7 @@
 #include <optional>
 #include <set>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "agent_verbs.hpp"
@@ -17,6 +18,12 @@ namespace basalt::domain {
 
 /// Names verbs that belong to no call.
 using NextOperation = std::function<agent::Operation()>;
+
+/// In other_config of a VM that is being imported: the task of the import.
+inline constexpr std::string_view import_task_key = "import_task";
+
+/// The rows of a VM whose import has come to nothing, its disks aside.
+void erase_imported(db::Txn& txn, xenapi::Ref<xenapi::Vm> vm);
 
 /// What several classes do with disks: makes, copies, snapshots and destroys them through the SR's
 /// home host and keeps the rows true. Every verb undoes what it did when it fails.

@@ -26,6 +26,8 @@ inline constexpr int depth_max = static_cast<int>(default_of(Limit::nesting));
 /// Throws HttpError (500 with a page, as this API answers malformed bodies).
 [[nodiscard]] MethodCall parse_xml_call(std::string_view body);
 [[nodiscard]] MethodCall parse_json_call(std::string_view body);
+/// One `<value>`, as files have it. Throws HttpError.
+[[nodiscard]] wire::Value parse_xml_value(std::string_view text);
 
 /// Whether all of it is UTF-8.
 [[nodiscard]] bool is_utf8(std::string_view text);

@@ -138,7 +138,22 @@ Value value_of(pugi::xml_node node, int depth) {
     refuse_tag(tag, "value");
 }
 
+void load(pugi::xml_document& document, std::string_view body) {
+    // White space alone is text where it is all there is: <value> </value>.
+    const unsigned options = pugi::parse_default | pugi::parse_ws_pcdata_single;
+    check_parsed(body,
+                 document.load_buffer(body.data(), body.size(), options, pugi::encoding_utf8));
+}
+
 }  // namespace
+
+Value parse_xml_value(std::string_view text) {
+    pugi::xml_document document;
+    load(document, text);
+    const pugi::xml_node root = document.document_element();
+    if (std::string_view(root.name()) != "value") refuse_tag(root.name(), "value");
+    return value_of(root, 0);
+}
 
 MethodCall parse_xml_call(std::string_view body) {
     MethodCall call;
@@ -149,10 +164,7 @@ MethodCall parse_xml_call(std::string_view body) {
         body = repaired;
     }
     pugi::xml_document document;
-    // White space alone is text where it is all there is: <value> </value>.
-    const unsigned options = pugi::parse_default | pugi::parse_ws_pcdata_single;
-    check_parsed(body,
-                 document.load_buffer(body.data(), body.size(), options, pugi::encoding_utf8));
+    load(document, body);
     const pugi::xml_node root = document.document_element();
     if (std::string_view(root.name()) != "methodCall") refuse_tag(root.name(), "methodCall");
     const pugi::xml_node name = first_element(root);

@@ -1,12 +1,9 @@
 #include <algorithm>
 #include <array>
-#include <boost/asio/error.hpp>
-#include <boost/system/system_error.hpp>
 
 #include "base/json.hpp"
 #include "idl/enums.hpp"
 #include "idl/errors.hpp"
-#include "idl/records/task.hpp"
 #include "idl/records/vdi.hpp"
 #include "idl/runtime/enum_text.hpp"
 #include "xapi/core/homes.hpp"
@@ -15,6 +12,7 @@
 #include "xapi/core/tasks.hpp"
 #include "xapi/transfer/named.hpp"
 #include "xapi/transfer/streams.hpp"
+#include "xapi/transfer/uploads.hpp"
 
 namespace basalt::transfer {
 
@@ -24,9 +22,6 @@ using server::Exchange;
 using server::parameter;
 using xenapi::Ref;
 using xenapi::VdiOperations;
-
-// Clients that stream without knowing the length announce this one: clients.md.
-constexpr std::uint64_t unknown_length = std::uint64_t{1} << 50U;
 
 std::string format_of(const server::HttpRequest& request) {
     const std::string* format = parameter(request, "format");
@@ -44,29 +39,6 @@ void throw_if_error(const std::string& line) {
     throw ApiError(code, std::move(words));
 }
 
-/// No length and no chunks: clients hold the exchange open while they upload.
-server::ResponseHead early_head(const Call& call) {
-    server::ResponseHead head{.headers = {{"Connection", "close"},
-                                          {"Cache-Control", "no-cache, no-store"},
-                                          {"content-type", "application/octet-stream"}}};
-    if (call.task()) head.headers.emplace_back("Task-id", call.task().text());
-    return head;
-}
-
-/// Probes look for redirects: same query without a task, and no body whatever the length says.
-bool is_probe(const server::HttpRequest& request) {
-    if (request.content_length == 0) return true;
-    return parameter(request, "task_id") == nullptr && request.content_length == unknown_length;
-}
-
-/// A client's task is cancelled by its row alone: those who work for it look there.
-void throw_if_cancelled(const Call& call) {
-    if (!call.task()) return;
-    const xenapi::Task* row = call.db().find(call.task());
-    if (row == nullptr || row->status == xenapi::TaskStatusType::pending) return;
-    throw err::task_cancelled(call.task());
-}
-
 /// Marks the disk for as long as bytes move, after a look at what else is done with it. Readers
 /// share a disk; a writer has it alone, also from VMs, which the disk's host sees to.
 void mark(Call& call, core::Operation& operation, Ref<xenapi::Vdi> vdi, VdiOperations what) {
@@ -77,16 +49,6 @@ void mark(Call& call, core::Operation& operation, Ref<xenapi::Vdi> vdi, VdiOpera
         }
         operation.mark(txn, vdi, what);
     });
-}
-
-/// Some of the body; 0 at its end, which clients of unknown length make by breaking off.
-Task<std::size_t> read_upload(Exchange& exchange, std::span<char> buffer) {
-    try {
-        co_return co_await exchange.read_body(buffer);
-    } catch (const boost::system::system_error& error) {
-        if (error.code() == asio::error::operation_aborted) throw;
-        co_return 0;
-    }
 }
 
 Task<std::uint64_t> upload(Exchange& exchange, Call& call, Stream& disk, std::uint64_t expected) {
@@ -122,14 +84,13 @@ Task<void> import_disk(Exchange& exchange, Call& call, Adopt adopt) {
     const auto disk = adopt(co_await agent.vdi_import(
         call.operation(), {core::disk_ref(call.db(), vdi), format_of(request)}));
     co_await exchange.begin(early_head(call), true);
-    const bool length_known = request.content_length && request.content_length != unknown_length;
     const auto size = static_cast<std::uint64_t>(std::max<std::int64_t>(row.virtual_size, 1));
-    const std::uint64_t expected = length_known ? *request.content_length : size;
+    const std::uint64_t expected = length_known(request) ? *request.content_length : size;
     const std::uint64_t sent = co_await upload(exchange, call, *disk, expected);
     disk->shutdown_write();
     LineReader answers(*disk);
     throw_if_error(co_await answers.line());
-    if (length_known && sent < expected) {
+    if (length_known(request) && sent < expected) {
         throw err::vdi_io_error("the stream ended after " + std::to_string(sent) + " of " +
                                 std::to_string(expected) + " bytes");
     }
