@@ -4,6 +4,7 @@
 #include <array>
 
 #include "base/error.hpp"
+#include "base/json.hpp"
 #include "base/log.hpp"
 #include "idl/errors.hpp"
 
@@ -15,6 +16,7 @@ namespace {
 
 // Stopping a guest drains its disks first, and a disk may be slow.
 constexpr Duration answer_limit = 60s;
+constexpr Duration glance_limit = 2s;
 constexpr std::int64_t no_bandwidth_limit = std::int64_t{1} << 40;
 
 Json named(const char* key, std::string value) {
@@ -71,6 +73,39 @@ BalloonStats parse_balloon_stats(const Json& answer) {
     return out;
 }
 
+namespace {
+
+// "/machine/peripheral/vbd-xvda/virtio-backend", or the id alone.
+std::string device_in(const std::string& path) {
+    constexpr std::string_view peripherals = "/machine/peripheral/";
+    if (!path.starts_with(peripherals)) return path;
+    return path.substr(peripherals.size(), path.find('/', peripherals.size()) - peripherals.size());
+}
+
+std::int64_t count_in(const Json& stats, const char* key) {
+    const auto found = stats.find(key);
+    return found != stats.end() && found->is_number_integer() ? found->get<std::int64_t>() : 0;
+}
+
+}  // namespace
+
+std::vector<BlockStats> parse_block_stats(const Json& answer) {
+    std::vector<BlockStats> out;
+    for (const Json& entry : answer) {
+        const std::string device = device_in(text_member(entry, "qdev"));
+        const auto stats = entry.find("stats");
+        if (device.empty() || stats == entry.end() || !stats->is_object()) continue;
+        out.push_back({.device = device,
+                       .read_bytes = count_in(*stats, "rd_bytes"),
+                       .write_bytes = count_in(*stats, "wr_bytes"),
+                       .reads = count_in(*stats, "rd_operations"),
+                       .writes = count_in(*stats, "wr_operations"),
+                       .read_ns = count_in(*stats, "rd_total_time_ns"),
+                       .write_ns = count_in(*stats, "wr_total_time_ns")});
+    }
+    return out;
+}
+
 ApiError translated(const qmp::Error& error) {
     if (error.kind() == "DeviceNotFound" && error.command() == "device_del")
         return err::device_not_attached(error.description());
@@ -99,6 +134,14 @@ Task<Json> Monitor::execute(std::string command, Json arguments) {
 
 Task<void> Monitor::command(std::string name, Json arguments) {
     co_await execute(std::move(name), std::move(arguments));
+}
+
+Task<Json> Monitor::glance(std::string command) {
+    try {
+        co_return co_await client_.execute(std::move(command), Json::object(), glance_limit);
+    } catch (const qmp::Error& error) {
+        throw translated(error);
+    }
 }
 
 Task<RunState> Monitor::run_state() {
@@ -246,6 +289,14 @@ Task<bool> Monitor::channel_open(std::string chardev) {
 Task<BalloonStats> Monitor::balloon_stats() {
     const Json arguments = {{"path", "/machine/peripheral/balloon"}, {"property", "guest-stats"}};
     co_return parse_balloon_stats(co_await execute("qom-get", arguments));
+}
+
+Task<std::vector<BlockStats>> Monitor::block_stats() {
+    co_return parse_block_stats(co_await glance("query-blockstats"));
+}
+
+Task<std::int64_t> Monitor::memory_bytes() {
+    co_return count_in(co_await glance("query-balloon"), "actual");
 }
 
 }  // namespace basalt::hv::qemu

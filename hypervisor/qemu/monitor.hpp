@@ -2,6 +2,7 @@
 #include <memory>
 #include <nlohmann/json.hpp>
 #include <string>
+#include <vector>
 
 #include "base/qmp.hpp"
 
@@ -29,6 +30,21 @@ struct BalloonStats {
 
 /// Zeros when the guest has no balloon driver, which then never reported.
 BalloonStats parse_balloon_stats(const nlohmann::json& answer);
+
+/// What QEMU has counted at one device; times are of all its requests together.
+struct BlockStats {
+    std::string device;  // its id
+    std::int64_t read_bytes = 0;
+    std::int64_t write_bytes = 0;
+    std::int64_t reads = 0;
+    std::int64_t writes = 0;
+    std::int64_t read_ns = 0;
+    std::int64_t write_ns = 0;
+    bool operator==(const BlockStats&) const = default;
+};
+
+/// Of the devices that we gave an id; others (a BIOS's own flash) are left out.
+std::vector<BlockStats> parse_block_stats(const nlohmann::json& answer);
 
 /// The one table from QEMU's refusals to ours.
 ApiError translated(const qmp::Error& error);
@@ -84,9 +100,14 @@ class Monitor {
     /// Whether somebody in the guest has the other end of a channel open.
     Task<bool> channel_open(std::string chardev);
     Task<BalloonStats> balloon_stats();
+    /// For measuring, so not waited for longer than two seconds.
+    Task<std::vector<BlockStats>> block_stats();
+    /// What the balloon leaves to the guest; as `block_stats`.
+    Task<std::int64_t> memory_bytes();
 
   private:
     Task<Json> execute(std::string command, Json arguments = Json::object());
+    Task<Json> glance(std::string command);
     Task<void> command(std::string name, Json arguments = Json::object());
 
     qmp::Client client_;

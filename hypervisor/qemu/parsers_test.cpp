@@ -11,6 +11,7 @@
 #include "base/stream.hpp"
 #include "hypervisor/qemu/descriptor.hpp"
 #include "hypervisor/qemu/guest_facts.hpp"
+#include "hypervisor/qemu/meter.hpp"
 #include "hypervisor/qemu/monitor.hpp"
 #include "hypervisor/qemu/probe.hpp"
 
@@ -211,6 +212,40 @@ TEST(Probe, the_guest_is_one_boot_sector) {
     const std::string sector = probe_sector();
     ASSERT_EQ(sector.size(), 512U);
     EXPECT_EQ(sector.substr(510), "\x55\xaa");
+}
+
+TEST(Meter, block_statistics_are_of_devices_by_id) {
+    const auto found = parse_block_stats(Json::parse(R"j([
+        {"device": "", "node-name": "pflash0", "stats": {"rd_bytes": 5}},
+        {"device": "", "qdev": "/machine/peripheral/vbd-xvda/virtio-backend",
+         "stats": {"rd_bytes": 512, "wr_bytes": 1024, "rd_operations": 1, "wr_operations": 2,
+                   "rd_total_time_ns": 3000, "wr_total_time_ns": 4000}},
+        {"device": "", "qdev": "vbd-xvdd", "stats": {"rd_bytes": 2048, "wr_bytes": "none"}},
+        {"device": "", "qdev": "vbd-xvde"}])j"));
+    EXPECT_THAT(found, testing::ElementsAre(BlockStats{"vbd-xvda", 512, 1024, 1, 2, 3000, 4000},
+                                            BlockStats{"vbd-xvdd", 2048}));
+    EXPECT_TRUE(parse_block_stats(Json()).empty());
+}
+
+TEST(Meter, processor_times_are_those_of_the_named_threads) {
+    const std::filesystem::path root =
+        std::filesystem::temp_directory_path() / ("basalt-meter-" + std::to_string(::getpid()));
+    const auto thread = [&root](const std::string& id, const std::string& name,
+                                const std::string& times) {
+        const auto dir = root / "77" / "task" / id;
+        std::filesystem::create_directories(dir);
+        std::ofstream(dir / "comm") << name << "\n";
+        std::ofstream(dir / "schedstat") << times << "\n";
+    };
+    thread("77", "qemu-system-x86", "9000000000 1 2");
+    thread("78", "CPU 1/KVM", "2500000000 0 11");
+    thread("79", "CPU 0/KVM", "1500000000 7 8");
+    thread("80", "CPU x/KVM", "1000000000 7 8");
+    EXPECT_THAT(read_vcpu_seconds(77, root), testing::ElementsAre(1.5, 2.5));
+    thread("78", "ALL CPUs/TCG", "4000000000 0 0");
+    EXPECT_THAT(read_vcpu_seconds(77, root), testing::ElementsAre(5.5));
+    EXPECT_TRUE(read_vcpu_seconds(78, root).empty());
+    std::filesystem::remove_all(root);
 }
 
 }  // namespace

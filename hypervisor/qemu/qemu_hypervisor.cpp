@@ -7,6 +7,7 @@
 #include "base/error.hpp"
 #include "base/log.hpp"
 #include "base/real_net.hpp"
+#include "hypervisor/qemu/meter.hpp"
 #include "hypervisor/qemu/state.hpp"
 #include "idl/errors.hpp"
 
@@ -310,6 +311,14 @@ Task<UniqueFd> QemuHypervisor::open_console(DomId dom, agent::ConsoleKind kind) 
 Task<Hypervisor::Facts> QemuHypervisor::facts() {
     const Abilities found = co_await abilities(state_);
     co_return Facts{.name = "qemu", .version = found.version, .accelerated = found.accelerated};
+}
+
+Task<std::vector<DomainReading>> QemuHypervisor::measure() {
+    std::vector<DomainPtr> live;
+    for (const auto& [dom, domain] : state_->domains)
+        if (domain->phase == Domain::Phase::live && !domain->gone && domain->monitor)
+            live.push_back(domain);
+    return qemu::measure(state_->loop, std::move(live));
 }
 
 }  // namespace basalt::hv::qemu

@@ -6,6 +6,7 @@
 #include "base/confine.hpp"
 #include "base/real_loop.hpp"
 #include "hypervisor/api/hypervisor.hpp"
+#include "hypervisor/api/meter.hpp"
 #include "hypervisor/qemu/plan.hpp"
 
 namespace basalt::hv::qemu {
@@ -25,7 +26,7 @@ struct Options {
 
 /// Guests as QEMU processes, each in a session of its own: they outlive this object and its
 /// process, and `adopt` of the next one finds them.
-class QemuHypervisor final : public Hypervisor {
+class QemuHypervisor final : public Hypervisor, public Meter {
   public:
     QemuHypervisor(RealLoop& loop, Options options);
     /// Lets go of the guests; they run on.
@@ -50,6 +51,7 @@ class QemuHypervisor final : public Hypervisor {
     Task<void> disk_resized(DomId dom, std::string device, std::int64_t size_bytes) override;
     Task<UniqueFd> open_console(DomId dom, agent::ConsoleKind kind) override;
     Task<Facts> facts() override;
+    Task<std::vector<DomainReading>> measure() override;
 
     struct State;
 

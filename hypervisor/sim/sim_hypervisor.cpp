@@ -270,4 +270,40 @@ Task<Hypervisor::Facts> SimHypervisor::facts() {
     co_return Facts{.name = "sim", .version = "1.0", .accelerated = true};
 }
 
+Task<std::vector<DomainReading>> SimHypervisor::measure() {
+    constexpr double busy_share = 0.25;
+    constexpr std::int64_t request_bytes = 64 * 1024;
+    constexpr double request_seconds = 0.01;
+    constexpr std::int64_t reads_per_second = 16;
+    std::vector<DomainReading> out;
+    for (const auto& [dom, domain] : host_->domains) {
+        const double ran = std::chrono::duration<double>(host_->uptime(domain)).count();
+        const agent::VmSpec& spec = domain.config.spec;
+        DomainReading one;
+        one.uuid = spec.uuid;
+        one.domid = dom;
+        one.wall_ns = host_->loop.wall_ns();
+        one.running = domain.running;
+        one.vcpu_seconds.assign(static_cast<std::size_t>(spec.vcpus), ran * busy_share);
+        one.memory_bytes = one.memory_target_bytes = spec.memory_bytes;
+        if (domain.up) one.memory_free_bytes = spec.memory_bytes / 2;
+        for (const DiskAttachment& disk : domain.config.disks) {
+            const auto reads = static_cast<std::int64_t>(ran * reads_per_second);
+            one.disks.push_back(
+                {.device = disk.spec.device,
+                 .sr = disk.spec.disk ? disk.spec.disk->sr : std::string(),
+                 .read_bytes = reads * request_bytes,
+                 .write_bytes = reads / 2 * request_bytes,
+                 .reads = reads,
+                 .writes = reads / 2,
+                 .read_seconds = static_cast<double>(reads) * request_seconds,
+                 .write_seconds = static_cast<double>(reads / 2) * request_seconds});
+        }
+        for (const NicAttachment& nic : domain.config.nics)
+            one.nics.push_back({nic.spec.device, nic.tap});
+        out.push_back(std::move(one));
+    }
+    co_return out;
+}
+
 }  // namespace basalt::hv
