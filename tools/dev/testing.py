@@ -23,7 +23,8 @@ from paths import SOURCE, DevError, say
 
 LIMIT_SECONDS = 30 * 60
 # Python suites: (label, folder)
-PYTHON_SUITES = [("unit", "tools/dev"), ("unit", "dom0-image/prepare"), ("style", "tests/style"),
+PYTHON_SUITES = [("unit", "tools/dev"), ("unit", "dom0-image/prepare"), ("unit", "installer"),
+                 ("style", "tests/style"),
                  ("api", "tests/api"), ("web", "tests/web"),
                  ("appliance", "tests/appliance")]
 # Minutes of emulation: run when they are asked for by name.

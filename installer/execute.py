@@ -1,0 +1,73 @@
+"""Takes the steps of a plan, one by one, and keeps a log."""
+
+import os
+import subprocess
+import time
+from pathlib import Path
+
+import plan
+
+
+class Failed(Exception):
+    """What was being done, and what went wrong."""
+
+
+def run(step):
+    try:
+        done = subprocess.run(step.argv, input=step.text, cwd=step.folder or None, text=True,
+                              capture_output=True, errors="replace", check=False)
+    except OSError as error:
+        raise Failed(f"{step.name}: {error}") from error
+    if done.returncode != 0:
+        words = (done.stderr or done.stdout).strip()
+        raise Failed(f"{step.name}: {step.argv[0]} ended with {done.returncode}: {words}")
+    return (done.stdout + done.stderr).strip()
+
+
+def write(step):
+    """Durable when it returns."""
+    fresh = f"{step.path}.new"
+    try:
+        with open(os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, step.mode), "w",
+                  encoding="utf-8") as file:
+            os.fchmod(file.fileno(), step.mode)
+            file.write(step.text)
+            file.flush()
+            os.fsync(file.fileno())
+        os.rename(fresh, step.path)
+    except OSError as error:
+        raise Failed(f"{step.name}: {error}") from error
+    return ""
+
+
+def take(step):
+    return run(step) if step.argv else write(step)
+
+
+def let_go():
+    """After a failure nothing stays mounted, so that the next attempt can begin anew."""
+    for place in (plan.BOOT, plan.STATE):
+        subprocess.run(["umount", place], stderr=subprocess.DEVNULL, check=False)
+
+
+def execute(made, log, say, take_step=take):
+    """Throws Failed, with nothing left mounted. `say` gets a line a step, the file `log` all."""
+    Path(log).parent.mkdir(parents=True, exist_ok=True)
+    with open(log, "a", encoding="utf-8") as file:
+        def note(text):
+            file.write(f"{time.strftime('%H:%M:%S')} {text}\n")
+            file.flush()
+
+        note(plan.text_of(made))
+        for number, step in enumerate(made.steps, 1):
+            say(f"[{number}/{len(made.steps)}] {step.name}")
+            note(plan.describe(step))
+            try:
+                words = take_step(step)
+            except Failed as error:
+                note(f"failed: {error}")
+                let_go()
+                raise
+            if words:
+                note(words)
+        note("installed")
