@@ -241,11 +241,13 @@ Epoch Database::epoch() const {
 void Database::derive_all() {
     if (state_->derive == nullptr) return;
     for (const ClassInfo& cls : xenapi::classes()) {
-        const std::vector<RowPtr> rows = snapshot(cls);
-        for (std::size_t from = 0; from < rows.size(); from += derived_rows_max) {
+        // Not the rows themselves: held, they would all be there twice in the end.
+        std::vector<Uuid> refs;
+        each(cls, [&refs](const RowPtr& row) { refs.push_back(row->ref); });
+        for (std::size_t from = 0; from < refs.size(); from += derived_rows_max) {
             std::vector<Touched> batch;
-            for (std::size_t i = from; i < std::min(from + derived_rows_max, rows.size()); ++i)
-                batch.push_back({&cls, rows[i]->ref, nullptr, nullptr});
+            for (std::size_t i = from; i < std::min(from + derived_rows_max, refs.size()); ++i)
+                batch.push_back({&cls, refs[i], nullptr, nullptr});
             state_->derive_batch(std::move(batch));
         }
     }

@@ -20,7 +20,11 @@ const std::string& text_in(const xenapi::FieldInfo& field, const void* record) {
 }
 
 Table::Table(const ClassInfo& cls)
-    : cls_(cls), uuid_(text_field(cls, "uuid")), name_label_(text_field(cls, "name_label")) {}
+    : cls_(cls),
+      uuid_(text_field(cls, "uuid")),
+      name_label_(text_field(cls, "name_label")),
+      uuids_(by_text(uuid_)),
+      labels_(by_text(name_label_)) {}
 
 Table::~Table() = default;
 
@@ -31,16 +35,14 @@ const RowPtr* Table::find(const Uuid& ref) const {
 
 const RowPtr* Table::by_uuid(std::string_view uuid) const {
     const auto place = uuids_.find(uuid);
-    return place == uuids_.end() ? nullptr : &place->second->row;
+    return place == uuids_.end() ? nullptr : &(*place)->row;
 }
 
 std::vector<RowPtr> Table::by_name_label(std::string_view label) const {
     std::vector<RowPtr> rows;
-    const auto place = labels_.find(label);
-    if (place == labels_.end()) return rows;
-    for (const Slot* slot : place->second)
-        rows.push_back(slot->row);
-    // A renamed row went to the end of its new name's list.
+    const auto [first, last] = labels_.equal_range(label);
+    for (auto at = first; at != last; ++at)
+        rows.push_back((*at)->row);
     std::ranges::sort(rows, {}, [](const RowPtr& row) { return row->serial; });
     return rows;
 }
@@ -113,26 +115,28 @@ void Table::close_gaps() {
         slots_.at(created_[i]->ref).place = i;
 }
 
+std::string_view Table::TextOf::operator()(const Slot* slot) const {
+    return text_in(*field, slot->row->record.get());
+}
+
+Table::ByText Table::by_text(const xenapi::FieldInfo* field) {
+    return ByText(0, TextHash{{field}}, TextEqual{{field}});
+}
+
 void Table::index(Slot& slot) {
-    const void* record = slot.row->record.get();
-    if (uuid_ != nullptr) {
-        const std::string& uuid = text_in(*uuid_, record);
-        if (!uuid.empty()) uuids_[uuid] = &slot;
-    }
-    if (name_label_ != nullptr) labels_[text_in(*name_label_, record)].push_back(&slot);
+    if (uuid_ != nullptr && !text_in(*uuid_, slot.row->record.get()).empty()) uuids_.insert(&slot);
+    if (name_label_ != nullptr) labels_.insert(&slot);
 }
 
 void Table::unindex(const Slot& slot) {
-    const void* record = slot.row->record.get();
-    if (uuid_ != nullptr) {
-        const auto place = uuids_.find(text_in(*uuid_, record));
-        if (place != uuids_.end() && place->second == &slot) uuids_.erase(place);
-    }
-    if (name_label_ == nullptr) return;
-    const auto place = labels_.find(text_in(*name_label_, record));
-    if (place == labels_.end()) return;
-    std::erase(place->second, &slot);
-    if (place->second.empty()) labels_.erase(place);
+    if (uuid_ != nullptr) drop(uuids_, slot);
+    if (name_label_ != nullptr) drop(labels_, slot);
+}
+
+void Table::drop(ByText& slots, const Slot& slot) {
+    const auto [first, last] = slots.equal_range(TextOf(slots.key_eq())(&slot));
+    const auto place = std::ranges::find(first, last, &slot);
+    if (place != last) slots.erase(place);
 }
 
 void Table::link_newest(Slot& slot) {

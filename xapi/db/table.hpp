@@ -3,6 +3,7 @@
 #include <string>
 #include <string_view>
 #include <unordered_map>
+#include <unordered_set>
 #include <vector>
 
 #include "xapi/db/types.hpp"
@@ -46,17 +47,36 @@ class Table {
         Slot* newer = nullptr;
     };
 
-    struct TextHash {
+    /// Slots by a text of their rows, which is not kept twice: the text of a slot that is in such a
+    /// set does not change.
+    struct TextOf {
         using is_transparent = void;
 
-        std::size_t operator()(std::string_view text) const noexcept {
-            return std::hash<std::string_view>{}(text);
+        const xenapi::FieldInfo* field;
+
+        [[nodiscard]] std::string_view operator()(const Slot* slot) const;
+
+        [[nodiscard]] std::string_view operator()(std::string_view text) const { return text; }
+    };
+
+    struct TextHash : TextOf {
+        template <class Key>
+        std::size_t operator()(const Key& key) const noexcept {
+            return std::hash<std::string_view>{}(TextOf::operator()(key));
         }
     };
 
-    template <class V>
-    using ByText = std::unordered_map<std::string, V, TextHash, std::equal_to<>>;
+    struct TextEqual : TextOf {
+        template <class A, class B>
+        bool operator()(const A& a, const B& b) const noexcept {
+            return TextOf::operator()(a) == TextOf::operator()(b);
+        }
+    };
 
+    using ByText = std::unordered_multiset<Slot*, TextHash, TextEqual>;
+
+    [[nodiscard]] static ByText by_text(const xenapi::FieldInfo* field);
+    static void drop(ByText& slots, const Slot& slot);
     void index(Slot& slot);
     void unindex(const Slot& slot);
     void close_gaps();
@@ -67,8 +87,8 @@ class Table {
     const xenapi::FieldInfo* uuid_;
     const xenapi::FieldInfo* name_label_;
     std::unordered_map<Uuid, Slot> slots_;  // nodes stay where they are
-    ByText<Slot*> uuids_;
-    ByText<std::vector<Slot*>> labels_;
+    ByText uuids_;
+    ByText labels_;
     // Side by side, because all of them are read in one turn of the loop; null where one is erased.
     std::vector<RowPtr> created_;
     std::size_t gaps_ = 0;
