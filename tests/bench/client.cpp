@@ -37,11 +37,25 @@ UniqueFd connect_socket(const Target& target) {
     return fd;
 }
 
+struct SessionFree {
+    void operator()(SSL_SESSION* session) const { SSL_SESSION_free(session); }
+};
+
+/// What the thread's next connection may go on with.
+std::unique_ptr<SSL_SESSION, SessionFree>& kept_session() {
+    thread_local std::unique_ptr<SSL_SESSION, SessionFree> session;
+    return session;
+}
+
 SSL_CTX* client_context() {
     static SSL_CTX* const context = [] {
         SSL_CTX* const made = SSL_CTX_new(TLS_client_method());
-        // Every connection is a whole handshake: what is resumed costs the server less.
-        SSL_CTX_set_session_cache_mode(made, SSL_SESS_CACHE_OFF);
+        // Of its own a connection is a whole handshake: what is resumed costs the server less.
+        SSL_CTX_set_session_cache_mode(made, SSL_SESS_CACHE_CLIENT | SSL_SESS_CACHE_NO_INTERNAL);
+        SSL_CTX_sess_set_new_cb(made, [](SSL* /*ssl*/, SSL_SESSION* session) {
+            kept_session().reset(session);
+            return 1;
+        });
         return made;
     }();
     return context;
@@ -147,6 +161,7 @@ Connection::Connection(const Target& target) : fd_(connect_socket(target)) {
     if (target.transport != Transport::tls) return;
     ssl_.reset(SSL_new(client_context()));
     SSL_set_fd(ssl_.get(), fd_.get());
+    if (target.resume && kept_session()) SSL_set_session(ssl_.get(), kept_session().get());
     if (SSL_connect(ssl_.get()) != 1) throw std::runtime_error("no TLS handshake");
 }
 
@@ -194,6 +209,13 @@ std::string Client::login() {
     session_ =
         call_bare("session.login_with_password", {"root", "", "1.0", "bench"}).get<std::string>();
     return session_;
+}
+
+std::string Client::get(const std::string& path) {
+    reader_.keep(true);
+    post("GET " + path + "?session_id=" + session_ + " HTTP/1.1\r\nHost: localhost\r\n\r\n");
+    reader_.keep(false);
+    return reader_.body();
 }
 
 Json Client::call(const std::string& method, std::vector<Json> params) {

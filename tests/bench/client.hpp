@@ -24,6 +24,7 @@ struct Target {
     Transport transport = Transport::unix_socket;
     std::string path;        ///< of the unix socket
     std::uint16_t port = 0;  ///< of 127.0.0.1
+    bool resume = false;     ///< TLS: goes on with the session of the thread's last connection
 };
 
 enum class Protocol { json, xml };
@@ -97,6 +98,8 @@ class Client {
 
     /// With the session before `params`. Throws std::runtime_error with the error's text.
     Json call(const std::string& method, std::vector<Json> params = {});
+    /// GET with the session. Returns the body.
+    std::string get(const std::string& path);
     /// Sends a request as it is, returns the answer's bytes.
     std::size_t post(const std::string& request);
 

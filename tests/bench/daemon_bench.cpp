@@ -9,6 +9,7 @@
 #include <fstream>
 #include <map>
 #include <set>
+#include <sstream>
 #include <stdexcept>
 #include <thread>
 
@@ -181,24 +182,30 @@ void writes(Bench& bench, int delay_ms) {
 }
 
 void connecting(Bench& bench) {
-    bench.table.heading("A new TLS connection for each call (system.isAlive:), whole handshakes");
     const std::string request = request_text(Protocol::json, "system.isAlive:", {"x"});
-    for (const int connections : {1, 8, 64}) {
-        const Figures row =
-            run_connecting({.target = bench.target(Transport::tls),
-                            .server = bench.daemons.xapi(),
-                            .connections = connections,
-                            .seconds = 2,
-                            .request = [&](std::size_t) -> const std::string& { return request; }});
-        const Figures echo =
-            run_connecting({.target = bench.echo_target(Transport::tls),
-                            .server = bench.echo->pid(),
-                            .connections = connections,
-                            .seconds = 2,
-                            .request = [text = echo_request(100)](
-                                           std::size_t) -> const std::string& { return text; }});
-        bench.table.call("connect and call", "json tls", connections, row, echo.cpu_us);
-        if (connections == 8) bench.table.aim(Better::more, 1000, row.calls_per_second, "/s");
+    const std::string nothing = echo_request(100);
+    for (const bool resume : {false, true}) {
+        bench.table.heading(std::string("A new TLS connection for each call (system.isAlive:), ") +
+                            (resume ? "of clients that resume their session" : "whole handshakes"));
+        const auto measure = [&](Target target, pid_t server, int connections,
+                                 const std::string& text) {
+            target.resume = resume;
+            return run_connecting(
+                {.target = target,
+                 .server = server,
+                 .connections = connections,
+                 .seconds = 2,
+                 .request = [&text](std::size_t) -> const std::string& { return text; }});
+        };
+        for (const int connections : {1, 8, 64}) {
+            const Figures row =
+                measure(bench.target(Transport::tls), bench.daemons.xapi(), connections, request);
+            const Figures echo =
+                measure(bench.echo_target(Transport::tls), bench.echo->pid(), connections, nothing);
+            bench.table.call("connect and call", "json tls", connections, row, echo.cpu_us);
+            if (connections == 8 && !resume)
+                bench.table.aim(Better::more, 1000, row.calls_per_second, "/s");
+        }
     }
 }
 
@@ -305,6 +312,31 @@ void restart(Bench& bench, int delay_ms = 0) {
     bench.session = Client(bench.target(Transport::unix_socket)).login();
 }
 
+/// Turns of xapi's loop that worked for more than a millisecond, by what they belonged to.
+void long_turns(Bench& bench) {
+    Client client(bench.target(Transport::unix_socket));
+    client.use_session(bench.session);
+    const std::string text = client.get("/metrics");
+    constexpr std::string_view turns = "xapi_loop_turn_seconds_count ";
+    constexpr std::string_view name = "xapi_loop_long_turns_total{";
+    bench.table.heading("Turns of the loop since xapi's last start");
+    std::istringstream lines(text);
+    double all = 0;
+    double long_ones = 0;
+    for (std::string line; std::getline(lines, line);) {
+        if (line.starts_with(turns)) all = std::stod(line.substr(turns.size()));
+        if (!line.starts_with(name)) continue;
+        const double count = std::stod(line.substr(line.rfind(' ')));
+        bench.table.figure(
+            "over 1 ms of work: " + line.substr(name.size(), line.rfind('}') - name.size()), count,
+            "turns");
+        long_ones += count;
+    }
+    bench.table.figure("all", all, "turns");
+    bench.table.figure("over 1 ms of work, all", long_ones, "turns");
+    bench.table.aim(Better::less, 0, long_ones, "turns", false);
+}
+
 struct Sections {
     std::set<std::string> wanted;
 
@@ -330,9 +362,11 @@ void run_all(const std::filesystem::path& programs, const Sections& sections) {
     if (sections.has("connect")) connecting(bench);
     if (sections.has("writes")) writes(bench, 0);
     if (sections.has("large")) large_calls(bench, 5, 0, 0);
+    long_turns(bench);
     bench.inventory.add_vms(local, bench.session, 4000);
     if (sections.has("large")) large_calls(bench, 20, 30, 40);
     if (sections.has("events")) events(bench);
+    long_turns(bench);
     bench.table.heading("Start");
     restart(bench);
     if (sections.has("memory")) memory(bench, 60, "5,000 VMs");
