@@ -83,21 +83,22 @@ void read_record(const ClassInfo& cls, const wire::Value& from, void* record, Re
 
 void write_stored(const ClassInfo& cls, const void* record, std::string& out,
                   std::string_view unknown_fields) {
-    if (unknown_fields.empty()) return append_stored_record(cls, record, out);
-    wire::JsonWriter writer{out};
-    writer.strict();
-    writer.begin_object();
-    for (const FieldInfo& field : cls.fields) {
-        if (field.stored()) write_field(field, record, writer);
-    }
+    const std::size_t start = out.size();
+    append_stored_record(cls, record, out);
+    if (unknown_fields.empty()) return;
     const wire::Value unknown = wire::parse_json(unknown_fields);
     const auto* members = unknown.get<wire::Object>();
     if (members == nullptr) throw std::invalid_argument("unknown fields are not an object");
+    out.pop_back();
+    bool first = out.size() == start + 1;
     for (const wire::Member& member : *members) {
+        if (!std::exchange(first, false)) out += ',';
+        wire::JsonWriter writer{out};
+        writer.strict();
         writer.key(member.name);
         wire::write(member.value, writer);
     }
-    writer.end_object();
+    out += '}';
 }
 
 void read_stored(const ClassInfo& cls, std::string_view text, void* record,

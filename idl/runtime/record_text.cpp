@@ -67,8 +67,9 @@ struct Field {
     std::uint32_t key;  // where its key is among the keys
     std::uint16_t key_size;
     Way way;
-    bool optional;                      // left out when it has no value
-    std::shared_ptr<const void> empty;  // a set's or map's value that most of them have
+    bool optional;                         // left out when it has no value
+    std::shared_ptr<const void> empty;     // a set's or map's value that most of them have
+    std::shared_ptr<const void> left_out;  // a value that a reader takes for granted; or null
 };
 
 /// A class's fields in the order of the wire, with all that stands between their values.
@@ -80,7 +81,7 @@ struct Plan {
 
     Plan(Form written, bool strictly) : form(written), strict(strictly) {}
 
-    void add(const FieldInfo& info) {
+    void add(const FieldInfo& info, std::shared_ptr<const void> left_out = {}) {
         const Way way = way_of(*info.type);
         std::string key;
         if (form == Form::json) {
@@ -98,7 +99,8 @@ struct Plan {
             info.type->kind == TypeKind::option || info.type->kind == TypeKind::any_record;
         fields.push_back({info.type, info.offset, static_cast<std::uint32_t>(keys.size()),
                           static_cast<std::uint16_t>(key.size()), way, optional,
-                          is_collection(*info.type) ? info.type->make() : nullptr});
+                          is_collection(*info.type) ? info.type->make() : nullptr,
+                          std::move(left_out)});
         keys += key;
         keys.append(wire::detail::copy_slack, ' ');
     }
@@ -111,14 +113,23 @@ struct Plans {
     Plan stored{Form::json, true};
 };
 
+/// The value that a fresh record has in that field, when it is nothing: an empty text or set, zero,
+/// the null reference. Only such are left out of what is stored, so that what a version takes for
+/// granted means the same to the next one. Else null.
+std::shared_ptr<const void> nothing_in(const FieldInfo& field, const void* fresh) {
+    std::shared_ptr<const void> none = field.type->make();
+    return field.type->equal(field.in(fresh), none.get()) ? none : nullptr;
+}
+
 std::vector<Plans> make_plans() {
     std::vector<Plans> plans(classes().size());
     for (const ClassInfo& cls : classes()) {
         Plans& mine = plans[cls.index];
+        const std::shared_ptr<void> fresh = cls.record.create();
         for (const FieldInfo& field : cls.fields) {
             if (!field.internal_only) mine.json.add(field);
             if (!field.internal_only) mine.xml.add(field);
-            if (field.stored()) mine.stored.add(field);
+            if (field.stored()) mine.stored.add(field, nothing_in(field, fresh.get()));
         }
     }
     return plans;
@@ -293,6 +304,7 @@ void append_record(const Plan& plan, const void* record, std::string& out) {
     for (const Field& field : plan.fields) {
         const void* const value = static_cast<const std::byte*>(record) + field.offset;
         if (field.optional && is_absent(field, value)) continue;
+        if (field.left_out != nullptr && field.type->equal(value, field.left_out.get())) continue;
         tail.need(field.key_size + marks);
         tail.put_padded(plan.keys.data() + field.key, field.key_size);
         const bool quoted = put_value<F>(plan, field, value, tail);

@@ -11,7 +11,8 @@ namespace basalt::xenapi {
 /// All visible fields.
 void append_json_record(const ClassInfo& cls, const void* record, std::string& out);
 void append_xml_record(const ClassInfo& cls, const void* record, std::string& out);
-/// A JSON object of the fields with FieldInfo::stored(), NaN and infinities as strings.
+/// What is stored: a JSON object of the fields with FieldInfo::stored(), without those that hold
+/// nothing where a fresh record does, too; NaN and infinities as strings.
 void append_stored_record(const ClassInfo& cls, const void* record, std::string& out);
 
 // Large answers read far more records than fit into a processor's caches, and wait for memory most
