@@ -60,8 +60,9 @@ class Table {
     };
 
     struct TextHash : TextOf {
+        // Not noexcept: the set then keeps each hash, instead of going to the row for it again.
         template <class Key>
-        std::size_t operator()(const Key& key) const noexcept {
+        std::size_t operator()(const Key& key) const {
             return std::hash<std::string_view>{}(TextOf::operator()(key));
         }
     };
