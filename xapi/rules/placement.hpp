@@ -13,8 +13,9 @@ struct HostView {
     std::string ref;
     bool enabled = false;
     bool live = false;
-    bool leaving = false;                // evacuate, reboot or shutdown runs
-    std::int64_t memory_free_bytes = 0;  // not promised to any VM
+    bool leaving = false;                      // evacuate, reboot or shutdown runs
+    std::int64_t memory_free_bytes = 0;        // not promised to any VM
+    std::int64_t memory_squeezable_bytes = 0;  // that running guests can be made to give up
     std::int64_t pcpus = 0;
     std::vector<std::string>
         missing_srs;  // refs of SRs that the VM needs and the host has not plugged
@@ -23,7 +24,7 @@ struct HostView {
 
 struct Demand {
     std::string vm;                 // ref
-    std::int64_t memory_bytes = 0;  // with overhead
+    std::int64_t memory_bytes = 0;  // the least that it starts with, and its overhead
     std::string affinity;           // host ref or empty
 };
 
