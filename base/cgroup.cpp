@@ -76,6 +76,18 @@ void set(const std::string& folder, const char* file, const std::string& value) 
         log::warn("cgroup_limit_refused", {{"path", path}, {"error", std::strerror(error)}});
 }
 
+// A kernel without CPU bandwidth control has no such file: nothing to take a limit from.
+void set_cpu_percent(Cgroups::Layout layout, const std::string& folder, std::int64_t percent) {
+    constexpr std::int64_t period_us = 100'000;
+    const bool v2 = layout == Cgroups::Layout::v2;
+    const char* file = v2 ? "cpu.max" : "cpu.cfs_quota_us";
+    if (percent <= 0 && ::access((folder + "/" + file).c_str(), W_OK) != 0) return;
+    const std::string quota =
+        percent > 0 ? std::to_string(percent * period_us / 100) : std::string(v2 ? "max" : "-1");
+    if (!v2 && percent > 0) set(folder, "cpu.cfs_period_us", std::to_string(period_us));
+    set(folder, file, v2 ? quota + " " + std::to_string(period_us) : quota);
+}
+
 void set_limit(Cgroups::Layout layout, const std::string& folder, const std::string& controller,
                const CgroupLimits& limits) {
     const bool v2 = layout == Cgroups::Layout::v2;
@@ -84,6 +96,7 @@ void set_limit(Cgroups::Layout layout, const std::string& folder, const std::str
             std::to_string(limits.memory_bytes_max));
     if (controller == "pids" && limits.pids_max > 0)
         set(folder, "pids.max", std::to_string(limits.pids_max));
+    if (controller == "cpu") set_cpu_percent(layout, folder, limits.cpu_percent_max);
     if (controller == "cpu" && limits.cpu_weight > 0)
         set(folder, v2 ? "cpu.weight" : "cpu.shares",
             std::to_string(v2 ? limits.cpu_weight

@@ -13,6 +13,8 @@ struct CgroupLimits {
     std::int64_t pids_max = 0;
     /// Share of a busy CPU against its neighbours; 100 is everybody's default, 1 to 10000.
     std::int64_t cpu_weight = 0;
+    /// Of one CPU, for all its processes together; a limit from before goes with zero.
+    std::int64_t cpu_percent_max = 0;
 };
 
 /// Groups of processes that are counted and limited together, all below one group of ours, which

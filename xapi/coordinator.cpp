@@ -15,7 +15,10 @@ Coordinator::Coordinator(Loop& loop, db::Store& store)
       networks_(core_),
       pbds_(core_, storage_),
       srs_(core_, storage_, pbds_),
-      vms_(core_, storage_),
+      balloons_(core_),
+      vms_(core_, storage_, balloons_),
+      appliances_(core_, vms_),
+      schedules_(core_, vms_, storage_),
       vbds_(core_),
       vdis_(core_, storage_),
       vifs_(core_),
@@ -30,7 +33,7 @@ Coordinator::Coordinator(Loop& loop, db::Store& store)
       secrets_(core_),
       messages_(core_),
       roles_(core_),
-      keeper_(core_, pbds_, vifs_, storage_),
+      keeper_(core_, pbds_, vifs_, storage_, appliances_),
       hosts_(core_, keeper_) {
     // Generations are reserved durably before they are used, so this never was an earlier one's.
     core_.term =
@@ -43,6 +46,8 @@ Coordinator::Coordinator(Loop& loop, db::Store& store)
         core_.this_host = row.master;
     });
     apis_.use(vms_);
+    apis_.use(appliances_);
+    apis_.use(schedules_);
     apis_.use(vbds_);
     apis_.use(vdis_);
     apis_.use(vifs_);
@@ -61,6 +66,8 @@ Coordinator::Coordinator(Loop& loop, db::Store& store)
     apis_.use(roles_);
     db_.derive_all();
     expiry_ = spawn(loop, "task expiry", tasks_.expire_forever());
+    balance_ = spawn(loop, "memory balance", balloons_.balance_forever());
+    snapshots_ = spawn(loop, "snapshot schedules", schedules_.run_forever());
 }
 
 void Coordinator::cut() {
@@ -71,8 +78,11 @@ void Coordinator::cut() {
 Task<void> Coordinator::stop() {
     // First, so that nobody waits for a host that is away.
     cut();
-    expiry_->cancel();
-    co_await expiry_->wait();
+    const std::vector<std::shared_ptr<Job>> behind = {expiry_, balance_, snapshots_};
+    for (const auto& job : behind)
+        job->cancel();
+    for (const auto& job : behind)
+        co_await job->wait();
     co_await tasks_.stop();
     co_await hosts_.stop();
     co_await keeper_.stop();

@@ -6,6 +6,8 @@
 #include "xapi/core/events.hpp"
 #include "xapi/core/hosts.hpp"
 #include "xapi/core/tasks.hpp"
+#include "xapi/domain/appliance.hpp"
+#include "xapi/domain/balloons.hpp"
 #include "xapi/domain/derive.hpp"
 #include "xapi/domain/host.hpp"
 #include "xapi/domain/networks.hpp"
@@ -20,6 +22,7 @@
 #include "xapi/domain/vdi.hpp"
 #include "xapi/domain/vif.hpp"
 #include "xapi/domain/vm.hpp"
+#include "xapi/domain/vmss.hpp"
 
 namespace basalt {
 
@@ -67,7 +70,10 @@ class Coordinator {
     domain::Networks networks_;
     domain::PbdDomain pbds_;
     domain::SrDomain srs_;
+    domain::Balloons balloons_;
     domain::VmDomain vms_;
+    domain::ApplianceDomain appliances_;
+    domain::VmssDomain schedules_;
     domain::VbdDomain vbds_;
     domain::VdiDomain vdis_;
     domain::VifDomain vifs_;
@@ -86,6 +92,8 @@ class Coordinator {
     core::Hosts hosts_;
     xenapi::Apis apis_;
     std::shared_ptr<Job> expiry_;
+    std::shared_ptr<Job> balance_;
+    std::shared_ptr<Job> snapshots_;
 };
 
 }  // namespace basalt

@@ -172,6 +172,11 @@ void Agent::guest_changed(GuestFacts facts) {
     if (listener_ != nullptr) listener_->on_guest(std::move(facts));
 }
 
+void Agent::memory_moved(std::string vm_uuid, std::int64_t actual_bytes) {
+    if (listener_ != nullptr)
+        listener_->on_memory({.uuid = std::move(vm_uuid), .actual_bytes = actual_bytes});
+}
+
 OnHalt Agent::policy(const VmSpec& spec, HaltReason reason) const {
     switch (reason) {
         case HaltReason::shutdown:
@@ -242,6 +247,7 @@ void Agent::tell_halted(const std::string& vm, hv::DomId dom, VmSpec spec, HaltR
     info.power = DomainPower::halted;
     info.reason = reason;
     info.spec = std::move(spec);
+    info.spec->seed.reset();
     listener_->on_domain(std::move(info));
 }
 

@@ -40,6 +40,7 @@ class Agent final : public hv::Events {
     void rebooted(hv::DomId dom, std::string vm_uuid) override;
     void preserved(hv::DomId dom, std::string vm_uuid, HaltReason reason) override;
     void guest_changed(GuestFacts facts) override;
+    void memory_moved(std::string vm_uuid, std::int64_t actual_bytes) override;
 
   private:
     Task<nlohmann::json> run_effect(rpc::Request request);

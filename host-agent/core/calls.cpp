@@ -124,6 +124,26 @@ Task<DomainInfo> Calls::vm_resume(Operation, VmResumeArgs) {
     refuse_unplanned("vm_resume");
 }
 
+Task<void> Calls::vm_set_memory(Operation, VmSetMemoryArgs) {
+    refuse_unplanned("vm_set_memory");
+}
+
+Task<void> Calls::vm_set_vcpus(Operation, VmSetVcpusArgs) {
+    refuse_unplanned("vm_set_vcpus");
+}
+
+Task<void> Calls::vm_set_cpu(Operation, VmSetCpuArgs) {
+    refuse_unplanned("vm_set_cpu");
+}
+
+Task<void> Calls::vm_signal(Operation, VmSignalArgs) {
+    refuse_unplanned("vm_signal");
+}
+
+Task<void> Calls::vm_purge(Operation, VmPurgeArgs) {
+    refuse_unplanned("vm_purge");
+}
+
 Task<void> Calls::disk_plug(Operation, DiskPlugArgs) {
     refuse_unplanned("disk_plug");
 }

@@ -30,6 +30,11 @@ class Calls final : public Host {
     Task<void> vm_unpause(Operation operation, VmUnpauseArgs args) override;
     Task<void> vm_suspend(Operation operation, VmSuspendArgs args) override;
     Task<DomainInfo> vm_resume(Operation operation, VmResumeArgs args) override;
+    Task<void> vm_set_memory(Operation operation, VmSetMemoryArgs args) override;
+    Task<void> vm_set_vcpus(Operation operation, VmSetVcpusArgs args) override;
+    Task<void> vm_set_cpu(Operation operation, VmSetCpuArgs args) override;
+    Task<void> vm_signal(Operation operation, VmSignalArgs args) override;
+    Task<void> vm_purge(Operation operation, VmPurgeArgs args) override;
     Task<void> disk_plug(Operation operation, DiskPlugArgs args) override;
     Task<void> disk_unplug(Operation operation, DiskUnplugArgs args) override;
     Task<void> disk_insert(Operation operation, DiskInsertArgs args) override;

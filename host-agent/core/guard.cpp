@@ -29,6 +29,7 @@ constexpr std::size_t text_bytes_max = 16384;
 constexpr std::int64_t memory_bytes_max = std::int64_t{64} << 40;
 constexpr std::int64_t disk_bytes_max = std::int64_t{1} << 50;
 constexpr std::int64_t vcpus_max = 4096;
+constexpr std::int64_t seed_content_bytes_max = std::int64_t{256} << 10;
 
 bool is_letter_or_digit(char c) {
     return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9');
@@ -229,6 +230,29 @@ void check_boot(const fs::path& folder, const BootSpec& boot) {
     if (!letters) throw err::invalid_value("order", boot.order.substr(0, 64));
 }
 
+void check_cpu(const CpuShares& cpu) {
+    check_range("weight", cpu.weight, 0, 65535);
+    check_range("cap", cpu.cap_percent, 0, 100 * vcpus_max);
+    for (const std::int64_t number : cpu.mask)
+        check_range("mask", number, 0, 4095);
+}
+
+// Names of files on a FAT file system, which a tool is told by its arguments.
+void check_seed(const SeedDrive& seed) {
+    std::size_t bytes = 0;
+    for (const auto& [name, content] : seed.files) {
+        if (!is_name(name, 64, "_-.")) throw err::invalid_value("cloud-init", name.substr(0, 64));
+        bytes += content.size();
+    }
+    if (!is_name(seed.label, 11, "-"))
+        throw err::invalid_value("cloud-init", seed.label.substr(0, 64));
+    check_range("cloud-init", static_cast<std::int64_t>(bytes), 0, seed_content_bytes_max);
+}
+
+void check_signal(const std::string& key) {
+    if (!key.empty() && !is_name(key, 1, "")) throw err::invalid_value("key", key.substr(0, 16));
+}
+
 void check_vm(const fs::path& boot_folder, const VmSpec& spec) {
     check_uuid("VM", spec.uuid);
     check_text("name_label", spec.name);
@@ -236,6 +260,11 @@ void check_vm(const fs::path& boot_folder, const VmSpec& spec) {
     check_range("VCPUs_max", spec.vcpus_max, 1, vcpus_max);
     check_range("VCPUs_at_startup", spec.vcpus, 0, spec.vcpus_max);
     check_boot(boot_folder, spec.boot);
+    check_range("memory_target", spec.memory_target_bytes, 0, spec.memory_bytes);
+    check_cpu(spec.cpu);
+    if (spec.seed) check_seed(*spec.seed);
+    for (const auto& [key, value] : spec.bios_strings)
+        check_line("bios_strings", value);
     for (const DiskSpec& disk : spec.disks)
         check_plug(disk);
     for (const NicSpec& nic : spec.nics)
@@ -368,6 +397,29 @@ const std::map<std::string, Check, std::less<>>& checks() {
         {"vm_shutdown", of_vm},
         {"vm_pause", of_vm},
         {"vm_unpause", of_vm},
+        {"vm_set_memory",
+         [](const fs::path& folder, const Json& args) {
+             of_vm(folder, args);
+             check_range("memory_target", get<std::int64_t>(args, "target_bytes"), 1,
+                         memory_bytes_max);
+         }},
+        {"vm_set_vcpus",
+         [](const fs::path& folder, const Json& args) {
+             of_vm(folder, args);
+             check_range("nvcpu", get<std::int64_t>(args, "count"), 1, vcpus_max);
+         }},
+        {"vm_set_cpu",
+         [](const fs::path& folder, const Json& args) {
+             of_vm(folder, args);
+             check_cpu(args.at("cpu").get<CpuShares>());
+         }},
+        {"vm_signal",
+         [](const fs::path& folder, const Json& args) {
+             of_vm(folder, args);
+             (void)args.at("signal").get<GuestSignal>();
+             check_signal(get<std::string>(args, "key"));
+         }},
+        {"vm_purge", of_vm},
         {"disk_plug",
          [](const fs::path& folder, const Json& args) {
              of_vm(folder, args);

@@ -82,6 +82,10 @@ Json vm_spec() {
               {"firmware", "bios"},
               {"order", "cdn"}}},
             {"disks", Json::array({plug()})},
+            {"memory_target_bytes", 1 << 27},
+            {"cpu", {{"weight", 512}, {"cap_percent", 50}, {"mask", {0, 1}}}},
+            {"seed", {{"label", "cidata"}, {"files", {{"user-data", "#cloud-config\n"}}}}},
+            {"bios_strings", {{"bios-vendor", "Any, Inc."}}},
             {"nics", Json::array({nic()})}};
 }
 
@@ -132,6 +136,11 @@ std::map<std::string, Json> honest() {
         {"vm_unpause", vm},
         {"vm_suspend", with(vm, {{"into", disk_ref()}})},
         {"vm_resume", {{"spec", vm_spec()}, {"from", disk_ref()}}},
+        {"vm_set_memory", with(vm, {{"target_bytes", 1 << 27}})},
+        {"vm_set_vcpus", with(vm, {{"count", 2}})},
+        {"vm_set_cpu", with(vm, {{"cpu", {{"weight", 1}, {"cap_percent", 0}, {"mask", {3}}}}})},
+        {"vm_signal", with(vm, {{"signal", "sysrq"}, {"key", "b"}})},
+        {"vm_purge", vm},
         {"disk_plug", with(vm, {{"disk", plug()}})},
         {"disk_unplug", with(vm, {{"device", "xvdb"}, {"force", true}})},
         {"disk_insert", with(vm, {{"device", "xvdd"}, {"disk", disk_ref()}})},
@@ -296,6 +305,26 @@ INSTANTIATE_TEST_SUITE_P(
                     Hostile{"disk_eject", "/device", "-x", "INVALID_DEVICE"},
                     Hostile{"disk_insert", "/device", std::string("xvd\0", 4), "INVALID_DEVICE"},
                     Hostile{"vm_shutdown", "/timeout_seconds", -5, "INVALID_VALUE"}));
+
+INSTANTIATE_TEST_SUITE_P(
+    LiveChanges, Refuses,
+    testing::Values(Hostile{"vm_start", "/spec/memory_target_bytes", 1 << 29, "INVALID_VALUE"},
+                    Hostile{"vm_start", "/spec/memory_target_bytes", -1, "INVALID_VALUE"},
+                    Hostile{"vm_start", "/spec/cpu/weight", 65536, "INVALID_VALUE"},
+                    Hostile{"vm_start", "/spec/cpu/mask/0", -1, "INVALID_VALUE"},
+                    Hostile{"vm_start", "/spec/bios_strings/bios-vendor", "a\nb", "INVALID_VALUE"},
+                    Hostile{"vm_start", "/spec/seed/label", "-v", "INVALID_VALUE"},
+                    Hostile{"vm_start", "/spec/seed/label", "a label", "INVALID_VALUE"},
+                    Hostile{"vm_start", "/spec/seed/files", Json({{"../x", "y"}}), "INVALID_VALUE"},
+                    Hostile{"vm_start", "/spec/seed/files", Json({{"-i", "y"}}), "INVALID_VALUE"},
+                    Hostile{"vm_start", "/spec/seed/files", Json({{"a", std::string(300000, 'x')}}),
+                            "INVALID_VALUE"},
+                    Hostile{"vm_set_memory", "/target_bytes", 0, "INVALID_VALUE"},
+                    Hostile{"vm_set_vcpus", "/count", 0, "INVALID_VALUE"},
+                    Hostile{"vm_set_cpu", "/cpu/cap_percent", -1, "INVALID_VALUE"},
+                    Hostile{"vm_signal", "/key", "bb", "INVALID_VALUE"},
+                    Hostile{"vm_signal", "/key", "\n", "INVALID_VALUE"},
+                    Hostile{"vm_signal", "/signal", "explode", "INTERNAL_ERROR"}));
 
 INSTANTIATE_TEST_SUITE_P(
     Networks, Refuses,

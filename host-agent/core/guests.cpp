@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "base/log.hpp"
+#include "hypervisor/api/live_changes.hpp"
 #include "idl/errors.hpp"
 
 namespace basalt::agent {
@@ -28,10 +29,18 @@ bool on_domain(Kind kind) {
         case Kind::change_medium:
         case Kind::plug_nic:
         case Kind::unplug_nic:
+        case Kind::set_memory:
+        case Kind::set_vcpus:
+        case Kind::set_cpu:
+        case Kind::send:
             return true;
         default:
             return false;
     }
+}
+
+GuestSignal signal_of(const std::string& word) {
+    return Json(word).get<GuestSignal>();
 }
 
 bool takes_away(Kind kind) {
@@ -103,7 +112,25 @@ Task<void> Guests::act_on_domain(Act act, rpc::Progress progress) {
         case Kind::unplug_nic:
             co_return co_await hypervisor.unplug_nic(*dom, act.nic->device, act.force);
         default:
-            co_return;
+            co_return co_await change_live(*dom, std::move(act));
+    }
+}
+
+Task<void> Guests::change_live(hv::DomId dom, Act act) {
+    auto* const live = dynamic_cast<hv::LiveChanges*>(&backends_.hypervisor);
+    if (live == nullptr)
+        throw err::operation_not_allowed("This host's hypervisor cannot change a running guest");
+    switch (act.kind) {
+        case Kind::set_memory:
+            co_return co_await live->set_memory_target(dom, act.spec->memory_target_bytes);
+        case Kind::set_vcpus:
+            co_return co_await live->set_vcpus(dom, act.spec->vcpus);
+        case Kind::set_cpu:
+            co_return co_await live->set_cpu_shares(dom, act.spec->cpu);
+        case Kind::send:
+            co_return co_await live->send(dom, signal_of(act.word), act.device);
+        default:
+            throw err::internal_error("no such act: " + plan::describe(act));
     }
 }
 
@@ -128,6 +155,8 @@ Task<void> Guests::act_on_host(Act act) {
             co_return co_await destroy(std::move(act.vm));
         case Kind::await_end:
             co_return co_await await_end(std::move(act));
+        case Kind::purge:
+            co_return co_await backends_.hypervisor.purge(std::move(act.vm));
         default:
             throw err::internal_error("no such act: " + plan::describe(act));
     }
@@ -277,9 +306,12 @@ plan::Have Guests::have(const std::string& vm) const {
 
 std::vector<DomainInfo> Guests::domains() const {
     std::vector<DomainInfo> out = backends_.hypervisor.domains();
-    for (DomainInfo& info : out)
+    for (DomainInfo& info : out) {
         if (auto kept = records_.get(vm_room, info.uuid))
             info.spec = Json::parse(*kept).at("spec").get<VmSpec>();
+        // xapi knows it, and all of them together may not fit into a frame.
+        if (info.spec) info.spec->seed.reset();
+    }
     return out;
 }
 

@@ -43,6 +43,7 @@ class Guests final : public Acts {
 
     Task<nlohmann::json> call(plan::Act act, rpc::Progress progress);
     Task<void> act_on_domain(plan::Act act, rpc::Progress progress);
+    Task<void> change_live(hv::DomId dom, plan::Act act);
     Task<void> act_on_host(plan::Act act);
     Task<void> ask(hv::DomId dom, plan::Act act);
     Task<void> await_end(plan::Act act);

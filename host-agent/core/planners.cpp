@@ -59,6 +59,24 @@ const std::map<std::string, PlanOf, std::less<>>& guest_verbs() {
              return plan::vm_resume(have, args.at("spec").get<VmSpec>(),
                                     args.at("from").get<DiskRef>(), get<bool>(args, "paused"));
          }},
+        {"vm_set_memory",
+         [](const Json& args, const Have& have) {
+             return plan::vm_set_memory(have, get<std::int64_t>(args, "target_bytes"));
+         }},
+        {"vm_set_vcpus",
+         [](const Json& args, const Have& have) {
+             return plan::vm_set_vcpus(have, get<std::int64_t>(args, "count"));
+         }},
+        {"vm_set_cpu",
+         [](const Json& args, const Have& have) {
+             return plan::vm_set_cpu(have, args.at("cpu").get<CpuShares>());
+         }},
+        {"vm_signal",
+         [](const Json& args, const Have& have) {
+             return plan::vm_signal(have, args.at("signal").get<GuestSignal>(),
+                                    get<std::string>(args, "key"));
+         }},
+        {"vm_purge", [](const Json&, const Have& have) { return plan::vm_purge(have); }},
         {"disk_plug",
          [](const Json& args, const Have& have) {
              return plan::disk_plug(have, args.at("disk").get<DiskSpec>());

@@ -11,11 +11,12 @@ using Json = nlohmann::json;
 
 namespace {
 
-constexpr std::array<std::string_view, 20> kinds = {
+constexpr std::array<std::string_view, 25> kinds = {
     "remember",    "forget",        "open disk", "close disk", "add port",
     "remove port", "create",        "restore",   "destroy",    "run",
     "pause",       "ask",           "await end", "save",       "plug disk",
-    "unplug disk", "change medium", "plug nic",  "unplug nic", "call"};
+    "unplug disk", "change medium", "plug nic",  "unplug nic", "set memory",
+    "set vcpus",   "set cpu",       "send",      "purge",      "call"};
 constexpr std::array<std::string_view, 3> resolves = {"back", "again", "forward"};
 
 template <class E, std::size_t N>
@@ -32,6 +33,7 @@ std::string object_of(const Act& act) {
     if (act.nic) return std::to_string(act.nic->device);
     if (act.kind == Kind::save) return "into " + act.device;
     if (act.kind == Kind::restore) return "from " + act.device;
+    if (act.kind == Kind::send) return act.device.empty() ? act.word : act.word + " " + act.device;
     if (!act.device.empty()) return act.device;
     return act.word;
 }

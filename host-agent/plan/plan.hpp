@@ -32,6 +32,11 @@ enum class Kind : std::uint8_t {
     change_medium,  // of drive `disk`; an absent DiskRef ejects
     plug_nic,       // `nic`
     unplug_nic,     // `nic`, `force`
+    set_memory,     // the running domain's target, to that of `spec`
+    set_vcpus,      // its processors, to those of `spec`
+    set_cpu,        // its share of the host's, to that of `spec`
+    send,           // the signal `word` to the guest, with the key `device`
+    purge,          // what the host keeps of a VM that is off
     call,           // a verb that is one act: `word` with `args`
 };
 

@@ -69,6 +69,25 @@ TEST(Plan, disks_and_nics) {
     expect_golden("nic_unplug", nic_unplug(running(), 0, true));
 }
 
+TEST(Plan, live_changes) {
+    expect_golden("vm_set_memory", vm_set_memory(running(), 128 << 20));
+    Have more = running();
+    more.spec->vcpus_max = 4;
+    expect_golden("vm_set_vcpus", vm_set_vcpus(more, 3));
+    expect_golden("vm_set_cpu",
+                  vm_set_cpu(running(), {.weight = 512, .cap_percent = 0, .mask = {0, 1}}));
+    expect_golden("vm_signal", vm_signal(running(), GuestSignal::sysrq, "b"));
+    expect_golden("vm_purge", vm_purge({.vm = "web"}));
+}
+
+TEST(Plan, a_live_change_is_what_the_vm_runs_from_next) {
+    const Plan plan = vm_set_memory(running(), 128 << 20);
+    EXPECT_EQ(plan.steps.back().act.kind, Kind::remember);
+    EXPECT_EQ(plan.steps.back().act.spec->memory_target_bytes, 128 << 20);
+    // A guest that was never told a target goes back to all it was made with.
+    EXPECT_EQ(plan.steps.front().undo.front().spec->memory_target_bytes, web().memory_bytes);
+}
+
 TEST(Plan, guest_ends) {
     expect_golden("vm_ended", vm_ended(running()));
     expect_golden("vm_rebuild", vm_rebuild(running()));
@@ -91,6 +110,10 @@ TEST(Plan, verbs_that_cannot_begin) {
     EXPECT_EQ(code([] { disk_insert(running(), "xvda", {}); }), "VBD_NOT_REMOVABLE_MEDIA");
     EXPECT_EQ(code([] { nic_plug(running(), nic_of(0)); }), "DEVICE_ALREADY_ATTACHED");
     EXPECT_EQ(code([] { nic_change(running(), nic_of(1)); }), "DEVICE_ALREADY_DETACHED");
+    EXPECT_EQ(code([] { vm_set_memory(running(), web().memory_bytes + 1); }), "INVALID_VALUE");
+    EXPECT_EQ(code([] { vm_set_memory({.vm = "web"}, 1); }), "VM_BAD_POWER_STATE");
+    EXPECT_EQ(code([] { vm_set_vcpus(running(), 2); }), "INVALID_VALUE");
+    EXPECT_EQ(code([] { vm_purge(running()); }), "VM_BAD_POWER_STATE");
     NicSpec other = nic_of(0);
     other.mac = "02:00:00:00:00:99";
     EXPECT_EQ(code([&] { nic_change(running(), other); }), "INVALID_VALUE");

@@ -339,6 +339,60 @@ Plan nic_unplug(const Have& have, std::int64_t device, bool force) {
     return plan.done();
 }
 
+Plan vm_set_memory(const Have& have, std::int64_t target_bytes) {
+    const VmSpec& spec = spec_or_throw(have);
+    if (target_bytes <= 0 || target_bytes > spec.memory_bytes)
+        throw err::invalid_value("memory_target", std::to_string(target_bytes));
+    VmSpec changed = spec;
+    changed.memory_target_bytes = target_bytes;
+    VmSpec before = spec;
+    if (before.memory_target_bytes == 0) before.memory_target_bytes = before.memory_bytes;
+    Maker plan("vm_set_memory", spec.uuid);
+    plan.back(plan.act(Kind::set_memory, changed), quick, {plan.act(Kind::set_memory, before)});
+    plan.back(plan.act(Kind::remember, changed), quick, {plan.act(Kind::remember, spec)});
+    return plan.done();
+}
+
+Plan vm_set_vcpus(const Have& have, std::int64_t count) {
+    const VmSpec& spec = spec_or_throw(have);
+    if (count < 1 || count > std::max(spec.vcpus, spec.vcpus_max))
+        throw err::invalid_value("nvcpu", std::to_string(count));
+    VmSpec changed = spec;
+    changed.vcpus = count;
+    Maker plan("vm_set_vcpus", spec.uuid);
+    // No way back: what a guest has begun to use it may not give up.
+    plan.again(plan.act(Kind::set_vcpus, changed), disk_work);
+    plan.forward(plan.act(Kind::remember, changed), quick);
+    return plan.done();
+}
+
+Plan vm_set_cpu(const Have& have, const CpuShares& cpu) {
+    const VmSpec& spec = spec_or_throw(have);
+    VmSpec changed = spec;
+    changed.cpu = cpu;
+    Maker plan("vm_set_cpu", spec.uuid);
+    plan.back(plan.act(Kind::set_cpu, changed), quick, {plan.act(Kind::set_cpu, spec)});
+    plan.back(plan.act(Kind::remember, changed), quick, {plan.act(Kind::remember, spec)});
+    return plan.done();
+}
+
+Plan vm_signal(const Have& have, GuestSignal signal, const std::string& key) {
+    const VmSpec& spec = spec_or_throw(have);
+    Maker plan("vm_signal", spec.uuid);
+    Act send = plan.act(Kind::send);
+    send.word = text(signal);
+    send.device = key;
+    plan.back(std::move(send), quick);
+    return plan.done();
+}
+
+Plan vm_purge(const Have& have) {
+    must_be_absent(have);
+    Maker plan("vm_purge", have.vm);
+    plan.forward(plan.act(Kind::purge), quick);
+    return plan.done();
+}
+
 Plan vm_ended(const Have& have) {
     const VmSpec& spec = spec_or_throw(have);
     Maker plan("vm_ended", spec.uuid);

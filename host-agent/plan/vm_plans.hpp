@@ -35,6 +35,14 @@ Plan disk_eject(const Have& have, const std::string& device);
 Plan nic_plug(const Have& have, const NicSpec& nic);
 /// Only what rules its frames may differ from what it is: bridge, lock, addresses, disabled.
 Plan nic_change(const Have& have, const NicSpec& nic);
+/// More than the domain was made with: INVALID_VALUE.
+Plan vm_set_memory(const Have& have, std::int64_t target_bytes);
+Plan vm_set_vcpus(const Have& have, std::int64_t count);
+Plan vm_set_cpu(const Have& have, const CpuShares& cpu);
+/// Once: a signal whose fate nobody knows is not sent again.
+Plan vm_signal(const Have& have, GuestSignal signal, const std::string& key);
+/// Of a VM that is off.
+Plan vm_purge(const Have& have);
 Plan nic_unplug(const Have& have, std::int64_t device, bool force);
 
 /// The guest ended by itself: releases what it held, or builds it anew.

@@ -143,6 +143,11 @@ void Server::on_guest(GuestFacts value) {
         tell_guest(connection->peer(), value);
 }
 
+void Server::on_memory(MemoryFacts value) {
+    for (const auto& connection : connections_)
+        tell_memory(connection->peer(), value);
+}
+
 void Server::on_term(std::int64_t value) {
     for (const auto& connection : connections_)
         tell_term(connection->peer(), value);

@@ -26,6 +26,7 @@ class Server final : public Events {
 
     void on_domain(DomainInfo value) override;
     void on_guest(GuestFacts value) override;
+    void on_memory(MemoryFacts value) override;
     void on_nics(std::vector<NicFacts> value) override;
     void on_term(std::int64_t value) override;
 

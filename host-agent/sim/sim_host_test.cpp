@@ -20,6 +20,8 @@ class Told final : public rpc::Handler, public Events {
 
     void on_guest(GuestFacts value) override { guests.push_back(std::move(value)); }
 
+    void on_memory(MemoryFacts) override {}
+
     void on_nics(std::vector<NicFacts>) override {}
 
     void on_term(std::int64_t) override {}

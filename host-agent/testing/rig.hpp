@@ -46,6 +46,8 @@ class Rig final : public Events {
 
     void on_guest(GuestFacts) override {}
 
+    void on_memory(MemoryFacts) override {}
+
     void on_nics(std::vector<NicFacts>) override {}
 
     void on_term(std::int64_t) override {}

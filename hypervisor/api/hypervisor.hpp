@@ -63,6 +63,9 @@ class Events {
     virtual void preserved(DomId /*dom*/, std::string /*vm_uuid*/, agent::HaltReason /*reason*/) {}
 
     virtual void guest_changed(agent::GuestFacts facts) = 0;
+
+    /// The guest's balloon has moved: `domains` tells how much memory it has now.
+    virtual void memory_moved(std::string /*vm_uuid*/, std::int64_t /*actual_bytes*/) {}
 };
 
 /// All verbs: loop only, cancellable unless said otherwise; one that throws has changed nothing.
@@ -105,6 +108,9 @@ class Hypervisor {
     virtual Task<void> unplug_nic(DomId dom, std::int64_t device, bool force) = 0;
     /// The disk grew or shrank; tell the guest.
     virtual Task<void> disk_resized(DomId dom, std::string device, std::int64_t size_bytes) = 0;
+
+    /// Takes away what it keeps of a VM without a domain. Idempotent.
+    virtual Task<void> purge(std::string /*vm_uuid*/) { co_return; }
 
     /// A connected socket: the serial console's bytes, or RFB.
     virtual Task<UniqueFd> open_console(DomId dom, agent::ConsoleKind kind) = 0;

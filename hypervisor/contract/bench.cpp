@@ -28,6 +28,11 @@ void Recorder::guest_changed(agent::GuestFacts now) {
     moved.notify_all();
 }
 
+void Recorder::memory_moved(std::string uuid, std::int64_t actual_bytes) {
+    memory_bytes[uuid] = actual_bytes;
+    moved.notify_all();
+}
+
 Task<std::string> read_until(Loop& loop, int fd, std::string text, Duration limit) {
     const Time deadline = loop.now() + limit;
     std::string all;

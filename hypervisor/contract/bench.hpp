@@ -4,6 +4,7 @@
 
 #include "base/wait.hpp"
 #include "hypervisor/api/hypervisor.hpp"
+#include "hypervisor/api/live_changes.hpp"
 
 namespace basalt::hv::contract {
 
@@ -15,9 +16,11 @@ struct Recorder final : Events {
     void rebooted(DomId dom, std::string uuid) override;
     void preserved(DomId dom, std::string uuid, agent::HaltReason reason) override;
     void guest_changed(agent::GuestFacts facts) override;
+    void memory_moved(std::string uuid, std::int64_t actual_bytes) override;
 
     std::vector<std::string> told;  // "ended shutdown", "rebooted", "preserved crashed"
     std::map<std::string, agent::GuestFacts> facts;
+    std::map<std::string, std::int64_t> memory_bytes;  // as the balloon moved last
     Signal moved;
 };
 
@@ -29,6 +32,7 @@ class Bench {
     /// Runs to the end and throws what the body threw.
     virtual void run(std::function<Task<void>()> body) = 0;
     virtual Hypervisor& hv() = 0;
+    virtual LiveChanges& live() = 0;
     /// Lets go of the hypervisor and makes a new one over the same host, not yet adopted.
     virtual void restart() = 0;
 
@@ -54,6 +58,9 @@ class Bench {
     virtual Task<std::vector<std::string>> disks(DomId dom) = 0;  // their sizes
     virtual Task<std::vector<std::string>> nics(DomId dom) = 0;   // their MACs
     virtual Task<std::string> cd(DomId dom) = 0;  // the first bytes, empty: no medium
+    /// The word on its disks that begins so; empty: on none of them.
+    virtual Task<std::string> find(DomId dom, std::string beginning) = 0;
+    virtual Task<std::string> cpus(DomId dom) = 0;  // how many it uses
     /// The process below a guest dies.
     virtual void kill(DomId dom) = 0;
     /// Processes and files that exist for a VM.

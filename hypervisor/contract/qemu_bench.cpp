@@ -93,6 +93,8 @@ class QemuBench final : public Bench {
 
     Hypervisor& hv() override { return *hypervisor_; }
 
+    LiveChanges& live() override { return *hypervisor_; }
+
     void restart() override {
         hypervisor_.reset();
         hypervisor_ = std::make_unique<qemu::QemuHypervisor>(
@@ -236,6 +238,12 @@ class QemuBench final : public Bench {
         co_return text;
     }
 
+    Task<std::string> find(DomId dom, std::string beginning) override {
+        return word(dom, "find", " " + beginning);
+    }
+
+    Task<std::string> cpus(DomId dom) override { return word(dom, "cpus", ""); }
+
     void kill(DomId dom) override {
         for (const agent::DomainInfo& info : hv().domains())
             if (info.domid == dom)
@@ -301,11 +309,11 @@ class QemuBench final : public Bench {
     }
 
     // What the guest answers after `WORD:` up to the full stop.
-    Task<std::string> ask(DomId dom, std::string word) {
+    Task<std::string> ask(DomId dom, std::string word, std::string argument = {}) {
         const UniqueFd fd = co_await hv().open_console(dom, agent::ConsoleKind::serial);
         // A marker tells this answer from earlier ones in the replay.
         const std::string mark = std::to_string(++last_mark_);
-        const std::string line = word + "\necho end" + mark + "\n";
+        const std::string line = word + argument + "\necho end" + mark + "\n";
         ::send(fd.get(), line.data(), line.size(), MSG_NOSIGNAL);
         const std::string said =
             co_await read_until(loop_, fd.get(), "said: end" + mark, guest_limit);
@@ -314,6 +322,12 @@ class QemuBench final : public Bench {
         if (begin == std::string::npos || end == std::string::npos)
             throw ApiError("INTERNAL_ERROR", {"no answer to " + word + " in " + said});
         co_return said.substr(begin + word.size() + 1, end - begin - word.size() - 1);
+    }
+
+    Task<std::string> word(DomId dom, std::string command, std::string argument) {
+        std::string text = co_await ask(dom, std::move(command), std::move(argument));
+        text.erase(0, text.find_first_not_of(' '));
+        co_return text;
     }
 
     // Whatever a failed test left running.

@@ -21,6 +21,8 @@ class SimBench final : public Bench {
 
     Hypervisor& hv() override { return *hypervisor_; }
 
+    LiveChanges& live() override { return *hypervisor_; }
+
     void restart() override {
         hypervisor_.reset();
         hypervisor_ = std::make_unique<SimHypervisor>(host_);
@@ -109,6 +111,19 @@ class SimBench final : public Bench {
         for (const DiskAttachment& disk : config->disks)
             if (disk.spec.kind == agent::DiskKind::cd) co_return disk.nbd_export;
         co_return "";
+    }
+
+    Task<std::string> find(DomId dom, std::string beginning) override {
+        const auto config = host_.config(uuid(dom));
+        if (!config->spec.seed) co_return "";
+        for (const auto& [name, text] : config->spec.seed->files)
+            if (const auto at = text.find(beginning); at != std::string::npos)
+                co_return text.substr(at, text.find('\n', at) - at);
+        co_return "";
+    }
+
+    Task<std::string> cpus(DomId dom) override {
+        co_return std::to_string(host_.config(uuid(dom))->spec.vcpus);
     }
 
     void kill(DomId dom) override { host_.kill(uuid(dom)); }

@@ -268,6 +268,65 @@ TEST_P(HypervisorContract, a_saved_guest_goes_on_where_it_was) {
     ::unlink(path.c_str());
 }
 
+TEST_P(HypervisorContract, memory_and_processors_of_a_running_guest_change) {
+    const std::string path = testing::TempDir() + "hv-live-" + std::to_string(getpid());
+    run([this, path]() -> Task<void> {
+        constexpr std::int64_t mib = 1 << 20;
+        DomainConfig config = bench_->config();
+        config.spec.memory_target_bytes = 112 * mib;
+        config.spec.vcpus_max = 3;
+        config.spec.seed = agent::SeedDrive{
+            .label = "cidata",
+            .files = {{"meta-data", "instance-id: 7\n"}, {"user-data", "seedword42\n"}}};
+        const DomId dom = co_await started(config);
+        const std::string uuid = config.spec.uuid;
+        EXPECT_EQ(co_await bench_->find(dom, "seedword"), "seedword42");
+
+        // The target from the start on, then others.
+        const auto memory = [this, dom]() -> Task<std::int64_t> {
+            co_return info(dom).memory_bytes / mib;
+        };
+        EXPECT_EQ(co_await eventually<std::int64_t>(memory, 112), 112);
+        EXPECT_EQ(info(dom).memory_target_bytes, 112 * mib);
+        co_await bench_->live().set_memory_target(dom, 120 * mib);
+        EXPECT_EQ(co_await eventually<std::int64_t>(memory, 120), 120);
+        EXPECT_EQ(events_->memory_bytes[uuid], 120 * mib);
+        EXPECT_EQ(co_await failure(bench_->live().set_memory_target(dom, 129 * mib)),
+                  "INVALID_VALUE");
+
+        const auto cpus = [this, dom] { return bench_->cpus(dom); };
+        EXPECT_EQ(co_await bench_->cpus(dom), "1");
+        co_await bench_->live().set_vcpus(dom, 2);
+        EXPECT_EQ(co_await eventually<std::string>(cpus, "2"), "2");
+        EXPECT_EQ(info(dom).vcpus, 2);
+        EXPECT_EQ(co_await failure(bench_->live().set_vcpus(dom, 4)), "INVALID_VALUE");
+
+        agent::CpuShares shares;
+        shares.weight = 512;
+        shares.cap_percent = 90;
+        shares.mask.push_back(0);
+        co_await bench_->live().set_cpu_shares(dom, std::move(shares));
+        co_await bench_->live().set_cpu_shares(dom, {});
+        EXPECT_GT(co_await bench_->uptime(dom), 0);
+
+        // A saved guest comes back with what it has now.
+        UniqueFd sink(::open(path.c_str(), O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0600));
+        co_await hv().save(dom, std::move(sink), {});
+        co_await hv().destroy(dom);
+        config.spec.vcpus = 2;
+        config.spec.memory_target_bytes = 120 * mib;
+        UniqueFd source(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
+        const DomId back = co_await hv().restore(config, std::move(source), {});
+        co_await hv().set_running(back, true);
+        EXPECT_EQ(co_await bench_->cpus(back), "2");
+        EXPECT_EQ(info(back).memory_target_bytes, 120 * mib);
+        EXPECT_EQ(co_await bench_->find(back, "seedword"), "seedword42");
+        co_await hv().destroy(back);
+        EXPECT_THAT(bench_->traces(uuid), IsEmpty());
+    });
+    ::unlink(path.c_str());
+}
+
 TEST_P(HypervisorContract, a_save_that_fails_leaves_the_guest_running) {
     run([this]() -> Task<void> {
         const DomId dom = co_await started(bench_->config());

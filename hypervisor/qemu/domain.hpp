@@ -43,6 +43,8 @@ struct Domain {
     std::set<std::string> refused;
     bool agent_open = false;
     agent::GuestFacts facts;
+    /// What the balloon leaves the guest; 0: it has never moved.
+    std::int64_t balloon_bytes = 0;
     /// Any of the above moved.
     Signal changed;
     Signal agent_moved;
@@ -85,6 +87,18 @@ Task<void> change_medium(DomainPtr domain, DiskAttachment disk);
 Task<void> plug_nic(DomainPtr domain, NicAttachment nic);
 Task<void> unplug_nic(DomainPtr domain, std::int64_t device, bool force);
 Task<void> disk_resized(DomainPtr domain, std::string device, std::int64_t size_bytes);
+
+// live.cpp: the verbs of the same names
+
+Task<void> set_memory_target(DomainPtr domain, std::int64_t bytes);
+Task<void> set_vcpus(DomainPtr domain, std::int64_t count);
+Task<void> set_cpu_shares(DomainPtr domain, std::shared_ptr<Confinement> confinement,
+                          agent::CpuShares shares);
+Task<void> send(DomainPtr domain, agent::GuestSignal signal, std::string key);
+/// Of a domain that was just made and has not run.
+Task<void> apply_cpu_mask(DomainPtr domain);
+/// What a domain may use beside the guest's own memory is in it.
+CgroupLimits limits_of(const agent::VmSpec& spec);
 
 // saving.cpp
 

@@ -70,6 +70,38 @@ Task<std::optional<agent::GuestFacts>> ask_agent(RealLoop& loop, std::string soc
     co_return facts;
 }
 
+Task<bool> use_vcpus(RealLoop& loop, std::string socket, std::int64_t count) {
+    const auto client = co_await connect(loop, std::move(socket));
+    if (!client) co_return false;
+    try {
+        const auto wanted = vcpus_to_set(co_await ask(*client, "guest-get-vcpus"), count);
+        if (!wanted) co_return false;
+        if (wanted->empty()) co_return true;
+        const Json set =
+            co_await client->execute("guest-set-vcpus", {{"vcpus", *wanted}}, answer_limit);
+        // It says how many it did; what it refused it leaves out.
+        co_return set.is_number_integer() &&
+            set.get<std::int64_t>() == static_cast<std::int64_t>(wanted->size());
+    } catch (const qmp::Error&) {
+        co_return false;
+    } catch (const ApiError&) {
+        co_return false;
+    }
+}
+
+Task<bool> suspend_inside(RealLoop& loop, std::string socket) {
+    const auto client = co_await connect(loop, std::move(socket));
+    if (!client) co_return false;
+    try {
+        co_await client->execute("guest-suspend-ram", Json::object(), 1s);
+    } catch (const qmp::Error&) {
+        co_return false;
+    } catch (const ApiError&) {
+        // It answers only when it cannot.
+    }
+    co_return true;
+}
+
 Task<bool> tell_agent(RealLoop& loop, std::string socket, GuestRequest what) {
     const auto client = co_await connect(loop, std::move(socket));
     if (!client) co_return false;

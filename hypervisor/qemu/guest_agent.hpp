@@ -14,6 +14,11 @@ namespace basalt::hv::qemu {
 Task<std::optional<agent::GuestFacts>> ask_agent(RealLoop& loop, std::string socket,
                                                  std::vector<NicAttachment> nics);
 
+/// Has the guest use so many of its virtual CPUs; whether it does.
+Task<bool> use_vcpus(RealLoop& loop, std::string socket, std::int64_t count);
+/// Whether the agent took the order to suspend the guest to its memory.
+Task<bool> suspend_inside(RealLoop& loop, std::string socket);
+
 /// Whether the agent took the order.
 Task<bool> tell_agent(RealLoop& loop, std::string socket, GuestRequest what);
 

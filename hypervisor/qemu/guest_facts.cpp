@@ -84,11 +84,36 @@ std::map<std::string, std::string> guest_features(const Json& info) {
     const auto commands = info.is_object() ? info.find("supported_commands") : info.end();
     if (!info.is_object() || commands == info.end() || !commands->is_array()) return out;
     for (const Json& command : *commands) {
-        if (text_of(command, "name") != "guest-shutdown" || !command.value("enabled", false))
-            continue;
-        out["feature-poweroff"] = out["feature-reboot"] = "1";
+        if (!command.is_object() || !command.value("enabled", false)) continue;
+        const std::string name = text_of(command, "name");
+        if (name == "guest-shutdown") out["feature-poweroff"] = out["feature-reboot"] = "1";
+        if (name == "guest-set-vcpus") out["feature-vcpu-hotplug"] = "1";
     }
     return out;
+}
+
+std::optional<Json> vcpus_to_set(const Json& vcpus, std::int64_t count) {
+    if (!vcpus.is_array()) return std::nullopt;
+    std::int64_t in_use = 0;
+    for (const Json& cpu : vcpus) {
+        // Written inside the guest.
+        if (!cpu.is_object() || !cpu.contains("logical-id") ||
+            !cpu.at("logical-id").is_number_integer())
+            return std::nullopt;
+        in_use += cpu.value("online", false) ? 1 : 0;
+    }
+    Json changes = Json::array();
+    const auto change = [&changes, &in_use](const Json& cpu, bool online) {
+        changes.push_back({{"logical-id", cpu.at("logical-id")}, {"online", online}});
+        in_use += online ? 1 : -1;
+    };
+    for (const Json& cpu : vcpus)
+        if (in_use < count && !cpu.value("online", false)) change(cpu, true);
+    for (auto cpu = vcpus.rbegin(); cpu != vcpus.rend(); ++cpu)
+        if (in_use > count && cpu->value("online", false) && cpu->value("can-offline", false))
+            change(*cpu, false);
+    if (in_use != count) return std::nullopt;
+    return changes;
 }
 
 bool worth_telling(const agent::GuestFacts& before, const agent::GuestFacts& now) {

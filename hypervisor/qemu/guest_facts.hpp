@@ -1,5 +1,6 @@
 #pragma once
 #include <nlohmann/json_fwd.hpp>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -22,5 +23,9 @@ std::map<std::string, std::string> guest_networks(const nlohmann::json& interfac
 
 /// Whether xapi should hear: free memory alone must move by a twentieth of the total.
 bool worth_telling(const agent::GuestFacts& before, const agent::GuestFacts& now);
+
+/// What `guest-set-vcpus` takes so that `count` of those that `guest-get-vcpus` told are in use:
+/// only what changes. Empty when that cannot be had.
+std::optional<nlohmann::json> vcpus_to_set(const nlohmann::json& vcpus, std::int64_t count);
 
 }  // namespace basalt::hv::qemu

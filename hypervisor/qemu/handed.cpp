@@ -82,6 +82,7 @@ Handed open_handed(const DomainConfig& config, const Machine& machine, const Dom
         open_file(paths.serial_log(), O_WRONLY | O_CREAT | O_APPEND);
     if (has_nvram(config.spec.boot)) out.files[Descriptors::nvram] = open_file(paths.nvram, O_RDWR);
     if (machine.accelerated) out.files[Descriptors::kvm] = open_file("/dev/kvm", O_RDWR);
+    if (machine.seed) out.files[Descriptors::seed] = open_file(paths.seed(), O_RDONLY);
     for (const NicAttachment& nic : config.nics)
         out.files[Descriptors::tap(nic.spec.device)] = open_tap(nic.tap);
     return out;

@@ -10,6 +10,7 @@
 #include "base/shown_file.hpp"
 #include "hypervisor/qemu/domain.hpp"
 #include "hypervisor/qemu/handed.hpp"
+#include "hypervisor/qemu/seed.hpp"
 #include "idl/errors.hpp"
 
 namespace basalt::hv::qemu {
@@ -90,21 +91,14 @@ Task<void> kill_and_wait(DomainPtr domain) {
     co_await wait_gone(domain);
 }
 
-// Twice what QEMU was ever seen to need beside the guest's memory: a limit for what went wrong.
-constexpr std::int64_t memory_beside_bytes = std::int64_t{2} << 30;
-constexpr std::int64_t threads_beside = 512;
-
 Cell cell_of(const Domain& domain, const LaunchWith& with) {
     const agent::VmSpec& spec = domain.descriptor.config.spec;
     Cell cell;
     cell.uid = domain.slot->guest();
-    cell.groups = with.confinement->groups.make(
-        group_of(domain.paths.dir),
-        {.memory_bytes_max = spec.memory_bytes + spec.memory_bytes / 4 + memory_beside_bytes,
-         .pids_max = spec.vcpus_max + threads_beside,
-         .cpu_weight = 100});
+    const CgroupLimits limits = limits_of(spec);
+    cell.groups = with.confinement->groups.make(group_of(domain.paths.dir), limits);
     // The largest that it writes is a guest's memory; the smallest a console's log without end.
-    cell.file_bytes_max = spec.memory_bytes + memory_beside_bytes;
+    cell.file_bytes_max = limits.memory_bytes_max;
     if (has_nvram(spec.boot))
         cell.readable.push_back(with.installation.code_of(domain.descriptor.machine));
     if (spec.boot.kind != agent::BootKind::kernel) return cell;
@@ -164,7 +158,10 @@ agent::DomainInfo info(const Domain& domain) {
     out.domid = descriptor.dom;
     out.power = domain.running ? agent::DomainPower::running : agent::DomainPower::paused;
     out.started_at = descriptor.started_at;
-    out.memory_bytes = descriptor.config.spec.memory_bytes;
+    const agent::VmSpec& spec = descriptor.config.spec;
+    out.memory_bytes = domain.balloon_bytes > 0 ? domain.balloon_bytes : spec.memory_bytes;
+    out.memory_target_bytes =
+        spec.memory_target_bytes > 0 ? spec.memory_target_bytes : spec.memory_bytes;
     out.vcpus = descriptor.config.spec.vcpus;
     out.spec = descriptor.config.spec;
     out.spec->disks.clear();
@@ -213,6 +210,13 @@ Task<void> launch(DomainPtr domain, LaunchWith with, std::function<void()> start
         make_show_folder(dir, uid);
     });
     co_await save_descriptor(*domain);
+    if (domain->descriptor.machine.seed) {
+        // Of a guest that was saved with the drive and has it no more: an empty one.
+        agent::SeedDrive seed;
+        seed.label = "cidata";
+        if (const auto& given = domain->descriptor.config.spec.seed) seed = *given;
+        co_await make_seed(domain->loop, domain->paths.seed(), std::move(seed));
+    }
     const auto ready =
         co_await blocking(domain->loop, [domain, with] { return make_ready(*domain, with); });
     try {
@@ -228,6 +232,11 @@ Task<void> launch(DomainPtr domain, LaunchWith with, std::function<void()> start
         domain->loop, [pid = domain->descriptor.pid] { return process_start(pid); });
     co_await connect_monitor(domain);
     co_await hide_boot_files(domain);
+    co_await apply_cpu_mask(domain);
+    if (const auto& spec = domain->descriptor.config.spec;
+        !with.incoming && spec.memory_target_bytes > 0 &&
+        spec.memory_target_bytes < spec.memory_bytes)
+        co_await domain->monitor->set_balloon(spec.memory_target_bytes);
     domain->console = std::make_unique<ConsoleHub>(domain->loop, domain->paths.serial(),
                                                    domain->paths.serial_log());
     co_await domain->console->connect();

@@ -106,6 +106,19 @@ std::vector<BlockStats> parse_block_stats(const Json& answer) {
     return out;
 }
 
+std::vector<Json> parse_free_cpus(const Json& answer) {
+    std::vector<Json> out;
+    for (const Json& slot : answer) {
+        if (slot.contains("qom-path")) continue;
+        Json device = slot.at("props");
+        device["driver"] = slot.at("type");
+        out.push_back(std::move(device));
+    }
+    // QEMU tells the last one first.
+    std::ranges::reverse(out);
+    return out;
+}
+
 ApiError translated(const qmp::Error& error) {
     if (error.kind() == "DeviceNotFound" && error.command() == "device_del")
         return err::device_not_attached(error.description());
@@ -297,6 +310,29 @@ Task<std::vector<BlockStats>> Monitor::block_stats() {
 
 Task<std::int64_t> Monitor::memory_bytes() {
     co_return count_in(co_await glance("query-balloon"), "actual");
+}
+
+Task<void> Monitor::set_balloon(std::int64_t bytes) {
+    return command("balloon", Json{{"value", bytes}});
+}
+
+Task<std::vector<Json>> Monitor::free_cpus() {
+    co_return parse_free_cpus(co_await execute("query-hotpluggable-cpus"));
+}
+
+Task<void> Monitor::inject_nmi() {
+    return command("inject-nmi");
+}
+
+Task<void> Monitor::wake_up() {
+    return command("system_wakeup");
+}
+
+Task<void> Monitor::press(std::vector<std::string> keys) {
+    Json names = Json::array();
+    for (std::string& key : keys)
+        names.push_back({{"type", "qcode"}, {"data", std::move(key)}});
+    return command("send-key", Json{{"keys", std::move(names)}});
 }
 
 }  // namespace basalt::hv::qemu

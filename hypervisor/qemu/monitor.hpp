@@ -46,6 +46,9 @@ struct BlockStats {
 /// Of the devices that we gave an id; others (a BIOS's own flash) are left out.
 std::vector<BlockStats> parse_block_stats(const nlohmann::json& answer);
 
+/// Of `query-hotpluggable-cpus`, in the order in which they are to be plugged.
+std::vector<nlohmann::json> parse_free_cpus(const nlohmann::json& answer);
+
 /// The one table from QEMU's refusals to ours.
 ApiError translated(const qmp::Error& error);
 
@@ -104,6 +107,16 @@ class Monitor {
     Task<std::vector<BlockStats>> block_stats();
     /// What the balloon leaves to the guest; as `block_stats`.
     Task<std::int64_t> memory_bytes();
+
+    /// How much memory the balloon shall leave the guest.
+    Task<void> set_balloon(std::int64_t bytes);
+
+    /// What `device_add` takes for each virtual CPU that could be plugged and is not.
+    Task<std::vector<Json>> free_cpus();
+    Task<void> inject_nmi();
+    Task<void> wake_up();
+    /// Presses keys of QEMU's names together, for a moment.
+    Task<void> press(std::vector<std::string> keys);
 
   private:
     Task<Json> execute(std::string command, Json arguments = Json::object());

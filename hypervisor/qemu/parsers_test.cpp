@@ -45,6 +45,30 @@ TEST(GuestFacts, features_are_what_the_agent_can_do) {
     EXPECT_FALSE(guest_features(Json()).contains("feature-reboot"));
 }
 
+TEST(GuestFacts, vcpus_are_brought_to_use_and_put_to_rest) {
+    const Json cpus = Json::parse(R"([{"logical-id": 0, "online": true, "can-offline": false},
+        {"logical-id": 1, "online": true, "can-offline": true},
+        {"logical-id": 2, "online": false, "can-offline": true}])");
+    EXPECT_EQ(vcpus_to_set(cpus, 3), Json::parse(R"([{"logical-id": 2, "online": true}])"));
+    EXPECT_EQ(vcpus_to_set(cpus, 1), Json::parse(R"([{"logical-id": 1, "online": false}])"));
+    EXPECT_EQ(vcpus_to_set(cpus, 2), Json::array());
+    EXPECT_EQ(vcpus_to_set(cpus, 0), std::nullopt);  // the first cannot rest
+    EXPECT_EQ(vcpus_to_set(cpus, 4), std::nullopt);
+    EXPECT_EQ(vcpus_to_set(Json::parse(R"([7, {"logical-id": "x"}])"), 1), std::nullopt);
+    EXPECT_EQ(vcpus_to_set(Json(), 1), std::nullopt);
+}
+
+TEST(Monitor, free_cpus_come_in_the_order_in_which_they_are_plugged) {
+    const auto free = parse_free_cpus(Json::parse(R"([
+        {"type": "max-x86_64-cpu", "vcpus-count": 1, "props": {"socket-id": 2}},
+        {"type": "max-x86_64-cpu", "vcpus-count": 1, "props": {"socket-id": 1}},
+        {"type": "max-x86_64-cpu", "vcpus-count": 1, "props": {"socket-id": 0},
+         "qom-path": "/machine/unattached/device[0]"}])"));
+    ASSERT_EQ(free.size(), 2U);
+    EXPECT_EQ(free[0], Json::parse(R"({"driver": "max-x86_64-cpu", "socket-id": 1})"));
+    EXPECT_EQ(free[1].at("socket-id"), 2);
+}
+
 TEST(GuestFacts, addresses_are_numbered_by_the_nic_with_that_mac) {
     std::vector<NicAttachment> nics(2);
     nics[0].spec.device = 0;

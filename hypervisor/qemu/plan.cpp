@@ -9,6 +9,7 @@
 
 #include "base/error.hpp"
 #include "base/json.hpp"
+#include "hypervisor/qemu/platform.hpp"
 #include "idl/errors.hpp"
 
 namespace basalt::hv::qemu {
@@ -26,6 +27,8 @@ constexpr int ports_slot_first = 0x10;
 constexpr const char* serial_log_file = "/dev/fdset/1";
 constexpr const char* nvram_file = "/dev/fdset/2";
 constexpr const char* kvm_file = "/dev/fdset/3";
+constexpr const char* seed_file = "/dev/fdset/4";
+constexpr const char* seed_port = "port-seed";
 
 using Words = std::vector<std::string>;
 
@@ -47,16 +50,6 @@ class CommandLine {
   private:
     Words words_;
 };
-
-// QEMU's key=value lists end a value at a comma unless it is doubled.
-std::string escaped(const std::string& value) {
-    std::string out;
-    for (const char c : value) {
-        out += c;
-        if (c == ',') out += c;
-    }
-    return out;
-}
 
 bool is_cd(const DiskAttachment& disk) {
     return disk.spec.kind == agent::DiskKind::cd;
@@ -124,24 +117,22 @@ void add_machine(CommandLine& line, const agent::VmSpec& vm, const Machine& mach
     std::string type = "q35,usb=off,vmport=off,dump-guest-core=off";
     if (has_nvram(vm.boot)) type += ",pflash0=firmware,pflash1=variables";
     if (machine.secure_boot) type += ",smm=on";
-    line.option("machine", type);
+    line.option("machine", type + machine_switches(vm));
     if (machine.secure_boot) {
         // Only the firmware's own code, in SMM, may write its variables; it has none for S3.
         line.option("global", std::string("driver=cfi.pflash01,property=secure,value=on"));
         line.option("global", std::string("driver=ICH9-LPC,property=disable_s3,value=1"));
     }
-    if (machine.accelerated) {
-        line.option("accel", std::string("kvm,device=") + kvm_file);
-        line.option("cpu", std::string("host"));
-    } else {
-        // A small translation buffer keeps an idle guest some 200 MiB smaller.
-        line.option("accel", std::string("tcg,thread=multi,tb-size=64"));
-        line.option("cpu", std::string("max"));
-    }
+    for (const std::string& setting : global_settings(vm, machine.secure_boot))
+        line.option("global", setting);
+    // A small translation buffer keeps an idle guest some 200 MiB smaller.
+    line.option("accel", machine.accelerated ? std::string("kvm,device=") + kvm_file
+                                             : std::string("tcg,thread=multi,tb-size=64"));
+    line.option("cpu", cpu_model(vm, machine.accelerated));
+    for (const std::string& table : firmware_tables(vm))
+        line.option("smbios", table);
     line.option("m", "size=" + std::to_string(vm.memory_bytes / 1024) + "k");
-    const std::int64_t vcpus = std::max<std::int64_t>(vm.vcpus, 1);
-    line.option("smp", "cpus=" + std::to_string(vcpus) +
-                           ",maxcpus=" + std::to_string(std::max(vcpus, vm.vcpus_max)));
+    line.option("smp", cpu_topology(vm, machine.vcpus));
     std::string rtc = "base=utc,clock=host";
     if (vm.rtc_offset_seconds != 0) {
         const std::time_t guest_time = launch.wall_seconds + vm.rtc_offset_seconds;
@@ -187,6 +178,7 @@ void add_descriptors(CommandLine& line, const agent::BootSpec& boot, const Machi
     add_descriptor(line, serial_log_file, Descriptors::serial_log, paths.serial_log());
     if (has_nvram(boot)) add_descriptor(line, nvram_file, Descriptors::nvram, paths.nvram);
     if (machine.accelerated) add_descriptor(line, kvm_file, Descriptors::kvm, "/dev/kvm");
+    if (machine.seed) add_descriptor(line, seed_file, Descriptors::seed, paths.seed());
 }
 
 void add_control(CommandLine& line) {
@@ -211,8 +203,8 @@ void add_control(CommandLine& line) {
                                {"name", "org.qemu.guest_agent.0"}});
 }
 
-void add_standard_devices(CommandLine& line) {
-    line.option("device", Json{{"driver", "VGA"}, {"id", "video"}, {"addr", "0x2"}});
+void add_standard_devices(CommandLine& line, const agent::VmSpec& vm) {
+    line.option("device", video_device(vm));
     line.option("object",
                 Json{{"qom-type", "rng-random"}, {"id", "entropy"}, {"filename", "/dev/urandom"}});
     line.option(
@@ -225,9 +217,9 @@ void add_standard_devices(CommandLine& line) {
     line.option("device", Json{{"driver", "pvpanic"}});
 }
 
-void add_input(CommandLine& line, const agent::BootSpec& boot) {
+void add_input(CommandLine& line, const agent::VmSpec& vm) {
     // Only guests with a graphical console need a pointer; it polls.
-    if (boot.kind == agent::BootKind::kernel) return;
+    if (vm.boot.kind == agent::BootKind::kernel || !has_tablet(vm)) return;
     line.option("device", Json{{"driver", "qemu-xhci"}, {"id", "usb"}, {"addr", "0x6"}});
     line.option("device", Json{{"driver", "usb-tablet"}, {"id", "tablet"}, {"bus", "usb.0"}});
 }
@@ -238,6 +230,8 @@ void add_places(CommandLine& line, const Machine& machine) {
         ids.push_back(disk_port(place));
     for (std::int64_t place = 0; place < machine.nic_places; ++place)
         ids.push_back(nic_port(place));
+    // Last, so that guests which name disks in the order of ports name this one after them.
+    if (machine.seed) ids.emplace_back(seed_port);
     for (std::size_t i = 0; i < ids.size(); ++i) {
         const auto slot = ports_slot_first + static_cast<int>(i / 8);
         std::array<char, 16> address{};
@@ -272,6 +266,19 @@ void add_disks(CommandLine& line, const DomainConfig& config, const Machine& mac
     }
 }
 
+void add_seed(CommandLine& line) {
+    line.option("blockdev",
+                Json{{"driver", "raw"},
+                     {"node-name", "seed"},
+                     {"read-only", true},
+                     {"file", {{"driver", "file"}, {"filename", seed_file}, {"read-only", true}}}});
+    line.option("device", Json{{"driver", "virtio-blk-pci"},
+                               {"id", "seed-drive"},
+                               {"drive", "seed"},
+                               {"bus", seed_port},
+                               {"serial", "cloud-init"}});
+}
+
 void add_nics(CommandLine& line, const DomainConfig& config, const BootOrder& order) {
     for (const NicAttachment& nic : by_device(config.nics)) {
         const std::string fd = std::to_string(Descriptors::tap(nic.spec.device));
@@ -293,7 +300,9 @@ void to_json(Json& json, const Machine& value) {
             {"secure_boot", value.secure_boot},
             {"disk_places", value.disk_places},
             {"nic_places", value.nic_places},
-            {"cd_drives", value.cd_drives}};
+            {"cd_drives", value.cd_drives},
+            {"vcpus", value.vcpus},
+            {"seed", value.seed}};
 }
 
 void from_json(const Json& json, Machine& value) {
@@ -302,6 +311,8 @@ void from_json(const Json& json, Machine& value) {
     json.at("disk_places").get_to(value.disk_places);
     json.at("nic_places").get_to(value.nic_places);
     json.at("cd_drives").get_to(value.cd_drives);
+    value.vcpus = json.value("vcpus", std::int64_t{1});
+    value.seed = json.value("seed", false);
 }
 
 bool has_nvram(const agent::BootSpec& boot) {
@@ -314,6 +325,8 @@ Machine plan_machine(const DomainConfig& config, bool accelerated) {
     const auto secure = config.spec.platform.find("secureboot");
     machine.secure_boot = has_nvram(config.spec.boot) && secure != config.spec.platform.end() &&
                           secure->second == "true";
+    machine.vcpus = std::max<std::int64_t>(config.spec.vcpus, 1);
+    machine.seed = config.spec.seed.has_value();
     machine.disk_places = accelerated ? disk_places_max : disk_places_slow;
     machine.nic_places = accelerated ? nic_places_max : nic_places_slow;
     for (const DiskAttachment& disk : by_position(config.disks)) {
@@ -352,11 +365,12 @@ std::vector<std::string> plan_command_line(const DomainConfig& config, const Mac
     add_machine(line, vm, machine, launch);
     add_boot(line, vm.boot, machine, paths, installation);
     add_control(line);
-    add_standard_devices(line);
-    add_input(line, vm.boot);
+    add_standard_devices(line, vm);
+    add_input(line, vm);
     add_places(line, machine);
     const BootOrder order(config);
     add_disks(line, config, machine, order);
+    if (machine.seed) add_seed(line);
     add_nics(line, config, order);
     // Whatever ends the guest leaves the process waiting for us, so that the reason is not lost
     // when nobody listens just then.
@@ -378,6 +392,10 @@ std::string nic_id(std::int64_t device) {
 
 std::string netdev_id(std::int64_t device) {
     return "net-" + std::to_string(device);
+}
+
+std::string cpu_id(std::int64_t number) {
+    return "cpu-" + std::to_string(number);
 }
 
 std::string disk_node(const std::string& device) {

@@ -21,6 +21,9 @@ struct DomainPaths {
 
     [[nodiscard]] std::string agent() const { return dir + "/agent"; }
 
+    /// What cloud-init reads.
+    [[nodiscard]] std::string seed() const { return dir + "/seed.img"; }
+
     [[nodiscard]] std::string stderr_log() const { return dir + "/stderr"; }
 
     /// Where QEMU sees what it boots directly, until it has read it.
@@ -42,6 +45,10 @@ struct Machine {
     std::int64_t nic_places = 0;
     /// CD drives in order of position; their number is fixed while the domain lives.
     std::vector<std::string> cd_drives;
+    /// Virtual CPUs that are plugged; more than the spec's when the guest was told to use fewer.
+    std::int64_t vcpus = 1;
+    /// It has the drive that cloud-init reads, in a place of its own after all disks.
+    bool seed = false;
     bool operator==(const Machine&) const = default;
 };
 
@@ -75,6 +82,7 @@ struct Descriptors {
     static constexpr int serial_log = 6;
     static constexpr int nvram = 7;
     static constexpr int kvm = 8;
+    static constexpr int seed = 9;
 
     static int tap(std::int64_t device) { return 16 + static_cast<int>(device); }
 };
@@ -97,6 +105,8 @@ std::vector<std::string> plan_command_line(const DomainConfig& config, const Mac
 std::string disk_id(const std::string& device);
 std::string nic_id(std::int64_t device);
 std::string netdev_id(std::int64_t device);
+/// `cpu-2`: the id of a virtual CPU that was added while the guest ran.
+std::string cpu_id(std::int64_t number);
 /// The format node a device uses, and the protocol node below it. `turn` tells apart two
 /// connections to one disk, old and new.
 std::string disk_node(const std::string& device);

@@ -209,6 +209,115 @@ TEST(Plan, a_position_no_machine_has_is_refused) {
     EXPECT_THROW((void)plan_machine(config, true), ApiError);
 }
 
+TEST(Plan, the_cloud_init_drive_comes_after_all_disks_and_is_never_written) {
+    DomainConfig config = debian();
+    EXPECT_TRUE(device(planned(config), "seed-drive").is_null());
+    config.spec.seed = agent::SeedDrive{.label = "cidata", .files = {{"user-data", "x"}}};
+    const auto argv = planned(config);
+    EXPECT_EQ(device(argv, "seed-drive").at("bus"), "port-seed");
+    EXPECT_FALSE(device(argv, "seed-drive").contains("bootindex"));
+    EXPECT_THAT(values(argv, "add-fd"), Contains("fd=9,set=4,opaque=/run/vm/1/seed.img"));
+    const auto blockdevs = values(argv, "blockdev");
+    const auto seed = std::ranges::find_if(blockdevs, [](const std::string& text) {
+        return Json::parse(text).at("node-name") == "seed";
+    });
+    ASSERT_NE(seed, blockdevs.end());
+    EXPECT_EQ(Json::parse(*seed).at("read-only"), true);
+    std::vector<std::string> ports;
+    for (const std::string& text : values(argv, "device"))
+        if (const Json json = Json::parse(text); json.at("driver") == "pcie-root-port")
+            ports.push_back(json.at("id").get<std::string>());
+    EXPECT_EQ(ports.back(), "port-seed");
+    const Machine machine = plan_machine(config, false);
+    EXPECT_EQ(Json(machine).get<Machine>(), machine);
+    EXPECT_TRUE(machine.seed);
+}
+
+// What each key of VM.platform does to the command line.
+struct PlatformCase {
+    const char* key;
+    const char* value;
+    const char* option;
+    const char* with;     // in some value of the option
+    const char* without;  // in none; empty: not asked
+};
+
+void PrintTo(const PlatformCase& one, std::ostream* out) {
+    *out << one.key << "=" << one.value;
+}
+
+class Platform : public testing::TestWithParam<PlatformCase> {};
+
+TEST_P(Platform, key_is_honoured) {
+    const PlatformCase& one = GetParam();
+    DomainConfig config = debian();
+    config.spec.vcpus_max = 4;
+    config.spec.boot.firmware = agent::Firmware::uefi;
+    config.spec.platform[one.key] = one.value;
+    const auto argv = plan_command_line(config, plan_machine(config, true), paths, {}, {});
+    const auto given = values(argv, one.option);
+    EXPECT_THAT(given, Contains(testing::HasSubstr(one.with)));
+    if (*one.without != 0) {
+        EXPECT_THAT(given, testing::Each(testing::Not(testing::HasSubstr(one.without))));
+    }
+}
+
+INSTANTIATE_TEST_SUITE_P(
+    Keys, Platform,
+    testing::Values(
+        PlatformCase{"nx", "true", "cpu", "host", "nx=off"},
+        PlatformCase{"nx", "false", "cpu", "nx=off", ""},
+        PlatformCase{"pae", "true", "cpu", "host", "pae=off"},
+        PlatformCase{"pae", "0", "cpu", "pae=off,lm=off", ""},
+        PlatformCase{"apic", "true", "cpu", "host", "apic=off"},
+        PlatformCase{"apic", "false", "cpu", "apic=off", ""},
+        PlatformCase{"acpi", "1", "machine", "q35", "acpi=off"},
+        PlatformCase{"acpi", "0", "machine", "acpi=off", ""},
+        PlatformCase{"hpet", "false", "machine", "hpet=off", ""},
+        PlatformCase{"viridian", "true", "cpu", "hv-time=on", ""},
+        PlatformCase{"viridian", "false", "cpu", "host", "hv-"},
+        PlatformCase{"nested-virt", "true", "cpu", "host", "vmx=off"},
+        PlatformCase{"nested-virt", "false", "cpu", "vmx=off,svm=off", ""},
+        PlatformCase{"secureboot", "true", "machine", "smm=on", ""},
+        PlatformCase{"secureboot", "false", "machine", "q35", "smm=on"},
+        PlatformCase{"cores-per-socket", "2", "smp", "maxcpus=4,sockets=2,cores=2,threads=1", ""},
+        PlatformCase{"cores-per-socket", "3", "smp", "maxcpus=4", "cores="},
+        PlatformCase{"cores-per-socket", "many", "smp", "maxcpus=4", "cores="},
+        PlatformCase{"acpi_s3", "false", "global", "disable_s3", ""},
+        PlatformCase{"acpi_s4", "0", "global", "disable_s4", ""},
+        PlatformCase{"vga", "cirrus", "device", "cirrus-vga", ""},
+        PlatformCase{"vga", "std", "device", "\"VGA\"", "cirrus"},
+        PlatformCase{"videoram", "8", "device", "\"vgamem_mb\":8", ""},
+        PlatformCase{"videoram", "5", "device", "\"vgamem_mb\":8", ""},
+        PlatformCase{"videoram", "4096", "device", "\"vgamem_mb\":64", ""},
+        PlatformCase{"usb", "false", "device", "virtio-blk-pci", "usb-tablet"},
+        PlatformCase{"usb_tablet", "true", "device", "usb-tablet", ""},
+        // These name parts of another hypervisor; what they ask for is so anyway, or not at all.
+        PlatformCase{"device-model", "qemu-upstream-uefi", "machine", "q35", ""},
+        PlatformCase{"hap", "false", "machine", "q35", ""},
+        PlatformCase{"timer_mode", "1", "machine", "q35", ""}));
+
+TEST(Plan, texts_of_the_firmware_tables_cannot_add_options) {
+    DomainConfig config = debian();
+    EXPECT_THAT(values(planned(config), "smbios"), testing::IsEmpty());
+    config.spec.bios_strings = {{"bios-vendor", "Any, Inc."},
+                                {"system-serial-number", "7"},
+                                {"hp-rombios", ""},
+                                {"enclosure-asset-tag", "tag,type=0"}};
+    EXPECT_THAT(
+        values(planned(config), "smbios"),
+        ElementsAre("type=0,vendor=Any,, Inc.", "type=1,serial=7", "type=3,asset=tag,,type=0"));
+}
+
+TEST(Plan, what_a_guest_has_plugged_is_what_its_process_starts_with) {
+    DomainConfig config = debian();
+    config.spec.vcpus_max = 4;
+    Machine machine = plan_machine(config, false);
+    machine.vcpus = 3;  // as a saved guest's head says
+    EXPECT_THAT(values(plan_command_line(config, machine, paths, {}, {}), "smp"),
+                ElementsAre("cpus=3,maxcpus=4"));
+}
+
 TEST(Plan, every_offload_of_a_nic_is_off) {
     const Json card = device(planned(debian()), "vif-0");
     for (const char* offload : {"csum", "gso", "guest_csum", "guest_tso4", "host_tso4"})

@@ -68,7 +68,10 @@ Task<void> build_steps(StatePtr state, DomainPtr domain, std::shared_ptr<Source>
                     {state->options.installation, state->options.confinement, source != nullptr},
                     started, undo);
     watch_events(state, domain);
-    if (source) co_await load(domain, std::move(source->fd), source->progress);
+    if (source) {
+        co_await load(domain, std::move(source->fd), source->progress);
+        domain->balloon_bytes = co_await domain->monitor->memory_bytes();
+    }
     domain->descriptor.complete = true;
     co_await save_descriptor(*domain);
 }
@@ -139,6 +142,7 @@ Task<void> take_over(StatePtr state, DomainPtr domain) {
         const RunState now = co_await domain->monitor->run_state();
         domain->running = now == RunState::running;
         domain->agent_open = co_await domain->monitor->channel_open("agent");
+        domain->balloon_bytes = co_await domain->monitor->memory_bytes();
         if (now == RunState::shut_down) guest_halted(state, domain, agent::HaltReason::shutdown);
         if (now == RunState::panicked) guest_halted(state, domain, agent::HaltReason::crashed);
     } catch (const ApiError& error) {
@@ -295,6 +299,32 @@ Task<void> QemuHypervisor::unplug_nic(DomId dom, std::int64_t device, bool force
 
 Task<void> QemuHypervisor::disk_resized(DomId dom, std::string device, std::int64_t size_bytes) {
     return qemu::disk_resized(domain_or_throw(*state_, dom), std::move(device), size_bytes);
+}
+
+Task<void> QemuHypervisor::set_memory_target(DomId dom, std::int64_t bytes) {
+    return qemu::set_memory_target(domain_or_throw(*state_, dom), bytes);
+}
+
+Task<void> QemuHypervisor::set_vcpus(DomId dom, std::int64_t count) {
+    return qemu::set_vcpus(domain_or_throw(*state_, dom), count);
+}
+
+Task<void> QemuHypervisor::set_cpu_shares(DomId dom, agent::CpuShares shares) {
+    return qemu::set_cpu_shares(domain_or_throw(*state_, dom), state_->options.confinement,
+                                std::move(shares));
+}
+
+Task<void> QemuHypervisor::send(DomId dom, agent::GuestSignal signal, std::string key) {
+    return qemu::send(domain_or_throw(*state_, dom), signal, std::move(key));
+}
+
+Task<void> QemuHypervisor::purge(std::string vm_uuid) {
+    const auto state = state_;
+    refuse_second(*state, vm_uuid);
+    co_await blocking(state->loop, [paths = state->paths_of(vm_uuid)] {
+        std::filesystem::remove(paths.nvram);
+        std::filesystem::remove(paths.nvram + ".new");
+    });
 }
 
 Task<UniqueFd> QemuHypervisor::open_console(DomId dom, agent::ConsoleKind kind) {

@@ -6,6 +6,7 @@
 #include "base/confine.hpp"
 #include "base/real_loop.hpp"
 #include "hypervisor/api/hypervisor.hpp"
+#include "hypervisor/api/live_changes.hpp"
 #include "hypervisor/api/meter.hpp"
 #include "hypervisor/qemu/plan.hpp"
 
@@ -26,7 +27,7 @@ struct Options {
 
 /// Guests as QEMU processes, each in a session of its own: they outlive this object and its
 /// process, and `adopt` of the next one finds them.
-class QemuHypervisor final : public Hypervisor, public Meter {
+class QemuHypervisor final : public Hypervisor, public Meter, public LiveChanges {
   public:
     QemuHypervisor(RealLoop& loop, Options options);
     /// Lets go of the guests; they run on.
@@ -49,6 +50,11 @@ class QemuHypervisor final : public Hypervisor, public Meter {
     Task<void> plug_nic(DomId dom, NicAttachment nic) override;
     Task<void> unplug_nic(DomId dom, std::int64_t device, bool force) override;
     Task<void> disk_resized(DomId dom, std::string device, std::int64_t size_bytes) override;
+    Task<void> set_memory_target(DomId dom, std::int64_t bytes) override;
+    Task<void> set_vcpus(DomId dom, std::int64_t count) override;
+    Task<void> set_cpu_shares(DomId dom, agent::CpuShares shares) override;
+    Task<void> send(DomId dom, agent::GuestSignal signal, std::string key) override;
+    Task<void> purge(std::string vm_uuid) override;
     Task<UniqueFd> open_console(DomId dom, agent::ConsoleKind kind) override;
     Task<Facts> facts() override;
     Task<std::vector<DomainReading>> measure() override;

@@ -112,6 +112,11 @@ void on_event(const StatePtr& state, const DomainPtr& domain, const std::string&
     if (name == "DEVICE_DELETED") domain->removed.insert(data.value("device", std::string()));
     if (name == "DEVICE_UNPLUG_GUEST_ERROR")
         domain->refused.insert(data.value("device", std::string()));
+    if (name == "BALLOON_CHANGE") {
+        domain->balloon_bytes = data.value("actual", std::int64_t{0});
+        if (state->events != nullptr)
+            state->events->memory_moved(domain->uuid(), info(*domain).memory_bytes);
+    }
     if (name == "VSERPORT_CHANGE" && data.value("id", std::string()) == "agent-port") {
         domain->agent_open = data.value("open", false);
         domain->agent_moved.notify_all();

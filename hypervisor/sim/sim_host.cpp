@@ -25,6 +25,10 @@ agent::OnHalt policy(const agent::VmSpec& spec, agent::HaltReason reason) {
     return reason == agent::HaltReason::crashed ? spec.on_crash : spec.on_shutdown;
 }
 
+std::int64_t target_of(const agent::VmSpec& spec) {
+    return spec.memory_target_bytes > 0 ? spec.memory_target_bytes : spec.memory_bytes;
+}
+
 }  // namespace
 
 SimDomain* SimHost::State::find(const std::string& uuid) {
@@ -63,6 +67,7 @@ DomId SimHost::State::add(DomainConfig config, bool up, Duration uptime) {
     SimDomain& domain = domains[dom];
     domain.dom = dom;
     domain.config = std::move(config);
+    domain.memory_bytes = domain.config.spec.memory_bytes;
     domain.up = up;
     domain.ran_before = uptime;
     domain.started_at = loop.wall_ns() / ns_per_second;
@@ -79,12 +84,31 @@ void SimHost::State::set_running(SimDomain& domain, bool running) {
         domain.resumed_at = loop.now();
         domain.running = true;
         schedule(domain);
+        balloon(domain);
     } else {
         domain.ran_before = uptime(domain);
         domain.running = false;
         loop.cancel(domain.timer);
         loop.cancel(domain.request_timer);
+        loop.cancel(domain.balloon_timer);
     }
+}
+
+void SimHost::State::balloon(SimDomain& domain) {
+    loop.cancel(domain.balloon_timer);
+    const SimScript& how = script(domain);
+    if (!how.balloons || !domain.up || !domain.running ||
+        domain.memory_bytes == target_of(domain.config.spec))
+        return;
+    domain.balloon_timer =
+        loop.at(loop.now() + how.balloons_after, [weak = weak_from_this(), dom = domain.dom] {
+            const auto self = weak.lock();
+            if (!self || !self->domains.contains(dom)) return;
+            SimDomain& moved = self->domains.at(dom);
+            moved.memory_bytes = target_of(moved.config.spec);
+            if (self->events != nullptr)
+                self->events->memory_moved(moved.config.spec.uuid, moved.memory_bytes);
+        });
 }
 
 void SimHost::State::boot(SimDomain& domain) {
@@ -118,6 +142,7 @@ void SimHost::State::came_up(DomId dom) {
     domain.up = true;
     say(domain, "guest ready\n");
     tell_facts(domain);
+    balloon(domain);
     schedule(domain);
 }
 
@@ -164,6 +189,7 @@ void SimHost::State::remove(DomId dom) {
     if (found == domains.end()) return;
     loop.cancel(found->second.timer);
     loop.cancel(found->second.request_timer);
+    loop.cancel(found->second.balloon_timer);
     domains.erase(found);
 }
 
@@ -195,8 +221,10 @@ void SimHost::State::tell_facts(const SimDomain& domain) {
         facts.networks[device + "/ipv4/0"] = address;
     }
     facts.features = {{"feature-poweroff", "1"}, {"feature-reboot", "1"}, {"feature-suspend", "1"}};
-    facts.memory_total_bytes = spec.memory_bytes;
-    facts.memory_free_bytes = spec.memory_bytes / 2;
+    if (script(domain).balloons) {
+        facts.memory_total_bytes = spec.memory_bytes;
+        facts.memory_free_bytes = spec.memory_bytes / 2;
+    }
     events->guest_changed(std::move(facts));
 }
 
@@ -206,7 +234,8 @@ agent::DomainInfo info(const SimDomain& domain) {
     out.domid = domain.dom;
     out.power = domain.running ? agent::DomainPower::running : agent::DomainPower::paused;
     out.started_at = domain.started_at;
-    out.memory_bytes = domain.config.spec.memory_bytes;
+    out.memory_bytes = domain.memory_bytes;
+    out.memory_target_bytes = target_of(domain.config.spec);
     out.vcpus = domain.config.spec.vcpus;
     out.spec = domain.config.spec;
     out.spec->disks.clear();
@@ -287,6 +316,15 @@ std::int64_t SimHost::disk_bytes(const std::string& uuid, const std::string& dev
     if (domain == nullptr) return 0;
     const auto known = domain->disk_bytes.find(device);
     return known == domain->disk_bytes.end() ? 0 : known->second;
+}
+
+std::vector<std::string> SimHost::signals(const std::string& uuid) const {
+    const SimDomain* domain = state_->find(uuid);
+    return domain == nullptr ? std::vector<std::string>{} : domain->signals;
+}
+
+const std::vector<std::string>& SimHost::purged() const {
+    return state_->purged;
 }
 
 std::size_t SimHost::domain_count() const {

@@ -15,6 +15,9 @@ struct SimDomain {
     Time resumed_at{};
     Loop::TimerId timer = 0;  // the next thing the guest does by itself
     Loop::TimerId request_timer = 0;
+    Loop::TimerId balloon_timer = 0;
+    std::int64_t memory_bytes = 0;  // what its balloon leaves it
+    std::vector<std::string> signals;
     std::map<std::string, std::int64_t> disk_bytes;
     std::string console;
     std::vector<UniqueFd> clients;
@@ -39,6 +42,7 @@ struct SimHost::State : std::enable_shared_from_this<State> {
     };
 
     std::map<std::string, Fault> faults;
+    std::vector<std::string> purged;
 
     SimDomain* find(const std::string& uuid);
     SimDomain& at(DomId dom);
@@ -57,6 +61,8 @@ struct SimHost::State : std::enable_shared_from_this<State> {
     void remove(DomId dom);
     void tell_ended(DomId dom, const std::string& uuid, agent::HaltReason reason);
     void tell_facts(const SimDomain& domain);
+    /// The balloon moves to its target, some time from now, if the guest has one and is up.
+    void balloon(SimDomain& domain);
     [[nodiscard]] Duration uptime(const SimDomain& domain) const;
 
   private:

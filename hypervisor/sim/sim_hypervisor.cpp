@@ -249,6 +249,55 @@ Task<void> SimHypervisor::disk_resized(DomId dom, std::string device, std::int64
     domain.disk_bytes[device] = size_bytes;
 }
 
+Task<void> SimHypervisor::set_memory_target(DomId dom, std::int64_t bytes) {
+    const HostPtr host = host_;
+    co_await host->verb("set_memory_target");
+    SimDomain& domain = host->at(dom);
+    if (bytes <= 0 || bytes > domain.config.spec.memory_bytes)
+        throw err::invalid_value("memory_target", std::to_string(bytes));
+    domain.config.spec.memory_target_bytes = bytes;
+    host->balloon(domain);
+}
+
+Task<void> SimHypervisor::set_vcpus(DomId dom, std::int64_t count) {
+    const HostPtr host = host_;
+    co_await host->verb("set_vcpus");
+    SimDomain& domain = host->at(dom);
+    agent::VmSpec& spec = domain.config.spec;
+    if (count < 1 || count > std::max(spec.vcpus, spec.vcpus_max))
+        throw err::invalid_value("nvcpu", std::to_string(count));
+    const bool agent = domain.up && host->script(domain).has_agent;
+    if (count < spec.vcpus && !agent) throw err::vm_lacks_feature(spec.uuid);
+    spec.vcpus = count;
+}
+
+Task<void> SimHypervisor::set_cpu_shares(DomId dom, agent::CpuShares shares) {
+    const HostPtr host = host_;
+    co_await host->verb("set_cpu_shares");
+    host->at(dom).config.spec.cpu = std::move(shares);
+}
+
+Task<void> SimHypervisor::send(DomId dom, agent::GuestSignal signal, std::string key) {
+    const HostPtr host = host_;
+    co_await host->verb("send");
+    SimDomain& domain = host->at(dom);
+    const bool agent = domain.up && host->script(domain).has_agent;
+    if (signal == agent::GuestSignal::sleep && !agent)
+        throw err::vm_lacks_feature(domain.config.spec.uuid);
+    if (signal == agent::GuestSignal::sysrq && key.size() != 1)
+        throw err::invalid_value("key", key);
+    std::string said(agent::text(signal));
+    if (!key.empty()) said += " " + key;
+    domain.signals.push_back(std::move(said));
+}
+
+Task<void> SimHypervisor::purge(std::string vm_uuid) {
+    const HostPtr host = host_;
+    co_await host->verb("purge");
+    refuse_second(host, vm_uuid);
+    host->purged.push_back(std::move(vm_uuid));
+}
+
 Task<UniqueFd> SimHypervisor::open_console(DomId dom, agent::ConsoleKind kind) {
     const HostPtr host = host_;
     co_await host->verb("open_console");

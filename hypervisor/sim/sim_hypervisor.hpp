@@ -8,6 +8,7 @@
 
 #include "base/loop.hpp"
 #include "hypervisor/api/hypervisor.hpp"
+#include "hypervisor/api/live_changes.hpp"
 #include "hypervisor/api/meter.hpp"
 
 /// Guests in memory, in the loop's time: what a simulated host runs. The same seed gives the same
@@ -21,6 +22,8 @@ struct SimScript {
     bool answers_requests = true;    // false: it ignores shutdown and reboot
     bool releases_devices = true;    // false: unplug runs into its time limit
     bool has_agent = true;
+    bool balloons = true;                   // false: it keeps all the memory it was made with
+    Duration balloons_after = 300ms;        // from the order, or from when it is up
     std::optional<Duration> crashes_after;  // running time after boot
 };
 
@@ -58,6 +61,10 @@ class SimHost {
     [[nodiscard]] std::optional<DomainConfig> config(const std::string& uuid) const;
     /// Size of a disk, once `disk_resized` told.
     [[nodiscard]] std::int64_t disk_bytes(const std::string& uuid, const std::string& device) const;
+    /// Signals that came to a guest, oldest first: "nmi", "sysrq b".
+    [[nodiscard]] std::vector<std::string> signals(const std::string& uuid) const;
+    /// VMs of which nothing is kept any more, oldest first.
+    [[nodiscard]] const std::vector<std::string>& purged() const;
     [[nodiscard]] std::size_t domain_count() const;
     /// VM uuids, one for each domain.
     [[nodiscard]] std::vector<std::string> domain_vms() const;
@@ -69,7 +76,7 @@ class SimHost {
     std::shared_ptr<State> state_;
 };
 
-class SimHypervisor final : public Hypervisor, public Meter {
+class SimHypervisor final : public Hypervisor, public Meter, public LiveChanges {
   public:
     /// `host` must outlive it.
     explicit SimHypervisor(SimHost& host);
@@ -93,6 +100,11 @@ class SimHypervisor final : public Hypervisor, public Meter {
     Task<void> plug_nic(DomId dom, NicAttachment nic) override;
     Task<void> unplug_nic(DomId dom, std::int64_t device, bool force) override;
     Task<void> disk_resized(DomId dom, std::string device, std::int64_t size_bytes) override;
+    Task<void> set_memory_target(DomId dom, std::int64_t bytes) override;
+    Task<void> set_vcpus(DomId dom, std::int64_t count) override;
+    Task<void> set_cpu_shares(DomId dom, agent::CpuShares shares) override;
+    Task<void> send(DomId dom, agent::GuestSignal signal, std::string key) override;
+    Task<void> purge(std::string vm_uuid) override;
     Task<UniqueFd> open_console(DomId dom, agent::ConsoleKind kind) override;
     Task<Facts> facts() override;
     /// Figures that follow from the guest's running time alone: each processor is a quarter busy,

@@ -119,5 +119,30 @@ TEST_F(Sim, a_lost_host_forgets_its_guests_but_no_domid) {
     EXPECT_TRUE(notes.told.empty());
 }
 
+TEST_F(Sim, a_balloon_moves_when_the_guest_is_up_and_has_one) {
+    host.scripts["a"] = {.boots_after = 10s, .balloons_after = 1s};
+    host.scripts["b"] = {.balloons = false};
+    constexpr std::int64_t mib = 1 << 20;
+    run([this]() -> Task<void> {
+        co_await hv.adopt(notes);
+        for (const char* name : {"a", "b"}) {
+            DomainConfig config = vm(name);
+            config.spec.memory_bytes = 512 * mib;
+            config.spec.memory_target_bytes = 256 * mib;
+            const DomId dom = co_await hv.create(std::move(config), {});
+            co_await hv.set_running(dom, true);
+        }
+        co_await sleep_for(loop, 9s);
+        EXPECT_EQ(hv.domains()[0].memory_bytes, 512 * mib);
+        EXPECT_EQ(hv.domains()[0].memory_target_bytes, 256 * mib);
+        co_await sleep_for(loop, 3s);
+        EXPECT_EQ(hv.domains()[0].memory_bytes, 256 * mib);
+        EXPECT_EQ(hv.domains()[1].memory_bytes, 512 * mib);
+        co_await hv.set_memory_target(hv.domains()[0].domid, 384 * mib);
+        co_await sleep_for(loop, 2s);
+        EXPECT_EQ(hv.domains()[0].memory_bytes, 384 * mib);
+    });
+}
+
 }  // namespace
 }  // namespace basalt::hv

@@ -33,6 +33,8 @@ void require_possible(const DomainConfig& config) {
             "On Xen, this host starts guests from a kernel only, not by firmware");
     if (!config.disks.empty())
         throw err::operation_not_allowed("On Xen, this host gives guests no disks yet");
+    if (config.spec.seed)
+        throw err::operation_not_allowed("On Xen, this host gives guests no cloud-init drive yet");
     if (!config.nics.empty())
         throw err::operation_not_allowed("On Xen, this host gives guests no network devices yet");
 }
@@ -50,7 +52,10 @@ void fill(libxl_domain_config& out, const DomainConfig& config) {
     libxl_domain_build_info_init_type(&build, LIBXL_DOMAIN_TYPE_PVH);
     build.max_vcpus = static_cast<int>(spec.vcpus_max);
     set_online(build.avail_vcpus, spec.vcpus, spec.vcpus_max);
-    build.max_memkb = build.target_memkb = static_cast<std::uint64_t>(spec.memory_bytes / kibibyte);
+    build.max_memkb = static_cast<std::uint64_t>(spec.memory_bytes / kibibyte);
+    build.target_memkb = spec.memory_target_bytes > 0
+                             ? static_cast<std::uint64_t>(spec.memory_target_bytes / kibibyte)
+                             : build.max_memkb;
     build.rtc_timeoffset = static_cast<std::uint32_t>(spec.rtc_offset_seconds);
     build.kernel = owned(spec.boot.kernel);
     build.ramdisk = owned(spec.boot.ramdisk);

@@ -85,6 +85,10 @@ struct Hosts::Link : rpc::Handler, agent::Events {
         if (started) hosts.watcher_.on_guest(host, std::move(value));
     }
 
+    void on_memory(agent::MemoryFacts value) override {
+        if (started) hosts.watcher_.on_memory(host, std::move(value));
+    }
+
     void on_nics(std::vector<agent::NicFacts> value) override {
         if (started) hosts.watcher_.on_nics(host, std::move(value));
     }

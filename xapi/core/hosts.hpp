@@ -20,6 +20,7 @@ class HostWatcher {
     virtual void host_lost(xenapi::Ref<xenapi::Host> host) = 0;
     virtual void on_domain(xenapi::Ref<xenapi::Host> host, agent::DomainInfo domain) = 0;
     virtual void on_guest(xenapi::Ref<xenapi::Host> host, agent::GuestFacts facts) = 0;
+    virtual void on_memory(xenapi::Ref<xenapi::Host> host, agent::MemoryFacts facts) = 0;
     virtual void on_nics(xenapi::Ref<xenapi::Host> host, std::vector<agent::NicFacts> nics) = 0;
 };
 

@@ -5,6 +5,7 @@
 
 #include "idl/records/pbd.hpp"
 #include "idl/records/pool.hpp"
+#include "xapi/domain/appliance.hpp"
 #include "xapi/domain/views.hpp"
 
 namespace basalt::domain {
@@ -44,6 +45,7 @@ class Worklist {
                 add(vbd);
             for (const auto vif : vm->VIFs)
                 add(vif);
+            add(vm->appliance);
         } else if (const auto* vbd = row<xenapi::Vbd>(cls, ref)) {
             add(vbd->VDI);
             if (const xenapi::Vdi* vdi = txn_.find(vbd->VDI))
@@ -83,7 +85,8 @@ bool is_derived(std::uint16_t cls) {
     return cls == ClassTraits<xenapi::Vm>::index || cls == ClassTraits<xenapi::Vbd>::index ||
            cls == ClassTraits<xenapi::Vif>::index || cls == ClassTraits<xenapi::Vdi>::index ||
            cls == ClassTraits<xenapi::Sr>::index || cls == ClassTraits<xenapi::Host>::index ||
-           cls == ClassTraits<xenapi::Pool>::index;
+           cls == ClassTraits<xenapi::Pool>::index ||
+           cls == ClassTraits<xenapi::VmAppliance>::index;
 }
 
 void derive_host(db::Txn& txn, Ref<xenapi::Host> ref) {
@@ -130,6 +133,8 @@ void derive_row(db::Txn& txn, std::uint16_t cls, const Uuid& ref) {
     if (cls == ClassTraits<xenapi::Vdi>::index) return derive_one(txn, Ref<xenapi::Vdi>(ref));
     if (cls == ClassTraits<xenapi::Sr>::index) return derive_one(txn, Ref<xenapi::Sr>(ref));
     if (cls == ClassTraits<xenapi::Host>::index) return derive_host(txn, Ref<xenapi::Host>(ref));
+    if (cls == ClassTraits<xenapi::VmAppliance>::index)
+        return derive_appliance(txn, Ref<xenapi::VmAppliance>(ref));
     if (cls == ClassTraits<xenapi::Pool>::index) derive_pool(txn, Ref<xenapi::Pool>(ref));
 }
 
@@ -144,6 +149,10 @@ void DeriveOperations::derive(db::Txn& txn, std::span<const db::Touched> touched
         if (row.after == nullptr && row.before != nullptr &&
             row.cls->index == xenapi::ClassTraits<xenapi::Vbd>::index)
             work.add(static_cast<const xenapi::Vbd*>(row.before)->VDI);
+    // An appliance may do more, or less, when a VM comes to it or leaves it.
+    for (const db::Touched& row : touched)
+        if (row.before != nullptr && row.cls->index == xenapi::ClassTraits<xenapi::Vm>::index)
+            work.add(static_cast<const xenapi::Vm*>(row.before)->appliance);
     for (const auto& [cls, ref] : work.todo()) {
         if (!is_derived(cls)) continue;
         if (txn.room() == 0) {

@@ -5,6 +5,7 @@
 #include "idl/records/pif.hpp"
 #include "idl/records/vm.hpp"
 #include "xapi/core/hosts.hpp"
+#include "xapi/domain/balloons.hpp"
 #include "xapi/domain/placement.hpp"
 #include "xapi/domain/words.hpp"
 
@@ -52,6 +53,17 @@ Task<std::int64_t> HostDomain::compute_memory_overhead(Call& call,
         if (vm.resident_on == params.host) overhead += vm.memory_overhead;
     });
     co_return overhead;
+}
+
+Task<std::vector<Ref<Vm>>> HostDomain::get_uncooperative_resident_VMs(
+    Call& call, HostGetUncooperativeResidentVMs params) {
+    co_return call.db().transact([&](db::Txn& txn) {
+        std::vector<Ref<Vm>> out;
+        for (const auto vm : txn.get(params.self).resident_VMs)
+            if (const Vm* row = txn.find(vm); row != nullptr && !is_cooperative(txn, *row))
+                out.push_back(vm);
+        return out;
+    });
 }
 
 Task<Ref<Pif>> HostDomain::get_management_interface(Call& call, HostGetManagementInterface params) {

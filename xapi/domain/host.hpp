@@ -20,6 +20,8 @@ class HostDomain final : public xenapi::HostApi {
                                            xenapi::HostComputeFreeMemory params) override;
     Task<std::int64_t> compute_memory_overhead(Call& call,
                                                xenapi::HostComputeMemoryOverhead params) override;
+    Task<std::vector<xenapi::Ref<xenapi::Vm>>> get_uncooperative_resident_VMs(
+        Call& call, xenapi::HostGetUncooperativeResidentVMs params) override;
     Task<xenapi::Ref<xenapi::Pif>> get_management_interface(
         Call& call, xenapi::HostGetManagementInterface params) override;
     Task<std::vector<std::string>> list_methods(Call& call) override;

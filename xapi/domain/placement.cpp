@@ -12,6 +12,7 @@
 #include "idl/records/vdi.hpp"
 #include "idl/records/vif.hpp"
 #include "xapi/core/hosts.hpp"
+#include "xapi/domain/balloons.hpp"
 #include "xapi/domain/vm_rules.hpp"
 #include "xapi/domain/words.hpp"
 
@@ -56,11 +57,6 @@ std::vector<std::string> missing_networks(const db::Txn& txn, const Vm& vm, Ref<
     return missing;
 }
 
-std::int64_t memory_used_by(const Vm& vm) {
-    return (vm.is_control_domain ? vm.memory_static_max : vm.memory_dynamic_max) +
-           vm.memory_overhead;
-}
-
 }  // namespace
 
 std::int64_t memory_free_bytes(const db::Txn& txn, Ref<Host> host) {
@@ -68,14 +64,26 @@ std::int64_t memory_free_bytes(const db::Txn& txn, Ref<Host> host) {
     std::int64_t free = metrics != nullptr ? metrics->memory_total : 0;
     txn.each<Vm>([&](Ref<Vm>, const Vm& vm) {
         const bool on = vm.resident_on == host || vm.scheduled_to_be_resident_on == host;
-        if (on) free -= memory_used_by(vm);
+        if (on) free -= memory_held_bytes(txn, vm) + vm.memory_overhead;
     });
     return std::max<std::int64_t>(free, 0);
 }
 
+std::int64_t memory_squeezable_bytes(const db::Txn& txn, Ref<Host> host) {
+    std::int64_t more = 0;
+    txn.each<Vm>([&](Ref<Vm>, const Vm& vm) {
+        if (vm.resident_on == host && can_balloon(txn, vm) && is_cooperative(txn, vm))
+            more += std::max<std::int64_t>(0, memory_held_bytes(txn, vm) - vm.memory_dynamic_min);
+    });
+    return more;
+}
+
 rules::Demand demand_of(Ref<Vm> ref, const Vm& vm) {
+    // One that sleeps wakes with what it had.
+    const bool sleeps = vm.power_state == VmPowerState::suspended;
+    const std::int64_t had = vm.memory_target > 0 ? vm.memory_target : vm.memory_dynamic_max;
     return {.vm = ref.text(),
-            .memory_bytes = vm.memory_dynamic_max + memory_overhead_bytes(vm),
+            .memory_bytes = (sleeps ? had : vm.memory_dynamic_min) + memory_overhead_bytes(vm),
             .affinity = vm.affinity ? vm.affinity.text() : std::string()};
 }
 
@@ -88,6 +96,7 @@ rules::HostView view(const core::Core& core, const db::Txn& txn, Ref<Host> host,
         out.leaving |= op == evacuate || op == reboot || op == shutdown;
     }
     out.memory_free_bytes = memory_free_bytes(txn, host);
+    out.memory_squeezable_bytes = memory_squeezable_bytes(txn, host);
     out.pcpus = static_cast<std::int64_t>(row.host_CPUs.size());
     out.missing_srs = missing_srs(txn, vm, host);
     out.missing_networks = missing_networks(txn, vm, host);

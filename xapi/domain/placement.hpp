@@ -11,6 +11,8 @@ namespace basalt::domain {
 
 /// Memory of the host that no VM has or was promised, in bytes.
 std::int64_t memory_free_bytes(const db::Txn& txn, xenapi::Ref<xenapi::Host> host);
+/// What its running guests would give up, down to their dynamic minima.
+std::int64_t memory_squeezable_bytes(const db::Txn& txn, xenapi::Ref<xenapi::Host> host);
 rules::Demand demand_of(xenapi::Ref<xenapi::Vm> ref, const xenapi::Vm& vm);
 rules::HostView view(const core::Core& core, const db::Txn& txn, xenapi::Ref<xenapi::Host> host,
                      const xenapi::Vm& vm);

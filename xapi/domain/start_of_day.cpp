@@ -46,6 +46,10 @@ void note_end(core::Core& core, db::Txn& txn, Ref<Vm> vm, const agent::DomainInf
 }  // namespace
 
 Task<void> HostKeeper::stop() {
+    if (power_on_) {
+        power_on_->cancel();
+        co_await power_on_->wait();
+    }
     for (const auto& [vm, job] : looks_)
         job->cancel();
     while (!looks_.empty()) {
@@ -130,8 +134,17 @@ Task<Ref<Host>> HostKeeper::host_appeared(agent::HostFacts facts, agent::Host& a
     co_await agent.acknowledge({std::move(settled)});
     asked.clear();
     core_.booted = core_.booted || host == core_.this_host;
+    if (booted_anew && host == core_.this_host && !core_.stopping)
+        power_on_ = spawn(core_.loop, "power on", power_on_when(host));
     log::info("host_ready", {{"host", facts.uuid}});
     co_return host;
+}
+
+// As soon as the host can be asked for more than its start of day.
+Task<void> HostKeeper::power_on_when(Ref<Host> host) {
+    co_await core_.hosts->ready();
+    co_await core_.hosts->until_connected(host);
+    co_await appliances_.power_on();
 }
 
 Task<void> HostKeeper::plug_storage(Ref<Host> host, agent::Host& agent, NextOperation next) {
@@ -241,6 +254,12 @@ void HostKeeper::on_guest(Ref<Host> host, agent::GuestFacts facts) {
     const auto vm = core_.db.by_uuid<Vm>(facts.uuid);
     if (!vm || core_.db.get(*vm).resident_on != host) return;
     core_.db.transact_fact([&](db::Txn& txn) { land_guest_facts(core_, txn, *vm, facts); });
+}
+
+void HostKeeper::on_memory(Ref<Host> host, agent::MemoryFacts facts) {
+    const auto vm = core_.db.by_uuid<Vm>(facts.uuid);
+    if (!vm || core_.db.get(*vm).resident_on != host) return;
+    core_.db.transact_fact([&](db::Txn& txn) { land_memory(core_, txn, *vm, facts); });
 }
 
 void HostKeeper::on_nics(Ref<Host> host, std::vector<agent::NicFacts> nics) {

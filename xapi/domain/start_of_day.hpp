@@ -1,5 +1,6 @@
 #pragma once
 #include "xapi/core/hosts.hpp"
+#include "xapi/domain/appliance.hpp"
 #include "xapi/domain/networks.hpp"
 #include "xapi/domain/sr.hpp"
 #include "xapi/domain/unresolved.hpp"
@@ -28,8 +29,9 @@ void insert_default_templates(core::Core& core, db::Txn& txn);
 /// The coordinator's view of its hosts: start of day when one appears, then what it tells.
 class HostKeeper final : public core::HostWatcher {
   public:
-    HostKeeper(core::Core& core, PbdDomain& pbds, VifDomain& vifs, Storage& storage)
-        : core_(core), pbds_(pbds), vifs_(vifs), storage_(storage) {}
+    HostKeeper(core::Core& core, PbdDomain& pbds, VifDomain& vifs, Storage& storage,
+               ApplianceDomain& appliances)
+        : core_(core), pbds_(pbds), vifs_(vifs), storage_(storage), appliances_(appliances) {}
 
     /// Ends what goes on behind; nothing of this object runs afterwards.
     Task<void> stop();
@@ -39,6 +41,7 @@ class HostKeeper final : public core::HostWatcher {
     void host_lost(xenapi::Ref<xenapi::Host> host) override;
     void on_domain(xenapi::Ref<xenapi::Host> host, agent::DomainInfo domain) override;
     void on_guest(xenapi::Ref<xenapi::Host> host, agent::GuestFacts facts) override;
+    void on_memory(xenapi::Ref<xenapi::Host> host, agent::MemoryFacts facts) override;
     void on_nics(xenapi::Ref<xenapi::Host> host, std::vector<agent::NicFacts> nics) override;
 
   private:
@@ -47,6 +50,7 @@ class HostKeeper final : public core::HostWatcher {
     std::pair<xenapi::Ref<xenapi::Host>, bool> land_appearance(
         const agent::HostFacts& facts, const std::vector<agent::SmFacts>& drivers,
         Unresolved& unresolved);
+    Task<void> power_on_when(xenapi::Ref<xenapi::Host> host);
     Task<void> plug_storage(xenapi::Ref<xenapi::Host> host, agent::Host& agent, NextOperation next);
     void resync_domains(xenapi::Ref<xenapi::Host> host,
                         const std::vector<agent::DomainInfo>& domains);
@@ -59,6 +63,8 @@ class HostKeeper final : public core::HostWatcher {
     PbdDomain& pbds_;
     VifDomain& vifs_;
     Storage& storage_;
+    ApplianceDomain& appliances_;
+    std::shared_ptr<Job> power_on_;
     std::map<xenapi::Ref<xenapi::Vm>, std::shared_ptr<Job>> looks_;
     std::map<std::string, std::vector<std::string>> asked_;  // operations, by uuid of the host
 };

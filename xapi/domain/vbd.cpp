@@ -123,6 +123,11 @@ Task<void> VbdDomain::unplug_force(Call& call, VbdUnplugForce params) {
     return take_out(call, params.self, VbdOperations::unplug_force);
 }
 
+// There is no check that `unplug_force` would make and this could leave out.
+Task<void> VbdDomain::unplug_force_no_safety_check(Call& call, VbdUnplugForceNoSafetyCheck params) {
+    return take_out(call, params.self, VbdOperations::unplug_force);
+}
+
 Task<void> VbdDomain::take_out(Call& call, Ref<Vbd> vbd, VbdOperations operation) {
     core::Operation marks(call);
     const auto [host, uuid] = call.db().transact([&](db::Txn& txn) {

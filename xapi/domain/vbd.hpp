@@ -14,6 +14,8 @@ class VbdDomain final : public xenapi::VbdApi {
     Task<void> plug(Call& call, xenapi::VbdPlug params) override;
     Task<void> unplug(Call& call, xenapi::VbdUnplug params) override;
     Task<void> unplug_force(Call& call, xenapi::VbdUnplugForce params) override;
+    Task<void> unplug_force_no_safety_check(Call& call,
+                                            xenapi::VbdUnplugForceNoSafetyCheck params) override;
     Task<void> insert(Call& call, xenapi::VbdInsert params) override;
     Task<void> eject(Call& call, xenapi::VbdEject params) override;
     Task<void> set_mode(Call& call, xenapi::VbdSetMode params) override;

@@ -3,8 +3,10 @@
 #include <algorithm>
 #include <set>
 
+#include "base/log.hpp"
 #include "idl/errors.hpp"
 #include "idl/records/console.hpp"
+#include "idl/records/host.hpp"
 #include "idl/records/pool.hpp"
 #include "idl/records/vbd.hpp"
 #include "idl/records/vdi.hpp"
@@ -12,6 +14,7 @@
 #include "idl/records/vm.hpp"
 #include "idl/records/vm_guest_metrics.hpp"
 #include "idl/records/vm_metrics.hpp"
+#include "xapi/core/hosts.hpp"
 #include "xapi/domain/storage.hpp"
 #include "xapi/domain/views.hpp"
 #include "xapi/domain/vm_rules.hpp"
@@ -77,6 +80,7 @@ Task<Ref<Vm>> VmDomain::create(Call& call, VmCreate params) {
 Task<void> VmDomain::destroy(Call& call, VmDestroy params) {
     const Ref<Vm> self = params.self;
     core::Operation operation(call);
+    const Vm row = call.db().get(self);
     const Ref<Vdi> image = call.db().transact([&](db::Txn& txn) {
         const Vm& vm = txn.get(self);
         if (vm.is_default_template) throw err::vm_cannot_delete_default_template(self);
@@ -101,6 +105,23 @@ Task<void> VmDomain::destroy(Call& call, VmDestroy params) {
         call.succeed(txn);
     });
     if (image) co_await storage_.discard(image)->wait();
+    co_await purge(call, row);
+}
+
+// What hosts keep of a guest that is off: the variables of its firmware.
+Task<void> VmDomain::purge(Call& call, Vm gone) {
+    if (gone.HVM_boot_params.get(std::string("firmware")) != "uefi") co_return;
+    std::vector<Ref<Host>> hosts;
+    core_.db.each<Host>([&](Ref<Host> host, const Host&) {
+        if (core_.hosts->connected(host)) hosts.push_back(host);
+    });
+    for (const Ref<Host> host : hosts) {
+        try {
+            co_await core_.hosts->agent(host).vm_purge(call.operation(), {gone.uuid});
+        } catch (const ApiError& error) {
+            log::warn("vm_not_purged", {{"vm", gone.uuid}, {"error", error.what()}});
+        }
+    }
 }
 
 Task<std::vector<std::string>> VmDomain::get_allowed_VBD_devices(Call& call,

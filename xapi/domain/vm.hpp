@@ -6,16 +6,19 @@
 #include "idl/api/vm_api.hpp"
 #include "xapi/core/core.hpp"
 #include "xapi/core/operation.hpp"
+#include "xapi/domain/balloons.hpp"
 #include "xapi/domain/storage.hpp"
 #include "xapi/domain/vm_parts.hpp"
 
 namespace basalt::domain {
 
 /// Class VM. Records and settings are in vm.cpp, power in vm_power.cpp, copies in vm_copy.cpp, the
-/// way back to a snapshot in vm_revert.cpp, memory and vCPUs in vm_size.cpp.
+/// way back to a snapshot in vm_revert.cpp, memory and vCPUs in vm_size.cpp, what changes a running
+/// guest in vm_live.cpp, settings that few use in vm_settings.cpp.
 class VmDomain final : public xenapi::VmApi {
   public:
-    VmDomain(core::Core& core, Storage& storage) : core_(core), storage_(storage) {}
+    VmDomain(core::Core& core, Storage& storage, Balloons& balloons)
+        : core_(core), storage_(storage), balloons_(balloons) {}
 
     // vm.cpp
     Task<xenapi::Ref<xenapi::Vm>> create(Call& call, xenapi::VmCreate params) override;
@@ -75,6 +78,38 @@ class VmDomain final : public xenapi::VmApi {
     Task<void> set_VCPUs_max(Call& call, xenapi::VmSetVCPUsMax params) override;
     Task<void> set_VCPUs_at_startup(Call& call, xenapi::VmSetVCPUsAtStartup params) override;
 
+    // vm_live.cpp
+    Task<void> set_memory_target_live(Call& call, xenapi::VmSetMemoryTargetLive params) override;
+    Task<void> wait_memory_target_live(Call& call, xenapi::VmWaitMemoryTargetLive params) override;
+    Task<bool> get_cooperative(Call& call, xenapi::VmGetCooperative params) override;
+    Task<void> set_shadow_multiplier_live(Call& call,
+                                          xenapi::VmSetShadowMultiplierLive params) override;
+    Task<void> set_VCPUs_number_live(Call& call, xenapi::VmSetVCPUsNumberLive params) override;
+    Task<void> add_to_VCPUs_params_live(Call& call, xenapi::VmAddToVCPUsParamsLive params) override;
+    Task<void> send_sysrq(Call& call, xenapi::VmSendSysrq params) override;
+    Task<void> send_trigger(Call& call, xenapi::VmSendTrigger params) override;
+    Task<void> s3_suspend(Call& call, xenapi::VmS3Suspend params) override;
+    Task<void> s3_resume(Call& call, xenapi::VmS3Resume params) override;
+    Task<std::string> call_plugin(Call& call, xenapi::VmCallPlugin params) override;
+    Task<std::string> call_host_plugin(Call& call, xenapi::VmCallHostPlugin params) override;
+    Task<void> restart_device_models(Call& call, xenapi::VmRestartDeviceModels params) override;
+
+    // vm_settings.cpp
+    Task<void> set_appliance(Call& call, xenapi::VmSetAppliance params) override;
+    Task<void> set_snapshot_schedule(Call& call, xenapi::VmSetSnapshotSchedule params) override;
+    Task<void> set_groups(Call& call, xenapi::VmSetGroups params) override;
+    Task<void> set_bios_strings(Call& call, xenapi::VmSetBiosStrings params) override;
+    Task<void> copy_bios_strings(Call& call, xenapi::VmCopyBiosStrings params) override;
+    Task<void> set_NVRAM_EFI_variables(Call& call, xenapi::VmSetNvramEfiVariables params) override;
+    Task<xenapi::VmSecurebootReadiness> get_secureboot_readiness(
+        Call& call, xenapi::VmGetSecurebootReadiness params) override;
+    Task<xenapi::Vm> get_boot_record(Call& call, xenapi::VmGetBootRecord params) override;
+    Task<xenapi::Map<std::string, std::string>> query_services(
+        Call& call, xenapi::VmQueryServices params) override;
+    Task<void> update_snapshot_metadata(Call& call,
+                                        xenapi::VmUpdateSnapshotMetadata params) override;
+    Task<void> assert_agile(Call& call, xenapi::VmAssertAgile params) override;
+
     // vm_power.cpp
     Task<void> start(Call& call, xenapi::VmStart params) override;
     Task<void> start_on(Call& call, xenapi::VmStartOn params) override;
@@ -83,6 +118,7 @@ class VmDomain final : public xenapi::VmApi {
     Task<void> shutdown(Call& call, xenapi::VmShutdown params) override;
     Task<void> clean_reboot(Call& call, xenapi::VmCleanReboot params) override;
     Task<void> hard_reboot(Call& call, xenapi::VmHardReboot params) override;
+    Task<void> hard_reboot_internal(Call& call, xenapi::VmHardRebootInternal params) override;
     Task<void> pause(Call& call, xenapi::VmPause params) override;
     Task<void> unpause(Call& call, xenapi::VmUnpause params) override;
     Task<void> suspend(Call& call, xenapi::VmSuspend params) override;
@@ -159,8 +195,16 @@ class VmDomain final : public xenapi::VmApi {
                                              xenapi::Ref<xenapi::Vdi> disk,
                                              Storage::Drafts& drafts);
 
+    Task<void> purge(Call& call, xenapi::Vm gone);
+    /// Both ends of the dynamic range, of a guest that may be running: its balloon follows.
+    Task<void> set_dynamic(Call& call, xenapi::Ref<xenapi::Vm> self, xenapi::VmOperations operation,
+                           std::int64_t least, std::int64_t most);
+    Task<void> signal(Call& call, xenapi::Ref<xenapi::Vm> vm, xenapi::VmOperations operation,
+                      agent::GuestSignal signal, std::string key);
+
     core::Core& core_;
     Storage& storage_;
+    Balloons& balloons_;
 };
 
 }  // namespace basalt::domain

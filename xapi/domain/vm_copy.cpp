@@ -44,6 +44,10 @@ Vm settings_of(const Vm& source) {
     vm.blobs.clear();
     vm.last_booted_record.clear();
     vm.blocked_operations.clear();
+    vm.appliance = {};
+    vm.snapshot_schedule = {};
+    vm.is_vmss_snapshot = false;
+    vm.groups.clear();
     vm.other_config.erase(std::string("default_template"));
     vm.requires_reboot = false;
     return vm;

@@ -104,7 +104,9 @@ void drop_image(db::Txn& txn, Ref<Vm> vm) {
 }  // namespace
 
 void end_promise(db::Txn& txn, Ref<Vm> vm) {
-    txn.edit(vm).scheduled_to_be_resident_on = {};
+    Vm& row = txn.edit(vm);
+    row.scheduled_to_be_resident_on = {};
+    if (row.power_state == VmPowerState::halted) row.memory_target = 0;
     for (const auto vbd : std::vector(txn.get(vm).VBDs))
         txn.edit(vbd).reserved = false;
 }
@@ -118,7 +120,8 @@ void land_running(core::Core& core, db::Txn& txn, Ref<Vm> ref, Ref<Host> host,
     vm.resident_on = host;
     vm.domid = domain.domid;
     vm.domarch = "x64";
-    vm.memory_target = domain.memory_bytes;
+    vm.memory_target =
+        domain.memory_target_bytes > 0 ? domain.memory_target_bytes : domain.memory_bytes;
     vm.requires_reboot = false;
     const std::string address = txn.get(host).address;
     land_devices(txn, ref, domain);
@@ -157,6 +160,14 @@ void land_suspended(core::Core& core, db::Txn& txn, Ref<Vm> ref, Ref<Vdi> image)
     // relies on.
     erase_consoles(txn, ref);
     land_no_metrics(core, txn, txn.get(ref));
+}
+
+void land_memory(core::Core& core, db::Txn& txn, Ref<Vm> vm, const agent::MemoryFacts& facts) {
+    const Ref<VmMetrics> ref = txn.get(vm).metrics;
+    if (txn.find(ref) == nullptr) return;
+    VmMetrics& metrics = txn.edit(ref);
+    metrics.memory_actual = facts.actual_bytes;
+    metrics.last_updated = DateTime{core.now_seconds()};
 }
 
 void land_guest_facts(core::Core& core, db::Txn& txn, Ref<Vm> vm, const agent::GuestFacts& facts) {

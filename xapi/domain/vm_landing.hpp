@@ -16,6 +16,9 @@ void land_running(core::Core& core, db::Txn& txn, xenapi::Ref<xenapi::Vm> vm,
 void land_halted(core::Core& core, db::Txn& txn, xenapi::Ref<xenapi::Vm> vm);
 void land_suspended(core::Core& core, db::Txn& txn, xenapi::Ref<xenapi::Vm> vm,
                     xenapi::Ref<xenapi::Vdi> image);
+/// The guest's balloon has moved.
+void land_memory(core::Core& core, db::Txn& txn, xenapi::Ref<xenapi::Vm> vm,
+                 const agent::MemoryFacts& facts);
 void land_guest_facts(core::Core& core, db::Txn& txn, xenapi::Ref<xenapi::Vm> vm,
                       const agent::GuestFacts& facts);
 

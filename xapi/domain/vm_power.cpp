@@ -117,15 +117,18 @@ Task<void> VmDomain::start_somewhere(Call& call, Ref<Vm> vm, VmOperations operat
     core::Operation marks(call);
     Promise promise(call, vm);
     Ref<Host> host;
+    Balloons::Room room;
     const agent::VmSpec spec = call.db().transact([&](db::Txn& txn) {
         require(txn, vm, operation);
         require_disks_usable(txn, vm);
         host = choose_host(core_, txn, vm, wanted);
         marks.mark(txn, vm, operation);
+        room = balloons_.make_room(txn, host, vm);
         promise.give(txn, host);
         return vm_spec(txn, vm);
     });
     co_await call.committed();
+    co_await balloons_.await_room(call, host, std::move(room));
     const agent::DomainInfo domain =
         co_await core_.hosts->agent(host).vm_start(call.operation(), {spec, paused});
     call.db().transact_fact([&](db::Txn& txn) {
@@ -206,6 +209,10 @@ Task<void> VmDomain::clean_reboot(Call& call, VmCleanReboot params) {
 }
 
 Task<void> VmDomain::hard_reboot(Call& call, VmHardReboot params) {
+    return reboot(call, params.vm, VmOperations::hard_reboot, agent::Method::hard);
+}
+
+Task<void> VmDomain::hard_reboot_internal(Call& call, VmHardRebootInternal params) {
     return reboot(call, params.vm, VmOperations::hard_reboot, agent::Method::hard);
 }
 
@@ -337,16 +344,19 @@ Task<void> VmDomain::wake(Call& call, Waking what, Landing also) {
     Promise promise(call, vm);
     Ref<Host> host;
     Ref<Vdi> image;
+    Balloons::Room room;
     const auto decide = [&](db::Txn& txn) {
         image = txn.get(vm).suspend_VDI;
         if (txn.find(image) == nullptr) throw err::vm_has_no_suspend_vdi(vm);
         host = choose_host(core_, txn, vm, what.host);
+        room = balloons_.make_room(txn, host, vm);
         promise.give(txn, host);
         return vm_spec(txn, vm);
     };
     const agent::VmSpec spec =
         what.goes_on ? call.db().transact_fact(decide) : call.db().transact(decide);
     co_await call.committed();
+    co_await balloons_.await_room(call, host, std::move(room));
     const agent::DomainInfo domain = co_await core_.hosts->agent(host).vm_resume(
         call.operation(0, 0.9), {spec, storage_.disk_ref(image), what.paused});
     call.db().transact_fact([&](db::Txn& txn) {

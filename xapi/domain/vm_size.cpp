@@ -3,6 +3,8 @@
 
 #include "idl/errors.hpp"
 #include "idl/records/vm.hpp"
+#include "xapi/domain/balloons.hpp"
+#include "xapi/domain/placement.hpp"
 #include "xapi/domain/views.hpp"
 #include "xapi/domain/vm.hpp"
 #include "xapi/domain/vm_rules.hpp"
@@ -32,6 +34,17 @@ void set_limits(Call& call, Ref<Vm> self, VmOperations operation, Limits limits)
     });
 }
 
+// Whether its host could give a running guest so much: what is free, and what others would give up.
+void require_room(const db::Txn& txn, const Vm& vm, std::int64_t wanted) {
+    const std::int64_t own = memory_held_bytes(txn, vm);
+    const std::int64_t own_squeezable = can_balloon(txn, vm) && is_cooperative(txn, vm)
+                                            ? std::max<std::int64_t>(0, own - vm.memory_dynamic_min)
+                                            : 0;
+    const std::int64_t obtainable = memory_free_bytes(txn, vm.resident_on) +
+                                    memory_squeezable_bytes(txn, vm.resident_on) - own_squeezable;
+    if (wanted - own > obtainable) throw err::host_not_enough_free_memory(wanted - own, obtainable);
+}
+
 }  // namespace
 
 Task<void> VmDomain::set_memory(Call& call, VmSetMemory params) {
@@ -55,9 +68,8 @@ Task<void> VmDomain::set_memory_static_range(Call& call, VmSetMemoryStaticRange 
 }
 
 Task<void> VmDomain::set_memory_dynamic_range(Call& call, VmSetMemoryDynamicRange params) {
-    set_limits(call, params.self, VmOperations::changing_dynamic_range,
-               {.dynamic_min = params.min, .dynamic_max = params.max});
-    co_return;
+    return set_dynamic(call, params.self, VmOperations::changing_dynamic_range, params.min,
+                       params.max);
 }
 
 Task<void> VmDomain::set_memory_static_max(Call& call, VmSetMemoryStaticMax params) {
@@ -73,15 +85,29 @@ Task<void> VmDomain::set_memory_static_min(Call& call, VmSetMemoryStaticMin para
 }
 
 Task<void> VmDomain::set_memory_dynamic_max(Call& call, VmSetMemoryDynamicMax params) {
-    set_limits(call, params.self, VmOperations::changing_dynamic_range,
-               {.dynamic_max = params.value});
-    co_return;
+    const std::int64_t least = call.db().get(params.self).memory_dynamic_min;
+    return set_dynamic(call, params.self, VmOperations::changing_dynamic_range, least,
+                       params.value);
 }
 
 Task<void> VmDomain::set_memory_dynamic_min(Call& call, VmSetMemoryDynamicMin params) {
-    set_limits(call, params.self, VmOperations::changing_dynamic_range,
-               {.dynamic_min = params.value});
-    co_return;
+    const std::int64_t most = call.db().get(params.self).memory_dynamic_max;
+    return set_dynamic(call, params.self, VmOperations::changing_dynamic_range, params.value, most);
+}
+
+Task<void> VmDomain::set_dynamic(Call& call, Ref<Vm> self, VmOperations operation,
+                                 std::int64_t least, std::int64_t most) {
+    const Ref<Host> host = call.db().transact([&](db::Txn& txn) {
+        require(txn, self, operation);
+        const Vm before = txn.get(self);
+        Vm& vm = txn.edit(self);
+        vm.memory_dynamic_min = least;
+        vm.memory_dynamic_max = most;
+        require_memory_order(vm);
+        if (before.resident_on) require_room(txn, before, least);
+        return before.is_control_domain ? Ref<Host>{} : before.resident_on;
+    });
+    if (host) co_await balloons_.balance(host);
 }
 
 Task<void> VmDomain::set_HVM_shadow_multiplier(Call& call, VmSetHvmShadowMultiplier params) {

@@ -1,12 +1,16 @@
 #include "xapi/domain/vm_spec.hpp"
 
+#include <algorithm>
 #include <charconv>
 
+#include "base/log.hpp"
 #include "idl/records/network.hpp"
 #include "idl/records/sr.hpp"
 #include "idl/records/vdi.hpp"
+#include "xapi/domain/cloud_init.hpp"
 #include "xapi/domain/vm_rules.hpp"
 #include "xapi/domain/words.hpp"
+#include "xapi/rules/vcpu_params.hpp"
 
 namespace basalt::domain {
 
@@ -60,6 +64,20 @@ bool is_disabled(const db::Txn& txn, const Vif& vif) {
 
 }  // namespace
 
+agent::CpuShares cpu_shares(const Vm& vm) {
+    rules::VcpuParams params;
+    for (const auto& [key, value] : vm.VCPUs_params) {
+        try {
+            rules::take_vcpu_param(params, key, value);
+        } catch (const ApiError& error) {
+            // The field takes any text; what nobody understands must not keep a guest off.
+            log::warn("vcpu_param_ignored", {{"vm", vm.uuid}, {"error", error.what()}});
+        }
+    }
+    return {
+        .weight = params.weight, .cap_percent = params.cap_percent, .mask = std::move(params.mask)};
+}
+
 agent::DiskRef disk_ref(const db::Txn& txn, Ref<Vdi> disk) {
     const Vdi& row = txn.get(disk);
     return {.sr = txn.get(row.SR).uuid, .vdi = row.uuid, .location = row.location};
@@ -100,10 +118,16 @@ agent::VmSpec vm_spec(const db::Txn& txn, Ref<Vm> ref) {
     agent::VmSpec spec;
     spec.uuid = vm.uuid;
     spec.name = vm.name_label;
-    spec.memory_bytes = vm.memory_dynamic_max;
+    spec.memory_bytes = vm.memory_static_max;
+    spec.memory_target_bytes =
+        std::clamp(vm.memory_target > 0 ? vm.memory_target : vm.memory_dynamic_max,
+                   std::min(vm.memory_dynamic_min, vm.memory_static_max), vm.memory_static_max);
     spec.vcpus_max = vm.VCPUs_max;
     spec.vcpus = vm.VCPUs_at_startup;
+    spec.cpu = cpu_shares(vm);
     spec.boot = boot_spec(vm);
+    spec.bios_strings = {vm.bios_strings.begin(), vm.bios_strings.end()};
+    spec.seed = cloud_init_drive(txn, vm);
     spec.platform = {vm.platform.begin(), vm.platform.end()};
     for (const auto vbd : vm.VBDs) {
         const Vbd& row = txn.get(vbd);

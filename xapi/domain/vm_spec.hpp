@@ -9,6 +9,8 @@
 namespace basalt::domain {
 
 agent::VmSpec vm_spec(const db::Txn& txn, xenapi::Ref<xenapi::Vm> vm);
+/// Of VCPUs_params; what is not understood is left out.
+agent::CpuShares cpu_shares(const xenapi::Vm& vm);
 agent::DiskSpec disk_spec(const db::Txn& txn, xenapi::Ref<xenapi::Vbd> vbd);
 agent::NicSpec nic_spec(const db::Txn& txn, xenapi::Ref<xenapi::Vif> vif);
 /// Of a row as it may become.
