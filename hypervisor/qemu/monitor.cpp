@@ -316,6 +316,10 @@ Task<void> Monitor::set_balloon(std::int64_t bytes) {
     return command("balloon", Json{{"value", bytes}});
 }
 
+Task<std::int64_t> Monitor::balloon_actual() {
+    co_return count_in(co_await execute("query-balloon"), "actual");
+}
+
 Task<std::vector<Json>> Monitor::free_cpus() {
     co_return parse_free_cpus(co_await execute("query-hotpluggable-cpus"));
 }

@@ -105,11 +105,12 @@ class Monitor {
     Task<BalloonStats> balloon_stats();
     /// For measuring, so not waited for longer than two seconds.
     Task<std::vector<BlockStats>> block_stats();
-    /// What the balloon leaves to the guest; as `block_stats`.
+    /// As `balloon_actual`, waited for as `block_stats`.
     Task<std::int64_t> memory_bytes();
 
-    /// How much memory the balloon shall leave the guest.
+    /// How much memory the balloon shall leave the guest, and how much it leaves it now.
     Task<void> set_balloon(std::int64_t bytes);
+    Task<std::int64_t> balloon_actual();
 
     /// What `device_add` takes for each virtual CPU that could be plugged and is not.
     Task<std::vector<Json>> free_cpus();

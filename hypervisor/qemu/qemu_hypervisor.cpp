@@ -70,7 +70,7 @@ Task<void> build_steps(StatePtr state, DomainPtr domain, std::shared_ptr<Source>
     watch_events(state, domain);
     if (source) {
         co_await load(domain, std::move(source->fd), source->progress);
-        domain->balloon_bytes = co_await domain->monitor->memory_bytes();
+        domain->balloon_bytes = co_await domain->monitor->balloon_actual();
     }
     domain->descriptor.complete = true;
     co_await save_descriptor(*domain);
@@ -142,7 +142,7 @@ Task<void> take_over(StatePtr state, DomainPtr domain) {
         const RunState now = co_await domain->monitor->run_state();
         domain->running = now == RunState::running;
         domain->agent_open = co_await domain->monitor->channel_open("agent");
-        domain->balloon_bytes = co_await domain->monitor->memory_bytes();
+        domain->balloon_bytes = co_await domain->monitor->balloon_actual();
         if (now == RunState::shut_down) guest_halted(state, domain, agent::HaltReason::shutdown);
         if (now == RunState::panicked) guest_halted(state, domain, agent::HaltReason::crashed);
     } catch (const ApiError& error) {
