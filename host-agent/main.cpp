@@ -54,8 +54,12 @@ Served simulated(RealLoop& loop, const Config& config) {
     facts.local_sr_path = config.storage.local_sr;
     facts.iso_sr_path = config.storage.iso_sr;
     // Guests, disks and networks are simulated; who may log in and what scripts there are is not.
+    auto gauges = std::make_shared<SimGauges>(loop, facts.cpu_count, facts.memory_total_bytes);
     sim::Options options{.facts = std::move(facts),
-                         .services = std::make_shared<RealServices>(loop, config)};
+                         .services = std::make_shared<RealServices>(loop, config),
+                         .gauges = std::move(gauges),
+                         .metrics_folders = {.run = config.hostd.run_dir + "/metrics",
+                                             .state = config.host.state + "/metrics"}};
     const auto host =
         std::make_shared<sim::SimHost>(loop, std::move(options), std::make_shared<sim::Shared>());
     return {[host] { return host->start(); }, [host] { return host->kill(); },

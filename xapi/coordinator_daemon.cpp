@@ -17,6 +17,7 @@
 #include "xapi/rpc/loop_watch.hpp"
 #include "xapi/rpc/server.hpp"
 #include "xapi/transfer/database.hpp"
+#include "xapi/transfer/figures.hpp"
 #include "xapi/transfer/streams.hpp"
 #include "xapi/transfer/vm_streams.hpp"
 
@@ -88,6 +89,7 @@ int run_coordinator(const Config& config, const std::string& fault_points) {
     const auto adopt = [&loop](UniqueFd fd) { return adopt_stream(loop, std::move(fd)); };
     transfer::add_routes(router, auth, adopt);
     transfer::add_vm_routes(router, auth, {coordinator.storage(), coordinator.network(), adopt});
+    transfer::add_figure_routes(router, auth);
     std::shared_ptr<Job> stopping;
     std::function<void()> end;
     transfer::add_database_routes(

@@ -1,5 +1,10 @@
 #include "xapi/in_process_api.hpp"
 
+#include <algorithm>
+#include <array>
+#include <string_view>
+#include <utility>
+
 #include "idl/runtime/model.hpp"
 #include "idl/runtime/record_codec.hpp"
 #include "idl/runtime/writers.hpp"
@@ -33,6 +38,30 @@ std::string json_of(const server::Answer& answer) {
     return text;
 }
 
+// Figures that JSON has no word for leave as bare tokens; people read them as other clients do.
+std::string with_specials_as_text(const std::string& text) {
+    static constexpr std::array<std::pair<std::string_view, std::string_view>, 3> specials = {
+        {{"-Infinity", "\"-inf\""}, {"Infinity", "\"inf\""}, {"NaN", "\"nan\""}}};
+    std::string out;
+    bool within = false;  // a string
+    for (std::size_t at = 0; at < text.size(); ++at) {
+        const std::string_view rest = std::string_view(text).substr(at);
+        const auto special = std::ranges::find_if(
+            specials, [rest](const auto& one) { return rest.starts_with(one.first); });
+        if (!within && special != specials.end()) {
+            out += special->second;
+            at += special->first.size() - 1;
+            continue;
+        }
+        out += text[at];
+        if (within && text[at] == '\\' && at + 1 < text.size())
+            out += text[++at];
+        else if (text[at] == '"')
+            within = !within;
+    }
+    return out;
+}
+
 }  // namespace
 
 Task<wire::Value> InProcessApi::call(std::string method, wire::Array params) {
@@ -40,7 +69,10 @@ Task<wire::Value> InProcessApi::call(std::string method, wire::Array params) {
     call.params.assign(std::make_move_iterator(params.begin()),
                        std::make_move_iterator(params.end()));
     const server::Answer answer = co_await dispatcher_.run(call, request_);
-    co_return wire::parse_json(json_of(answer));
+    std::string text = json_of(answer);
+    // Few answers have any, and large ones are searched faster than copied.
+    if (text.contains("Infinity") || text.contains("NaN")) text = with_specials_as_text(text);
+    co_return wire::parse_json(text);
 }
 
 }  // namespace basalt

@@ -29,6 +29,13 @@ Json without_envelope(Json args) {
     return args;
 }
 
+std::vector<std::string> names_of(const std::vector<NicFacts>& nics) {
+    std::vector<std::string> out;
+    for (const NicFacts& nic : nics)
+        out.push_back(nic.name);
+    return out;
+}
+
 }  // namespace
 
 Agent::Agent(Loop& loop, Records& records, Backends backends)
@@ -37,10 +44,21 @@ Agent::Agent(Loop& loop, Records& records, Backends backends)
       backends_(backends),
       calls_(records, backends),
       guests_(loop, records, backends, calls_),
+      metering_({.loop = loop,
+                 .gauges = backends.gauges,
+                 .meter = dynamic_cast<hv::Meter*>(&backends.hypervisor),
+                 .seer = dynamic_cast<hv::MachineSeer*>(&backends.hypervisor),
+                 .folders = backends.metrics_folders,
+                 .nics = [this] { return names_of(nics_); },
+                 .tell =
+                     [this](HostUsage usage) {
+                         if (listener_ != nullptr) listener_->on_usage(std::move(usage));
+                     }}),
       journal_(records),
       runner_(loop, journal_, guests_),
       stopping_signal_(loop) {
     calls_.set_guests(guests_);
+    calls_.set_metering(metering_);
     if (const auto term = records_.get(agent_room, term_key)) term_ = std::stoll(*term);
 }
 
@@ -59,6 +77,10 @@ Task<void> Agent::start() {
     nics_ = co_await backends_.network.interfaces();
     keep(spawn(loop_, "leftovers", retry_forever()));
     keep(spawn(loop_, "nics", watch_nics()));
+    if (!metering_.on()) co_return;
+    const HostFacts facts = co_await backends_.services.facts();
+    co_await metering_.start(facts.uuid, facts.boot_id);
+    keep(spawn(loop_, "metering", measure_forever()));
 }
 
 Task<void> Agent::stop() {
@@ -74,6 +96,7 @@ Task<void> Agent::stop() {
         co_await job->wait();
         jobs_.remove(job);
     }
+    co_await metering_.save();
 }
 
 void Agent::keep(std::shared_ptr<Job> job) {
@@ -339,6 +362,20 @@ Task<void> Agent::watch_nics() {
         if (now == nics_) continue;
         nics_ = now;
         if (listener_ != nullptr) listener_->on_nics(std::move(now));
+    }
+}
+
+Task<void> Agent::measure_forever() {
+    while (co_await pause_for(metering_.until_next())) {
+        std::string failure;
+        try {
+            co_await metering_.round();
+        } catch (const ApiError& error) {
+            failure = error.what();
+        } catch (const std::system_error& error) {
+            failure = error.what();
+        }
+        if (!failure.empty()) log::warn("not_measured", {{"error", failure}});
     }
 }
 

@@ -53,6 +53,7 @@ class Agent final : public hv::Events {
     Task<void> release(std::string vm);
     Task<void> retry_forever();
     Task<void> watch_nics();
+    Task<void> measure_forever();
     Task<bool> pause_for(Duration time);
     [[nodiscard]] OnHalt policy(const VmSpec& spec, HaltReason reason) const;
     void tell_halted(const std::string& vm, hv::DomId dom, VmSpec spec, HaltReason reason);
@@ -63,6 +64,7 @@ class Agent final : public hv::Events {
     Backends backends_;
     Calls calls_;
     Guests guests_;
+    Metering metering_;
     Journal journal_;
     Runner runner_;
     agent::Events* listener_ = nullptr;

@@ -4,6 +4,8 @@
 #include <vector>
 
 #include "agent_verbs.hpp"
+#include "host-agent/metrics/gauges.hpp"
+#include "host-agent/metrics/keeper.hpp"
 #include "hypervisor/api/hypervisor.hpp"
 #include "network-manager/api/network.hpp"
 #include "storage-manager/api/storage.hpp"
@@ -50,6 +52,9 @@ struct Backends {
     /// Looks at what xapi asks for before anything else does. Null in simulations, whose names are
     /// made up.
     const Guard* guard = nullptr;
+    /// Null: nothing is measured, as in simulations of many hosts.
+    Gauges* gauges = nullptr;
+    MetricsFolders metrics_folders{};
 };
 
 /// The interface that stands for a VIF on this host: at most 15 characters, the same each time.

@@ -183,19 +183,28 @@ Task<void> Calls::sr_create(Operation, SrCreateArgs args) {
 }
 
 Task<void> Calls::sr_destroy(Operation, SrDestroyArgs args) {
-    return backends_.storage.sr_destroy(std::move(args));
+    const std::string uuid = args.uuid;
+    co_await backends_.storage.sr_destroy(std::move(args));
+    metering_->forget_sr(uuid);
+    co_await metering_->drop({MetricsOwner::sr, uuid});
 }
 
 Task<SrInfo> Calls::sr_attach(Operation, SrAttachArgs args) {
-    return backends_.storage.sr_attach(std::move(args));
+    SrInfo info = co_await backends_.storage.sr_attach(std::move(args));
+    metering_->note_sr(info);
+    co_return info;
 }
 
 Task<void> Calls::sr_detach(Operation, SrDetachArgs args) {
-    return backends_.storage.sr_detach(std::move(args));
+    const std::string uuid = args.uuid;
+    co_await backends_.storage.sr_detach(std::move(args));
+    metering_->forget_sr(uuid);
 }
 
 Task<SrContents> Calls::sr_scan(SrScanArgs args) {
-    return backends_.storage.sr_scan(std::move(args));
+    SrContents contents = co_await backends_.storage.sr_scan(std::move(args));
+    metering_->note_sr(contents.sr);
+    co_return contents;
 }
 
 Task<VdiInfo> Calls::vdi_create(Operation, VdiCreateArgs args) {

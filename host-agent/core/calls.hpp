@@ -1,5 +1,6 @@
 #pragma once
 #include "host-agent/core/guests.hpp"
+#include "host-agent/metrics/metering.hpp"
 
 namespace basalt::agent {
 
@@ -11,6 +12,9 @@ class Calls final : public Host {
 
     /// Set before the first call; it refers to this object itself.
     void set_guests(const Guests& guests) { guests_ = &guests; }
+
+    /// The same.
+    void set_metering(Metering& metering) { metering_ = &metering; }
 
     Task<HostFacts> hello(HelloArgs args) override;
     Task<HostFacts> host_facts(HostFactsArgs args) override;
@@ -60,6 +64,15 @@ class Calls final : public Host {
     Task<UniqueFd> vdi_import(Operation operation, VdiImportArgs args) override;
     Task<NetworkHave> network_apply(Operation operation, NetworkApplyArgs args) override;
     Task<NetworkHave> network_state(NetworkStateArgs args) override;
+    Task<UniqueFd> metrics_updates(MetricsUpdatesArgs args) override;
+    Task<UniqueFd> metrics_whole(MetricsWholeArgs args) override;
+    Task<std::vector<MetricsSource>> metrics_sources(MetricsSourcesArgs args) override;
+    Task<void> metrics_record(MetricsRecordArgs args) override;
+    Task<MetricsPiece> metrics_take(MetricsTakeArgs args) override;
+    Task<void> metrics_give(MetricsGiveArgs args) override;
+    Task<void> metrics_drop(MetricsDropArgs args) override;
+    Task<void> metrics_save(MetricsSaveArgs args) override;
+    Task<void> metrics_settings(MetricsSettingsArgs args) override;
 
     /// Applies the network that was last applied, if any.
     Task<void> apply_remembered_network();
@@ -70,6 +83,7 @@ class Calls final : public Host {
     Records& records_;
     Backends backends_;
     const Guests* guests_ = nullptr;
+    Metering* metering_ = nullptr;
 };
 
 }  // namespace basalt::agent

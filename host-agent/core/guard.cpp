@@ -30,6 +30,7 @@ constexpr std::int64_t memory_bytes_max = std::int64_t{64} << 40;
 constexpr std::int64_t disk_bytes_max = std::int64_t{1} << 50;
 constexpr std::int64_t vcpus_max = 4096;
 constexpr std::int64_t seed_content_bytes_max = std::int64_t{256} << 10;
+constexpr std::int64_t seconds_max = std::int64_t{1} << 40;
 
 bool is_letter_or_digit(char c) {
     return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9');
@@ -341,6 +342,12 @@ void of_copy(const fs::path& folder, const Json& args) {
     of_disk(folder, rest);
 }
 
+void of_figures(const fs::path&, const Json& args) {
+    (void)get<MetricsOwner>(args, "owner");
+    uuid_of("metrics", args);
+    check_line("data_source", get<std::string>(args, "name"));
+}
+
 void nothing_to_check(const fs::path&, const Json&) {}
 
 // A verb that is not here is not served: who adds one says what its arguments may be.
@@ -356,6 +363,23 @@ const std::map<std::string, Check, std::less<>>& checks() {
         {"storage_drivers", nothing_to_check},
         {"domains", nothing_to_check},
         {"network_state", nothing_to_check},
+        {"metrics_save", nothing_to_check},
+        {"metrics_settings", nothing_to_check},
+        {"metrics_updates",
+         [](const fs::path&, const Json& args) {
+             for (const auto& uuid : get<std::vector<std::string>>(args, "vms"))
+                 check_uuid("VM", uuid);
+             for (const auto& uuid : get<std::vector<std::string>>(args, "srs"))
+                 check_uuid("SR", uuid);
+             check_range("start", get<std::int64_t>(args, "start"), INT32_MIN, seconds_max);
+             check_range("interval", get<std::int64_t>(args, "interval"), 0, seconds_max);
+         }},
+        {"metrics_whole", of_figures},
+        {"metrics_sources", of_figures},
+        {"metrics_record", of_figures},
+        {"metrics_drop", of_figures},
+        {"metrics_take", of_vm},
+        {"metrics_give", of_vm},
         {"acknowledge",
          [](const fs::path&, const Json& args) {
              for (const auto& id : get<std::vector<std::string>>(args, "operations"))

@@ -112,6 +112,7 @@ std::map<std::string, Json> honest() {
                      {"type", "file"},
                      {"device_config", {{"location", "/srv/sr"}, {"options", "ro,timeo=20"}}}};
     const Json disk = {{"disk", disk_ref()}};
+    const Json figures = {{"owner", "vm"}, {"uuid", uuid}};
     const auto with = [](Json base, const Json& more) {
         base.update(more);
         return base;
@@ -164,6 +165,20 @@ std::map<std::string, Json> honest() {
         {"vdi_open", with(disk, {{"access", "ro"}})},
         {"vdi_export", with(disk, {{"format", "qcow2"}})},
         {"vdi_import", with(disk, {{"format", "vhd"}})},
+        {"metrics_updates",
+         {{"start", 1700000000},
+          {"interval", 5},
+          {"fold", "AVERAGE"},
+          {"vms", Json::array({uuid})},
+          {"srs", Json::array({uuid})}}},
+        {"metrics_whole", figures},
+        {"metrics_sources", with(figures, {{"name", "cpu0"}})},
+        {"metrics_record", with(figures, {{"name", "cpu0"}, {"recorded", true}})},
+        {"metrics_drop", figures},
+        {"metrics_take", with(vm, {{"first", 0}})},
+        {"metrics_give", with(vm, {{"data", "00ff"}})},
+        {"metrics_save", Json::object()},
+        {"metrics_settings", {{"extremes", true}}},
         {"network_apply", {{"want", {{"bridges", Json::array({bridge()})}}}}},
     };
 }

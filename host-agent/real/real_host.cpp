@@ -115,8 +115,11 @@ struct RealHost::Parts {
           services(owner, config),
           images(owner),
           guard(config.hostd.boot_dir),
+          gauges(owner),
           agent(owner, records,
-                Backends{*hypervisor, *storage, *network.network, services, images, &guard}),
+                Backends{*hypervisor, *storage, *network.network, services, images, &guard, &gauges,
+                         MetricsFolders{.run = config.hostd.run_dir + "/metrics",
+                                        .state = config.host.state + "/metrics"}}),
           server(owner, agent) {}
 
     RealLoop& loop;
@@ -128,6 +131,7 @@ struct RealHost::Parts {
     RealServices services;
     NbdImages images;
     Guard guard;
+    ProcGauges gauges;
     Agent agent;
     Server server;
     std::shared_ptr<Job> network_job;

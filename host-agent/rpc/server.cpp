@@ -158,4 +158,9 @@ void Server::on_nics(std::vector<NicFacts> value) {
         tell_nics(connection->peer(), value);
 }
 
+void Server::on_usage(HostUsage value) {
+    for (const auto& connection : connections_)
+        tell_usage(connection->peer(), value);
+}
+
 }  // namespace basalt::agent

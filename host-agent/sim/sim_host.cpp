@@ -15,7 +15,8 @@ struct SimHost::Running {
           services(host.loop_, host.options_),
           images(*host.shared_),
           agent(host.loop_, host.records_,
-                Backends{hypervisor, *storage, host.network_, services, images}),
+                Backends{hypervisor, *storage, host.network_, services, images, nullptr,
+                         host.options_.gauges.get(), host.options_.metrics_folders}),
           server(host.loop_, agent) {
         agent.runner().probe = host.probe_;
     }

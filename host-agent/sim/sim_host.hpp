@@ -28,6 +28,9 @@ struct Options {
     std::int64_t utc_offset_seconds = 0;  // of the time zone
     /// Logins and plug-ins, instead of simulated ones. `facts` stay those above.
     std::shared_ptr<Services> services{};
+    /// Null: nothing is measured.
+    std::shared_ptr<Gauges> gauges{};
+    MetricsFolders metrics_folders{};
 };
 
 /// One host. `stop` it before it goes.

@@ -26,6 +26,8 @@ class Told final : public rpc::Handler, public Events {
 
     void on_term(std::int64_t) override {}
 
+    void on_usage(HostUsage) override {}
+
     std::vector<DomainInfo> domains;
     std::vector<GuestFacts> guests;
 };

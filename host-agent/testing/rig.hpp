@@ -52,6 +52,8 @@ class Rig final : public Events {
 
     void on_term(std::int64_t) override {}
 
+    void on_usage(HostUsage) override {}
+
     SimLoop loop;
     Machine machine;
     MachineHypervisor hypervisor;

@@ -90,7 +90,10 @@ DomainReading begun(const Domain& domain, Processors processors) {
     out.wall_ns = processors.wall_ns;
     out.running = domain.running;
     out.vcpu_seconds = std::move(processors.seconds);
-    out.memory_bytes = out.memory_target_bytes = domain.descriptor.config.spec.memory_bytes;
+    const agent::VmSpec& spec = domain.descriptor.config.spec;
+    out.memory_bytes = domain.balloon_bytes > 0 ? domain.balloon_bytes : spec.memory_bytes;
+    out.memory_target_bytes =
+        spec.memory_target_bytes > 0 ? spec.memory_target_bytes : spec.memory_bytes;
     for (const NicAttachment& nic : domain.descriptor.config.nics)
         out.nics.push_back({nic.spec.device, nic.tap});
     return out;

@@ -334,7 +334,9 @@ Task<std::vector<DomainReading>> SimHypervisor::measure() {
         one.wall_ns = host_->loop.wall_ns();
         one.running = domain.running;
         one.vcpu_seconds.assign(static_cast<std::size_t>(spec.vcpus), ran * busy_share);
-        one.memory_bytes = one.memory_target_bytes = spec.memory_bytes;
+        one.memory_target_bytes =
+            spec.memory_target_bytes > 0 ? spec.memory_target_bytes : spec.memory_bytes;
+        one.memory_bytes = domain.memory_bytes;
         if (domain.up) one.memory_free_bytes = spec.memory_bytes / 2;
         for (const DiskAttachment& disk : domain.config.disks) {
             const auto reads = static_cast<std::int64_t>(ran * reads_per_second);

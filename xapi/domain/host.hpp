@@ -26,6 +26,15 @@ class HostDomain final : public xenapi::HostApi {
         Call& call, xenapi::HostGetManagementInterface params) override;
     Task<std::vector<std::string>> list_methods(Call& call) override;
 
+    // figures.cpp
+    Task<std::vector<xenapi::DataSource>> get_data_sources(
+        Call& call, xenapi::HostGetDataSources params) override;
+    Task<double> query_data_source(Call& call, xenapi::HostQueryDataSource params) override;
+    Task<void> record_data_source(Call& call, xenapi::HostRecordDataSource params) override;
+    Task<void> forget_data_source_archives(Call& call,
+                                           xenapi::HostForgetDataSourceArchives params) override;
+    Task<void> backup_rrds(Call& call, xenapi::HostBackupRrds params) override;
+
   private:
     core::Core& core_;
 };

@@ -45,6 +45,14 @@ class SrDomain final : public xenapi::SrApi {
     Task<void> set_name_description(Call& call, xenapi::SrSetNameDescription params) override;
     Task<void> set_shared(Call& call, xenapi::SrSetShared params) override;
 
+    // figures.cpp
+    Task<std::vector<xenapi::DataSource>> get_data_sources(
+        Call& call, xenapi::SrGetDataSources params) override;
+    Task<double> query_data_source(Call& call, xenapi::SrQueryDataSource params) override;
+    Task<void> record_data_source(Call& call, xenapi::SrRecordDataSource params) override;
+    Task<void> forget_data_source_archives(Call& call,
+                                           xenapi::SrForgetDataSourceArchives params) override;
+
   private:
     core::Core& core_;
     Storage& storage_;

@@ -57,6 +57,7 @@ Task<void> HostKeeper::stop() {
         co_await job->wait();
         std::erase_if(looks_, [&](const auto& look) { return look.second == job; });
     }
+    co_await figures_.stop();
 }
 
 std::pair<Ref<Host>, bool> HostKeeper::land_appearance(const agent::HostFacts& facts,
@@ -231,6 +232,7 @@ void HostKeeper::land_look(Ref<Host> host, Ref<Vm> vm,
 
 void HostKeeper::host_lost(Ref<Host> host) {
     log::warn("host_lost", {{"host", host.text()}});
+    figures_.host_lost(host);
     core_.db.transact_fact([&](db::Txn& txn) { land_liveness(core_, txn, host, false); });
 }
 
@@ -269,6 +271,10 @@ void HostKeeper::on_nics(Ref<Host> host, std::vector<agent::NicFacts> nics) {
                 if (txn.get(pif).physical && txn.get(pif).device == nic.name)
                     land_nic(core_, txn, pif, nic);
     });
+}
+
+void HostKeeper::on_usage(Ref<Host> host, agent::HostUsage usage) {
+    figures_.on_usage(host, usage);
 }
 
 }  // namespace basalt::domain

@@ -1,6 +1,7 @@
 #pragma once
 #include "xapi/core/hosts.hpp"
 #include "xapi/domain/appliance.hpp"
+#include "xapi/domain/figures.hpp"
 #include "xapi/domain/networks.hpp"
 #include "xapi/domain/sr.hpp"
 #include "xapi/domain/unresolved.hpp"
@@ -31,7 +32,12 @@ class HostKeeper final : public core::HostWatcher {
   public:
     HostKeeper(core::Core& core, PbdDomain& pbds, VifDomain& vifs, Storage& storage,
                ApplianceDomain& appliances)
-        : core_(core), pbds_(pbds), vifs_(vifs), storage_(storage), appliances_(appliances) {}
+        : core_(core),
+          pbds_(pbds),
+          vifs_(vifs),
+          storage_(storage),
+          appliances_(appliances),
+          figures_(core) {}
 
     /// Ends what goes on behind; nothing of this object runs afterwards.
     Task<void> stop();
@@ -43,6 +49,7 @@ class HostKeeper final : public core::HostWatcher {
     void on_guest(xenapi::Ref<xenapi::Host> host, agent::GuestFacts facts) override;
     void on_memory(xenapi::Ref<xenapi::Host> host, agent::MemoryFacts facts) override;
     void on_nics(xenapi::Ref<xenapi::Host> host, std::vector<agent::NicFacts> nics) override;
+    void on_usage(xenapi::Ref<xenapi::Host> host, agent::HostUsage usage) override;
 
   private:
     /// Its records, and what is known without looking at the guests. Answers whether the host has
@@ -65,6 +72,7 @@ class HostKeeper final : public core::HostWatcher {
     Storage& storage_;
     ApplianceDomain& appliances_;
     std::shared_ptr<Job> power_on_;
+    FigureKeeper figures_;
     std::map<xenapi::Ref<xenapi::Vm>, std::shared_ptr<Job>> looks_;
     std::map<std::string, std::vector<std::string>> asked_;  // operations, by uuid of the host
 };

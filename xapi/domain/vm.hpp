@@ -110,6 +110,14 @@ class VmDomain final : public xenapi::VmApi {
                                         xenapi::VmUpdateSnapshotMetadata params) override;
     Task<void> assert_agile(Call& call, xenapi::VmAssertAgile params) override;
 
+    // figures.cpp
+    Task<std::vector<xenapi::DataSource>> get_data_sources(
+        Call& call, xenapi::VmGetDataSources params) override;
+    Task<double> query_data_source(Call& call, xenapi::VmQueryDataSource params) override;
+    Task<void> record_data_source(Call& call, xenapi::VmRecordDataSource params) override;
+    Task<void> forget_data_source_archives(Call& call,
+                                           xenapi::VmForgetDataSourceArchives params) override;
+
     // vm_power.cpp
     Task<void> start(Call& call, xenapi::VmStart params) override;
     Task<void> start_on(Call& call, xenapi::VmStartOn params) override;

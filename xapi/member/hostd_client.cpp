@@ -51,4 +51,14 @@ Task<void> HostdClient::login(std::string user, std::string password, std::strin
     co_await connection->client.login({std::move(user), std::move(password), std::move(address)});
 }
 
+Task<UniqueFd> HostdClient::figure_updates(agent::MetricsUpdatesArgs args) {
+    const std::shared_ptr<Connection> connection = co_await connected();
+    co_return co_await connection->client.metrics_updates(std::move(args));
+}
+
+Task<UniqueFd> HostdClient::figures(agent::MetricsWholeArgs args) {
+    const std::shared_ptr<Connection> connection = co_await connected();
+    co_return co_await connection->client.metrics_whole(std::move(args));
+}
+
 }  // namespace basalt::member

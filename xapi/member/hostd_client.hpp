@@ -8,8 +8,8 @@
 
 namespace basalt::member {
 
-/// The member's own questions to its hostd: who may log in. A connection of its own, made when
-/// first needed and again when it broke.
+/// The member's own questions to its hostd: who may log in, and its figures over time. A connection
+/// of its own, made when first needed and again when it broke.
 class HostdClient {
   public:
     HostdClient(Loop& loop, const MemberParts& parts) : loop_(loop), parts_(parts) {}
@@ -20,6 +20,9 @@ class HostdClient {
 
     /// Throws SESSION_AUTHENTICATION_FAILED; HOST_STILL_BOOTING while there is no hostd.
     Task<void> login(std::string user, std::string password, std::string address);
+    /// Of this host; what verbs.toml says, or HOST_STILL_BOOTING.
+    Task<UniqueFd> figure_updates(agent::MetricsUpdatesArgs args);
+    Task<UniqueFd> figures(agent::MetricsWholeArgs args);
 
   private:
     struct Connection;

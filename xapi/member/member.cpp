@@ -49,7 +49,8 @@ Member::Member(Loop& loop, MemberParts parts)
       parts_(std::move(parts)),
       relay_(loop, parts_),
       agent_link_(loop, parts_),
-      calls_(loop, parts_, watch_, relay_) {}
+      calls_(loop, parts_, watch_, relay_),
+      figures_(loop, parts_, watch_, relay_) {}
 
 Member::~Member() = default;
 
@@ -122,6 +123,7 @@ void Member::add_routes(server::Router& router, const server::Metrics& metrics, 
         router.add(method, "/", [this, files](server::Exchange& exchange) {
             return serve_other(exchange, files);
         });
+    figures_.add_routes(router);
     router.add("GET", "/metrics", [this, &metrics](server::Exchange& exchange) {
         return serve_metrics(exchange, metrics);
     });

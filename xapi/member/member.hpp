@@ -4,6 +4,7 @@
 
 #include "xapi/member/agent_link.hpp"
 #include "xapi/member/emergency_calls.hpp"
+#include "xapi/member/figures.hpp"
 #include "xapi/member/relay.hpp"
 #include "xapi/member/watch.hpp"
 #include "xapi/rpc/endpoints.hpp"
@@ -62,6 +63,7 @@ class Member final : public server::Answerer {
     Relay relay_;
     AgentLink agent_link_;
     EmergencyCalls calls_;
+    Figures figures_;
     std::unique_ptr<pool::AnswerReader> greeting_;  // the connection that hellos go by
     std::string coordinator_fingerprint_;
     bool cut_off_ = true;  // as last logged

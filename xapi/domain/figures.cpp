@@ -1,0 +1,304 @@
+#include "xapi/domain/figures.hpp"
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+
+#include "base/log.hpp"
+#include "idl/errors.hpp"
+#include "idl/records/host.hpp"
+#include "idl/records/host_metrics.hpp"
+#include "idl/records/pbd.hpp"
+#include "idl/records/pool.hpp"
+#include "idl/records/sr.hpp"
+#include "idl/records/vm.hpp"
+#include "idl/records/vm_metrics.hpp"
+#include "xapi/core/homes.hpp"
+#include "xapi/core/hosts.hpp"
+#include "xapi/domain/host.hpp"
+#include "xapi/domain/sr.hpp"
+#include "xapi/domain/views.hpp"
+#include "xapi/domain/vm.hpp"
+#include "xapi/domain/words.hpp"
+
+namespace basalt::domain {
+
+namespace {
+
+constexpr double infinity = std::numeric_limits<double>::infinity();
+constexpr double not_known = std::numeric_limits<double>::quiet_NaN();
+// Every change is an event to every client: what moved less is not told.
+constexpr std::int64_t memory_share_told = 128;
+constexpr double utilisation_told = 0.05;
+constexpr std::string_view extremes_key = "create_min_max_in_new_VM_RRDs";
+constexpr double delay_seconds_max = 86400;
+
+DataSource data_source_of(const agent::MetricsSource& source) {
+    DataSource out;
+    out.name_label = source.name;
+    out.name_description = source.description;
+    out.units = source.units;
+    out.enabled = source.recorded;
+    out.standard = source.standard;
+    out.min = source.min.value_or(-infinity);
+    out.max = source.max.value_or(infinity);
+    out.value = source.value.value_or(not_known);
+    return out;
+}
+
+// Where it runs; a VM that does not rests with the coordinator.
+FigureOwner of_vm(core::Core& core, Ref<Vm> vm) {
+    const Vm& row = core.db.get(vm);
+    return {agent::MetricsOwner::vm, row.uuid,
+            row.resident_on.null() ? core.this_host : row.resident_on};
+}
+
+FigureOwner of_host(core::Core& core, Ref<Host> host) {
+    return {agent::MetricsOwner::host, core.db.get(host).uuid, host};
+}
+
+FigureOwner of_sr(core::Core& core, Ref<Sr> sr) {
+    return {agent::MetricsOwner::sr, core.db.get(sr).uuid, core::home_of(core, sr)};
+}
+
+void require_running(Call& call, Ref<Vm> vm) {
+    call.db().transact([&](db::Txn& txn) { require(txn, vm, VmOperations::data_source_op); });
+}
+
+Map<std::int64_t, double> utilisation_of(const agent::VmUsage& usage) {
+    Map<std::int64_t, double> out;
+    for (std::size_t i = 0; i < usage.vcpus.size(); ++i)
+        out.insert_or_assign(static_cast<std::int64_t>(i), std::round(usage.vcpus[i] * 100) / 100);
+    return out;
+}
+
+bool moved(const Map<std::int64_t, double>& before, const Map<std::int64_t, double>& now) {
+    if (before.size() != now.size()) return true;
+    return !std::ranges::equal(before, now, [](const auto& a, const auto& b) {
+        return a.first == b.first && std::abs(a.second - b.second) < utilisation_told;
+    });
+}
+
+Task<void> carry_past(core::Core& core, std::string vm, Ref<Host> from, Ref<Host> to) {
+    std::int64_t first = 0;
+    std::string why;
+    try {
+        do {
+            const agent::MetricsPiece piece =
+                co_await core.hosts->agent(from).metrics_take({vm, first});
+            co_await core.hosts->agent(to).metrics_give({vm, piece.data});
+            first = piece.next;
+        } while (first > 0);
+        co_await core.hosts->agent(from).metrics_drop({agent::MetricsOwner::vm, vm});
+    } catch (const ApiError& error) {
+        why = error.what();
+    }
+    // Nothing to carry is the usual reason: a VM that never ran there.
+    log::debug("vm_past_carried",
+               {{"vm", vm}, {"from", from.text()}, {"to", to.text()}, {"failure", why}});
+}
+
+Task<void> drop_past(core::Core& core, std::string vm) {
+    std::vector<Ref<Host>> hosts;
+    core.db.each<Host>([&](Ref<Host> host, const Host&) { hosts.push_back(host); });
+    for (const Ref<Host> host : hosts) {
+        if (!core.hosts->connected(host)) continue;  // files at rest go by their age, too
+        try {
+            co_await core.hosts->agent(host).metrics_drop({agent::MetricsOwner::vm, vm});
+        } catch (const ApiError& error) {
+            log::debug("vm_past_kept", {{"vm", vm}, {"error", error.what()}});
+        }
+    }
+}
+
+Task<void> tell_extremes(core::Core& core, Ref<Host> host, bool extremes) {
+    try {
+        co_await core.hosts->agent(host).metrics_settings({extremes});
+    } catch (const ApiError& error) {
+        log::debug("metrics_settings_untold", {{"host", host.text()}, {"error", error.what()}});
+    }
+}
+
+}  // namespace
+
+// -- messages -------------------------------------------------------------------------------------
+
+Task<std::vector<DataSource>> data_sources(core::Core& core, FigureOwner owner) {
+    const auto found =
+        co_await core.hosts->agent(owner.host).metrics_sources({owner.kind, owner.uuid, ""});
+    std::vector<DataSource> out;
+    for (const agent::MetricsSource& source : found)
+        out.push_back(data_source_of(source));
+    co_return out;
+}
+
+Task<double> query_data_source(core::Core& core, FigureOwner owner, std::string name) {
+    std::vector<agent::MetricsSource> found;
+    if (!name.empty())
+        found =
+            co_await core.hosts->agent(owner.host).metrics_sources({owner.kind, owner.uuid, name});
+    if (found.empty()) throw err::invalid_value("data_source", name);
+    co_return found.front().value.value_or(not_known);
+}
+
+Task<void> record_data_source(core::Core& core, FigureOwner owner, std::string name,
+                              bool recorded) {
+    return core.hosts->agent(owner.host)
+        .metrics_record({owner.kind, owner.uuid, std::move(name), recorded});
+}
+
+Task<std::vector<DataSource>> VmDomain::get_data_sources(Call&, VmGetDataSources params) {
+    return data_sources(core_, of_vm(core_, params.self));
+}
+
+Task<double> VmDomain::query_data_source(Call& call, VmQueryDataSource params) {
+    require_running(call, params.self);
+    return domain::query_data_source(core_, of_vm(core_, params.self), params.data_source);
+}
+
+Task<void> VmDomain::record_data_source(Call& call, VmRecordDataSource params) {
+    require_running(call, params.self);
+    return domain::record_data_source(core_, of_vm(core_, params.self), params.data_source, true);
+}
+
+Task<void> VmDomain::forget_data_source_archives(Call& call, VmForgetDataSourceArchives params) {
+    require_running(call, params.self);
+    return domain::record_data_source(core_, of_vm(core_, params.self), params.data_source, false);
+}
+
+Task<std::vector<DataSource>> HostDomain::get_data_sources(Call&, HostGetDataSources params) {
+    return data_sources(core_, of_host(core_, params.host));
+}
+
+Task<double> HostDomain::query_data_source(Call&, HostQueryDataSource params) {
+    return domain::query_data_source(core_, of_host(core_, params.host), params.data_source);
+}
+
+Task<void> HostDomain::record_data_source(Call&, HostRecordDataSource params) {
+    return domain::record_data_source(core_, of_host(core_, params.host), params.data_source, true);
+}
+
+Task<void> HostDomain::forget_data_source_archives(Call&, HostForgetDataSourceArchives params) {
+    return domain::record_data_source(core_, of_host(core_, params.host), params.data_source,
+                                      false);
+}
+
+Task<void> HostDomain::backup_rrds(Call& call, HostBackupRrds params) {
+    (void)call.db().get(params.host);
+    if (!(params.delay >= 0 && params.delay <= delay_seconds_max))
+        throw err::invalid_value("delay", std::to_string(params.delay));
+    co_await sleep_for(core_.loop, std::chrono::duration_cast<Duration>(
+                                       std::chrono::duration<double>(params.delay)));
+    co_await core_.hosts->agent(params.host).metrics_save({});
+}
+
+Task<std::vector<DataSource>> SrDomain::get_data_sources(Call&, SrGetDataSources params) {
+    return data_sources(core_, of_sr(core_, params.sr));
+}
+
+Task<double> SrDomain::query_data_source(Call&, SrQueryDataSource params) {
+    return domain::query_data_source(core_, of_sr(core_, params.sr), params.data_source);
+}
+
+Task<void> SrDomain::record_data_source(Call&, SrRecordDataSource params) {
+    return domain::record_data_source(core_, of_sr(core_, params.sr), params.data_source, true);
+}
+
+Task<void> SrDomain::forget_data_source_archives(Call&, SrForgetDataSourceArchives params) {
+    return domain::record_data_source(core_, of_sr(core_, params.sr), params.data_source, false);
+}
+
+// -- what hosts tell
+// --------------------------------------------------------------------------------
+
+void FigureKeeper::on_usage(HostRef host, const agent::HostUsage& usage) {
+    land(host, usage);
+    tell_settings(host);
+    follow_vms(host, usage);
+    if (host == core_.this_host) forget_destroyed();
+}
+
+void FigureKeeper::land(HostRef host, const agent::HostUsage& usage) {
+    core_.db.transact_fact([&](db::Txn& txn) {
+        const DateTime now{core_.now_seconds()};
+        const Ref<HostMetrics> metrics = txn.get(host).metrics;
+        if (const HostMetrics* row = txn.find(metrics);
+            row != nullptr && std::abs(row->memory_free - usage.memory_free_bytes) >
+                                  row->memory_total / memory_share_told) {
+            txn.edit(metrics).memory_free = usage.memory_free_bytes;
+            txn.edit(metrics).last_updated = now;
+        }
+        for (const agent::VmUsage& vm : usage.vms) {
+            const auto ref = core_.db.by_uuid<Vm>(vm.uuid);
+            if (!ref || txn.get(*ref).resident_on != host) continue;
+            const Ref<VmMetrics> its = txn.get(*ref).metrics;
+            const VmMetrics* row = txn.find(its);
+            Map<std::int64_t, double> utilisation = utilisation_of(vm);
+            if (row == nullptr || (row->memory_actual == vm.memory_bytes &&
+                                   !moved(row->VCPUs_utilisation, utilisation)))
+                continue;
+            VmMetrics& edited = txn.edit(its);
+            edited.memory_actual = vm.memory_bytes;
+            edited.VCPUs_utilisation = std::move(utilisation);
+            edited.last_updated = now;
+        }
+    });
+}
+
+void FigureKeeper::tell_settings(HostRef host) {
+    const Pool* pool = core_.db.find(core_.pool);
+    const bool extremes =
+        pool != nullptr && pool->other_config.get(std::string(extremes_key)) == "true";
+    const auto told = extremes_.find(host);
+    if (told != extremes_.end() && told->second == extremes) return;
+    extremes_[host] = extremes;
+    keep(spawn(core_.loop, "metrics settings", tell_extremes(core_, host, extremes)));
+}
+
+void FigureKeeper::follow_vms(HostRef host, const agent::HostUsage& usage) {
+    std::set<std::string> here;
+    for (const agent::VmUsage& vm : usage.vms) {
+        here.insert(vm.uuid);
+        const auto known = seen_.find(vm.uuid);
+        const HostRef before = known == seen_.end() ? core_.this_host : known->second;
+        if (before == host) continue;
+        if (host == core_.this_host) {
+            seen_.erase(known);
+        } else {
+            seen_[vm.uuid] = host;
+        }
+        move_past(vm.uuid, before, host);
+    }
+    // One that ended there comes to rest here.
+    for (auto at = seen_.begin(); at != seen_.end();) {
+        const bool ended = at->second == host && !here.contains(at->first);
+        if (ended) move_past(at->first, host, core_.this_host);
+        at = ended ? seen_.erase(at) : std::next(at);
+    }
+}
+
+void FigureKeeper::forget_destroyed() {
+    std::set<std::string> now;
+    core_.db.each<Vm>([&](Ref<Vm>, const Vm& row) { now.insert(row.uuid); });
+    for (const std::string& uuid : known_)
+        if (!now.contains(uuid)) keep(spawn(core_.loop, "drop past", drop_past(core_, uuid)));
+    known_ = std::move(now);
+}
+
+void FigureKeeper::move_past(std::string vm, HostRef from, HostRef to) {
+    keep(spawn(core_.loop, "carry past", carry_past(core_, std::move(vm), from, to)));
+}
+
+void FigureKeeper::keep(std::shared_ptr<Job> job) {
+    std::erase_if(jobs_, [](const auto& old) { return old->finished(); });
+    jobs_.push_back(std::move(job));
+}
+
+Task<void> FigureKeeper::stop() {
+    for (const auto& job : jobs_)
+        job->cancel();
+    for (const auto& job : std::exchange(jobs_, {}))
+        co_await job->wait();
+}
+
+}  // namespace basalt::domain
