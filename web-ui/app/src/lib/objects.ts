@@ -90,6 +90,11 @@ export interface Capacity {
   vcpus: number
 }
 
+/** The host that leads the pool, from which this page comes; undefined while the records are read. */
+export function coordinatorOf(store: Store): Ref<"host"> | undefined {
+  return [...store.table("pool").values()][0]?.master
+}
+
 export function capacityOf(store: Store, host: HostRecord): Capacity {
   const metrics = store.get("host_metrics", host.metrics)
   let vcpus = 0
