@@ -181,6 +181,32 @@ TEST(Agent, a_changed_nic_is_remembered_so) {
     EXPECT_EQ(rig.agent->guests().have("web").spec->nics, std::vector{locked_nic_of(0)});
 }
 
+TEST(Agent, interfaces_that_come_with_their_domain_are_connected_before_it_runs) {
+    for (const char* verb : {"", "open_disk", "create", "build", "add_port", "set_running"}) {
+        Rig rig(14);
+        rig.machine.makes_interfaces = true;
+        if (*verb != 0) {
+            rig.machine.faults[verb] = 1;
+            EXPECT_EQ(rig.start(), "INTERNAL_ERROR") << verb;
+            EXPECT_TRUE(rig.machine.idle()) << verb;
+        }
+        EXPECT_EQ(rig.start(), "") << verb;
+        EXPECT_EQ(rig.inconsistency(), "") << verb;
+        EXPECT_EQ(rig.machine.ports.size(), 1U) << verb;
+
+        rig.machine.faults["add_port"] = 1;
+        const Json plug = {{"uuid", "web"}, {"nic", nic_of(1)}};
+        EXPECT_EQ(rig.run("nic_plug", plug, "p"), "INTERNAL_ERROR") << verb;
+        EXPECT_EQ(rig.inconsistency(), "") << verb;
+        EXPECT_EQ(rig.run("nic_plug", plug, "q"), "") << verb;
+        EXPECT_EQ(rig.machine.ports.size(), 2U) << verb;
+        EXPECT_EQ(rig.run("nic_change", {{"uuid", "web"}, {"nic", locked_nic_of(1)}}, "c"), "");
+        EXPECT_EQ(rig.shutdown(), "") << verb;
+        EXPECT_TRUE(rig.machine.idle()) << verb;
+        EXPECT_TRUE(rig.machine.broken.empty()) << verb;
+    }
+}
+
 TEST(Agent, plugs_and_unplugs) {
     Rig rig(11);
     rig.start();

@@ -3,6 +3,8 @@
 #include <algorithm>
 
 #include "base/log.hpp"
+#include "base/undo.hpp"
+#include "hypervisor/api/interface_maker.hpp"
 #include "hypervisor/api/live_changes.hpp"
 #include "idl/errors.hpp"
 
@@ -64,9 +66,7 @@ Task<Json> Guests::perform(Act act, rpc::Progress progress) {
     if (on_domain(act.kind)) {
         co_await act_on_domain(std::move(act), std::move(progress));
     } else if (act.kind == Kind::create) {
-        hv::DomainConfig made = co_await config(act.vm, *act.spec);
-        co_await backends_.hypervisor.create(std::move(made), std::move(progress));
-        watches_[act.vm].started_at = loop_.wall_ns() / 1'000'000'000;
+        co_await create(std::move(act), std::move(progress));
     } else if (act.kind == Kind::restore) {
         co_await restore(std::move(act), std::move(progress));
     } else {
@@ -108,7 +108,7 @@ Task<void> Guests::act_on_domain(Act act, rpc::Progress progress) {
             co_return co_await hypervisor.change_medium(*dom, std::move(disk));
         }
         case Kind::plug_nic:
-            co_return co_await hypervisor.plug_nic(*dom, {*act.nic, tap_name(*act.nic)});
+            co_return co_await plug_nic(*dom, std::move(act));
         case Kind::unplug_nic:
             co_return co_await hypervisor.unplug_nic(*dom, act.nic->device, act.force);
         default:
@@ -147,8 +147,9 @@ Task<void> Guests::act_on_host(Act act) {
             open_[act.vm].erase(act.device);
             co_return co_await backends_.storage.close_disk(act.vm, act.device);
         case Kind::add_port:
-            co_return co_await backends_.network.add_port(
-                {act.nic->bridge, tap_name(*act.nic), act.nic->mtu, *act.nic});
+            // One that comes with its NIC is connected as soon as that is there.
+            if (makes_interfaces() && !has_nic(act.vm, act.nic->device)) co_return;
+            co_return co_await add_port(std::move(*act.nic));
         case Kind::remove_port:
             co_return co_await backends_.network.remove_port(tap_name(*act.nic));
         case Kind::destroy:
@@ -160,6 +161,42 @@ Task<void> Guests::act_on_host(Act act) {
         default:
             throw err::internal_error("no such act: " + plan::describe(act));
     }
+}
+
+Task<void> Guests::create(Act act, rpc::Progress progress) {
+    hv::DomainConfig made = co_await config(act.vm, *act.spec);
+    co_await with_undo([this, &act, &made, &progress](Undo& undo) -> Task<void> {
+        co_await backends_.hypervisor.create(std::move(made), std::move(progress));
+        undo.push("destroy", [this, vm = act.vm] { return destroy(vm); });
+        co_await connect_interfaces(act.vm);
+    });
+    watches_[act.vm].started_at = loop_.wall_ns() / 1'000'000'000;
+}
+
+Task<void> Guests::plug_nic(hv::DomId dom, Act act) {
+    const NicSpec nic = *act.nic;
+    co_await with_undo([this, dom, &act, &nic](Undo& undo) -> Task<void> {
+        co_await backends_.hypervisor.plug_nic(dom, {nic, tap_name(nic)});
+        if (!makes_interfaces()) co_return;
+        undo.push("unplug", [this, dom, device = nic.device] {
+            return backends_.hypervisor.unplug_nic(dom, device, true);
+        });
+        co_await add_port(nic);
+    });
+}
+
+Task<void> Guests::add_port(NicSpec nic) {
+    const std::string name = tap_name(nic);
+    co_await backends_.network.add_port({nic.bridge, name, nic.mtu, nic, makes_interfaces()});
+}
+
+// The guest has not run yet: not a frame passes before the rules of its ports.
+Task<void> Guests::connect_interfaces(std::string vm) {
+    if (!makes_interfaces()) co_return;
+    const auto info = domain(vm);
+    if (!info || !info->spec) co_return;
+    for (const NicSpec& nic : info->spec->nics)
+        co_await add_port(nic);
 }
 
 Task<void> Guests::ask(hv::DomId dom, Act act) {
@@ -282,9 +319,14 @@ Task<void> Guests::restore(Act act, rpc::Progress progress) {
     hv::DiskAttachment image = co_await attachment(act.vm, image_disk(act, open_[act.vm]));
     hv::DomainConfig made = co_await config(act.vm, std::move(*act.spec));
     hv::Hypervisor& hypervisor = backends_.hypervisor;
-    co_await backends_.images.load(
-        std::move(image), [&hypervisor, made, progress](UniqueFd source) {
-            return restore_from(hypervisor, made, std::move(source), progress);
+    co_await with_undo(
+        [this, &act, &image, &made, &hypervisor, &progress](Undo& undo) -> Task<void> {
+            co_await backends_.images.load(
+                std::move(image), [&hypervisor, made, progress](UniqueFd source) {
+                    return restore_from(hypervisor, made, std::move(source), progress);
+                });
+            undo.push("destroy", [this, vm = act.vm] { return destroy(vm); });
+            co_await connect_interfaces(act.vm);
         });
 }
 
@@ -326,6 +368,16 @@ std::map<std::string, VmSpec> Guests::remembered() const {
     for (const auto& [vm, text] : records_.room(vm_room))
         out.emplace(vm, Json::parse(text).at("spec").get<VmSpec>());
     return out;
+}
+
+bool Guests::makes_interfaces() const {
+    const auto* const maker = dynamic_cast<const hv::InterfaceMaker*>(&backends_.hypervisor);
+    return maker != nullptr && maker->makes_interfaces();
+}
+
+bool Guests::has_nic(const std::string& vm, std::int64_t device) const {
+    const auto info = domain(vm);
+    return info && std::ranges::contains(info->plugged_nics, device);
 }
 
 std::optional<hv::DomId> Guests::domid(const std::string& vm) const {

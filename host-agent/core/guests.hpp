@@ -50,11 +50,18 @@ class Guests final : public Acts {
     Task<void> ask_again(plan::Act act);
     Task<void> destroy(std::string vm);
     Task<void> forget(std::string vm);
+    Task<void> create(plan::Act act, rpc::Progress progress);
+    Task<void> add_port(NicSpec nic);
+    Task<void> plug_nic(hv::DomId dom, plan::Act act);
+    Task<void> connect_interfaces(std::string vm);
     Task<void> save(hv::DomId dom, plan::Act act, rpc::Progress progress);
     Task<void> restore(plan::Act act, rpc::Progress progress);
     Task<hv::DomainConfig> config(std::string vm, VmSpec spec);
     Task<hv::DiskAttachment> attachment(std::string vm, DiskSpec disk);
     [[nodiscard]] std::optional<hv::DomId> domid(const std::string& vm) const;
+    /// The interfaces of NICs come with their domain.
+    [[nodiscard]] bool makes_interfaces() const;
+    [[nodiscard]] bool has_nic(const std::string& vm, std::int64_t device) const;
 
     Loop& loop_;
     Records& records_;

@@ -1,5 +1,7 @@
 #include "host-agent/testing/machine.hpp"
 
+#include <algorithm>
+
 #include "idl/errors.hpp"
 
 namespace basalt::agent::testing {
@@ -67,7 +69,8 @@ Task<hv::DomId> MachineHypervisor::create(hv::DomainConfig config, hv::Progress 
             !disk.spec.disk || machine_.open.contains({config.spec.uuid, disk.spec.device}),
             "disk " + disk.spec.device + " not open");
     for (const hv::NicAttachment& nic : config.nics)
-        machine_.check(machine_.ports.contains(nic.tap), "no port " + nic.tap);
+        machine_.check(machine_.makes_interfaces || machine_.ports.contains(nic.tap),
+                       "no port " + nic.tap);
     const hv::DomId dom = ++machine_.last_domid;
     machine_.domains.emplace(dom, std::move(config));
     machine_.running[dom] = false;
@@ -280,6 +283,11 @@ Task<NetworkHave> MachineNetwork::apply(NetworkWant) {
 
 Task<void> MachineNetwork::add_port(nm::PortWant port) {
     co_await machine_.moment("add_port");
+    const bool there = std::ranges::any_of(machine_.domains, [&port](const auto& entry) {
+        return std::ranges::contains(entry.second.nics, port.name, &hv::NicAttachment::tap);
+    });
+    machine_.check(port.made == machine_.makes_interfaces && (there || !port.made),
+                   "no interface " + port.name);
     machine_.ports[port.name] = port.bridge;
 }
 

@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "host-agent/core/backends.hpp"
+#include "hypervisor/api/interface_maker.hpp"
 
 /// A machine as plain data, for tests: what runs, what is open, what is plugged. It survives the
 /// agent as a real machine survives hostd. Every verb takes a moment, may be made to fail, and
@@ -24,6 +25,7 @@ struct Machine {
     std::map<std::string, std::string> images;                    // VDI -> vm that was saved
     std::set<std::string> disks;                                  // VDIs
     std::map<std::string, int> faults;                            // verb -> how often it fails yet
+    bool makes_interfaces = false;                                // NICs bring theirs along
     std::set<std::string> deaf;                                   // VMs that do not shut down
     std::vector<std::string> broken;                              // invariants that did not hold
     hv::Events* events = nullptr;
@@ -39,7 +41,7 @@ struct Machine {
     [[nodiscard]] hv::DomId domid(const std::string& vm) const;
 };
 
-class MachineHypervisor final : public hv::Hypervisor {
+class MachineHypervisor final : public hv::Hypervisor, public hv::InterfaceMaker {
   public:
     explicit MachineHypervisor(Machine& machine) : machine_(machine) {}
 
@@ -61,6 +63,8 @@ class MachineHypervisor final : public hv::Hypervisor {
     Task<void> disk_resized(hv::DomId dom, std::string device, std::int64_t size_bytes) override;
     Task<UniqueFd> open_console(hv::DomId dom, ConsoleKind kind) override;
     Task<Facts> facts() override;
+
+    [[nodiscard]] bool makes_interfaces() const override { return machine_.makes_interfaces; }
 
   private:
     hv::DomainConfig& config_of(hv::DomId dom);

@@ -12,6 +12,8 @@ struct PortWant {
     std::string name;  // of the tap interface
     std::int64_t mtu = 1500;
     agent::NicSpec nic;
+    /// The interface is there already and is not ours to make or to delete: a hypervisor's.
+    bool made = false;
 };
 
 /// Loop only. Verbs that throw have changed nothing.
@@ -25,7 +27,8 @@ class Network {
     /// Makes bridges, VLANs and addresses as wanted; removes bridges of ours that are not.
     /// Idempotent. Ports of guests on bridges that stay are not touched.
     virtual Task<agent::NetworkHave> apply(agent::NetworkWant want) = 0;
-    /// Makes a tap interface and puts it on the bridge; BRIDGE_NOT_AVAILABLE. Idempotent by name.
+    /// Makes a tap interface, unless one is made already, and puts it on the bridge;
+    /// BRIDGE_NOT_AVAILABLE. Idempotent by name.
     virtual Task<void> add_port(PortWant port) = 0;
     /// Idempotent: absent is success. The interface goes too.
     virtual Task<void> remove_port(std::string name) = 0;

@@ -134,6 +134,26 @@ TEST_F(Ovs, a_guest_port_carries_the_networks_tag) {
     EXPECT_EQ(rig().shell("ovs-vsctl list-ports xapi7"), "");
 }
 
+// A hypervisor's interfaces come and go with its domains, under the same name.
+TEST_F(Ovs, an_interface_that_others_made_is_connected_each_time_it_is_there_anew) {
+    agent::NetworkWant want = management();
+    want.bridges.at(0).gateway.clear();
+    apply(want);
+    PortWant port{.bridge = "xenbr0", .name = "vifguest", .mtu = 1400, .made = true};
+    port.nic.vif = "0b5a17c0-0001-4000-8000-00000000000a";
+    // Each with an address of its own: a neighbour's MAC is remembered for a while.
+    for (const std::string address : {"10.77.0.8", "10.77.0.9"}) {
+        run_shell("ip link add vifguest type veth peer name guest");
+        Neighbour guest(rig().loop(), "guest", address + "/24");
+        rig().run([port](Network& network) -> Task<void> { co_await network.add_port(port); });
+        EXPECT_TRUE(pings(address, 5)) << address;
+        EXPECT_THAT(rig().shell("ip link show vifguest"), HasSubstr("mtu 1400"));
+        run_shell("ip link delete vifguest");
+    }
+    rig().run([](Network& network) -> Task<void> { co_await network.remove_port("vifguest"); });
+    EXPECT_THAT(rig().shell("ovs-vsctl list-ports xenbr0"), Not(HasSubstr("vifguest")));
+}
+
 TEST_F(Ovs, the_address_comes_back_when_vswitchd_was_killed) {
     Neighbour neighbour(rig().loop(), "wire0", "10.77.0.2/24");
     apply(management());

@@ -82,9 +82,9 @@ Task<void> BridgeNetwork::add_port(PortWant port) {
         .name = port.name, .vif = port.nic.vif, .mtu = port.mtu, .owner = config_.port_owner};
     co_await with_undo([this, &tap, &port, was_there](Undo& undo) -> Task<void> {
         if (!was_there) undo.push("remove port", [this, name = tap.name] { return unplug(name); });
-        co_await blocking(loop_,
-                          translated([tap, bridge = port.bridge, disabled = port.nic.disabled] {
-                              steps::make_tap(tap);
+        co_await blocking(loop_, translated([tap, bridge = port.bridge,
+                                             disabled = port.nic.disabled, made = port.made] {
+                              made ? steps::mark_port(tap) : steps::make_tap(tap);
                               links::add_to_bridge(tap.name, bridge);
                               // A disabled one carries nothing, and its guest sees no link.
                               links::set_up(tap.name, !disabled);

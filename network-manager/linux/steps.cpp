@@ -77,6 +77,10 @@ void write_resolv_conf(const std::string& path, const agent::NetworkWant& want) 
 
 void make_tap(const Tap& tap) {
     links::make_tap(tap.name, tap.owner);
+    mark_port(tap);
+}
+
+void mark_port(const Tap& tap) {
     links::set_alias(tap.name, std::string(tap_alias) + tap.vif);
     if (tap.mtu > 0) links::set_mtu(tap.name, tap.mtu);
     links::set_up(tap.name, false);

@@ -55,6 +55,8 @@ struct Tap {
 };
 
 void make_tap(const Tap& tap);
+/// The same for an interface that somebody else has made.
+void mark_port(const Tap& tap);
 /// Names of the taps that carry our alias, sorted.
 std::vector<std::string> taps();
 

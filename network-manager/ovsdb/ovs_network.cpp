@@ -148,8 +148,11 @@ Task<void> OvsNetwork::add_port(PortWant port) {
     const Snapshot snapshot = co_await read();
     const std::optional<Place> place = find_place(snapshot, port.bridge);
     if (!place) throw err::bridge_not_available(port.bridge);
-    const bool was_there = co_await blocking(
-        loop_, translated([name = port.name] { return links::find(name).has_value(); }));
+    // A row may speak of an interface that had this name before: the switch would wait for that.
+    if (port.made) co_await unplug(port.name);
+    const bool was_there = !port.made && co_await blocking(loop_, translated([name = port.name] {
+                                                               return links::find(name).has_value();
+                                                           }));
     co_await with_undo([this, &port, &place, was_there](Undo& undo) -> Task<void> {
         if (!was_there) undo.push("remove port", [this, name = port.name] { return unplug(name); });
         co_await plug(port, *place, was_there);
@@ -159,7 +162,9 @@ Task<void> OvsNetwork::add_port(PortWant port) {
 Task<void> OvsNetwork::plug(PortWant port, Place place, bool was_there) {
     const steps::Tap tap{
         .name = port.name, .vif = port.nic.vif, .mtu = port.mtu, .owner = config_.port_owner};
-    co_await blocking(loop_, translated([tap] { steps::make_tap(tap); }));
+    co_await blocking(loop_, translated([tap, made = port.made] {
+                          made ? steps::mark_port(tap) : steps::make_tap(tap);
+                      }));
     const Snapshot snapshot = co_await read();
     Json operations = add_port_operations(port, place, snapshot);
     // One that changes is silent until it has its rules, as a new one is.
