@@ -8,9 +8,11 @@ console shows: whoever reads it there holds the machine anyway.
 """
 
 import ipaddress
+import json
 import os
 import pwd
 import secrets
+import socket
 import subprocess
 import sys
 import time
@@ -57,6 +59,12 @@ secret = "/var/lib/basalt/xapi/ptoken"
 """
 
 
+HOSTS = """\
+127.0.0.1\tlocalhost {name}
+::1\t\tlocalhost ip6-localhost ip6-loopback
+"""
+
+
 @dataclass
 class Lease:
     """`dhcp`: a server gave it; else the address is a link-local one of our own choice."""
@@ -100,7 +108,9 @@ def kept(path, make, mode=0o644, owner=None):
 
 
 def is_live(root=ROOT):
-    return "boot=basalt" in read(root / "proc/cmdline").split()
+    """Run from the medium, and not installed."""
+    words = read(root / "proc/cmdline").split()
+    return "boot=basalt" in words and not any(word.startswith("basalt.slot=") for word in words)
 
 
 def backend(root=ROOT):
@@ -133,6 +143,15 @@ def make_identity(root, owner):
     kept(private / "pool.conf", lambda: "master", 0o600, owner)
     kept(private / "ptoken", lambda: "/".join(str(uuid.uuid4()) for _ in range(3)), 0o600, owner)
     return host
+
+
+def make_ssh_key(root):
+    """One, of the kind that every client of the last ten years knows: an RSA key would hold up the
+    first boot for as long as everything else together."""
+    path = root / "etc/ssh/ssh_host_ed25519_key"
+    if not path.exists():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(path)])
 
 
 def link(path, target):
@@ -171,6 +190,53 @@ def write_for_scripts(root, host, lease, release):
 def read_release(root):
     pairs = (line.split("=", 1) for line in read(root / "usr/share/basalt/release").splitlines())
     return {name: value for name, value in pairs}
+
+
+# -- what the installation was told ---------------------------------------------------------------------
+
+
+def read_settings(root):
+    """Empty where nothing was installed: a live system chooses for itself."""
+    text = read(root / "var/lib/basalt/install.json")
+    return json.loads(text) if text else {}
+
+
+def apply_settings(root, settings):
+    """As far as the system has files for them; idempotent. The password is set once: who changes it
+    later has changed it."""
+    if not settings:
+        return
+    name = settings["hostname"]
+    write(root / "etc/hostname", name + "\n")
+    write(root / "etc/hosts", HOSTS.format(name=name))
+    zone = root / "usr/share/zoneinfo" / settings["timezone"]
+    if zone.is_file():
+        link(root / "etc/localtime", f"/usr/share/zoneinfo/{settings['timezone']}")
+        write(root / "etc/timezone", settings["timezone"] + "\n")
+    if settings["ntp"]:
+        write(root / "etc/chrony/sources.d/basalt.sources",
+              "".join(f"server {server} iburst\n" for server in settings["ntp"]))
+    kept(root / "etc/basalt/password-set", lambda: set_password(settings["password_hash"]))
+
+
+def make_sr_folders(root):
+    """Of the SRs that a host has from its first start: their drivers make none by themselves."""
+    for name in ("local", "iso"):
+        (root / "var/lib/basalt/sr" / name).mkdir(parents=True, exist_ok=True)
+
+
+def mount_local_sr(root, label="BASALT-SR"):
+    """Of an installed host. Not a unit: one would wait for the partition where there is none."""
+    device = root / "dev/disk/by-label" / label
+    place = root / "var/lib/basalt/sr/local"
+    if not device.exists() or os.path.ismount(place):
+        return
+    run(["mount", "-t", "ext4", "-o", "noatime", str(device), str(place)])
+
+
+def set_password(hashed):
+    subprocess.run(["chpasswd", "--encrypted"], input=f"root:{hashed}\n", text=True, check=True)
+    return "yes"
 
 
 # -- network ------------------------------------------------------------------------------------------
@@ -222,9 +288,21 @@ def ask_for_lease(device):
     return parse_lease(device, done.stdout)
 
 
-def choose_address(root, ask=ask_for_lease):
-    """By the first network device that gets an address from a DHCP server."""
+def with_mac(root, devices, mac):
+    return [name for name in devices
+            if read(root / "sys/class/net" / name / "address").lower() == mac]
+
+
+def choose_address(root, ask=ask_for_lease, wanted=None):
+    """The address that the installation was told, or one by the first network device that gets it
+    from a DHCP server."""
+    wanted = wanted or {"mac": "", "address": ""}
     devices = wait_for_nics(root)
+    if wanted["mac"]:
+        # A card that was replaced must not leave the host without an address.
+        devices = with_mac(root, devices, wanted["mac"]) or devices
+    if wanted["address"] and devices:
+        return Lease(devices[0], wanted["address"], wanted["gateway"], tuple(wanted["dns"]), False)
     for device in devices:
         if lease := ask(device):
             return lease
@@ -273,9 +351,15 @@ def write_issue(root, lease, password):
 
 def main(root=ROOT):
     owner = pwd.getpwnam("xapi").pw_uid
+    make_sr_folders(root)
+    settings = read_settings(root)
+    apply_settings(root, settings)
+    if settings:
+        socket.sethostname(settings["hostname"])
+        mount_local_sr(root)
     host = make_identity(root, owner)
-    run(["ssh-keygen", "-A"])
-    lease = choose_address(root)
+    make_ssh_key(root)
+    lease = choose_address(root, wanted=settings.get("network"))
     apply_address(root, lease)
     write_for_scripts(root, host, lease, read_release(root))
     write(root / "etc/basalt/host.toml", CONFIG.format(

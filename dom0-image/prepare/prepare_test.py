@@ -112,6 +112,8 @@ class PrepareTest(unittest.TestCase):
     def test_only_a_live_system_shows_a_password(self):
         self.put("proc/cmdline", "quiet boot=basalt net.ifnames=0\n")
         self.assertTrue(prepare.is_live(self.root))
+        self.put("proc/cmdline", "quiet boot=basalt basalt.slot=a\n")
+        self.assertFalse(prepare.is_live(self.root))
         self.put("proc/cmdline", "quiet root=/dev/sda1 x.boot=basalt\n")
         self.assertFalse(prepare.is_live(self.root))
         lease = prepare.Lease("eth0", "192.0.2.7/24")
@@ -122,6 +124,51 @@ class PrepareTest(unittest.TestCase):
         self.assertIn("https://192.0.2.7\n", issue.read_text())
         self.assertIn("User: root  Password: geheim\n", issue.read_text())
         self.assertEqual(stat.S_IMODE(issue.stat().st_mode), 0o600)
+
+    def test_an_installed_host_is_as_its_installation_was_told(self):
+        self.assertEqual(prepare.read_settings(self.root), {})
+        self.put("usr/share/zoneinfo/Europe/Berlin")
+        self.put("var/lib/basalt/install.json",
+                 '{"hostname": "host1", "password_hash": "$6$x$y", "timezone": "Europe/Berlin",'
+                 ' "ntp": ["192.0.2.3"], "network": {}}')
+        with mock.patch.object(prepare.subprocess, "run") as run:
+            for _ in range(2):
+                prepare.apply_settings(self.root, prepare.read_settings(self.root))
+        run.assert_called_once()
+        self.assertEqual(run.call_args.kwargs["input"], "root:$6$x$y\n")
+        self.assertEqual((self.root / "etc/hostname").read_text(), "host1\n")
+        self.assertIn("localhost host1\n", (self.root / "etc/hosts").read_text())
+        self.assertEqual(os.readlink(self.root / "etc/localtime"),
+                         "/usr/share/zoneinfo/Europe/Berlin")
+        self.assertEqual((self.root / "etc/chrony/sources.d/basalt.sources").read_text(),
+                         "server 192.0.2.3 iburst\n")
+
+    def test_the_local_sr_is_mounted_where_the_installation_made_one(self):
+        for _ in range(2):
+            prepare.make_sr_folders(self.root)
+        self.assertTrue((self.root / "var/lib/basalt/sr/iso").is_dir())
+        with mock.patch.object(prepare, "run") as run:
+            prepare.mount_local_sr(self.root)
+            run.assert_not_called()
+            self.put("dev/disk/by-label/BASALT-SR")
+            prepare.mount_local_sr(self.root)
+        place = self.root / "var/lib/basalt/sr/local"
+        self.assertEqual(run.call_args.args[0][-2:],
+                         [str(self.root / "dev/disk/by-label/BASALT-SR"), str(place)])
+        self.assertTrue(place.is_dir())
+
+    def test_a_fixed_address_is_on_the_device_with_its_mac(self):
+        self.nic("eth0", "52:54:00:00:00:01")
+        self.nic("eth1", "52:54:00:00:00:02")
+        wanted = {"mac": "52:54:00:00:00:02", "address": "192.0.2.9/24", "gateway": "192.0.2.1",
+                  "dns": ["192.0.2.3"]}
+        never = mock.Mock(side_effect=AssertionError("a fixed address is not asked for"))
+        self.assertEqual(prepare.choose_address(self.root, never, wanted), prepare.Lease(
+            "eth1", "192.0.2.9/24", "192.0.2.1", ("192.0.2.3",), dhcp=False))
+        asked = []
+        wanted["address"] = ""
+        prepare.choose_address(self.root, asked.append, wanted)
+        self.assertEqual(asked, ["eth1"])
 
     def test_a_file_is_replaced_whole(self):
         path = self.root / "a/b"

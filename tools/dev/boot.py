@@ -21,13 +21,14 @@ ADDRESS = "10.0.2.15"
 
 @dataclass
 class Machine:
-    image: Path
+    image: Path  # the medium; None: there is none in the drive
     folder: Path
     uefi: bool = False
     memory_mib: int = 4096
     forwarded: dict = field(default_factory=dict)  # port of this machine -> port of the host
     disks: list = field(default_factory=list)
     words: str = MACHINE_WORDS
+    bootindex: int = 9  # of the medium: after the disks, which are empty as a rule
     extra: list = field(default_factory=list)
 
     def firmware(self):
@@ -35,6 +36,12 @@ class Machine:
             return []
         return ["-drive", f"if=pflash,format=raw,unit=0,readonly=on,file={OVMF}/OVMF_CODE_4M.fd",
                 "-drive", f"if=pflash,format=qcow2,unit=1,file={self.folder}/vars.qcow2"]
+
+    def medium(self):
+        if self.image is None:
+            return []
+        return ["-drive", f"file={self.image},if=none,id=cd,format=raw,media=cdrom,readonly=on",
+                "-device", f"ide-cd,drive=cd,bus=ide.0,bootindex={self.bootindex}"]
 
     def command(self):
         forwards = "".join(f",hostfwd=tcp:127.0.0.1:{port}-{ADDRESS}:{to}"
@@ -44,8 +51,7 @@ class Machine:
                 "-cpu", "qemu64,+svm,+npt,+nrip-save,+rdrand",
                 "-accel", "tcg,thread=multi,tb-size=512", "-smp", "2", "-m", str(self.memory_mib),
                 "-display", "none", "-smbios", f"type=11,value={words}", *self.firmware(),
-                "-drive", f"file={self.image},if=none,id=cd,format=raw,media=cdrom,readonly=on",
-                "-device", "ide-cd,drive=cd,bus=ide.0,bootindex=9",
+                *self.medium(),
                 # A medium in the drive only: nothing outside of this machine is reached.
                 "-netdev", f"user,id=n0,restrict=on{forwards}",
                 "-device", "virtio-net-pci,netdev=n0,mac=52:54:00:ba:5a:17,romfile=",
@@ -98,10 +104,11 @@ class Running:
                 "-chardev", f"socket,id=serial0,path={self.input},server=on,wait=off,"
                             f"logfile={self.console}", "-serial", "chardev:serial0",
                 "-qmp", f"unix:{self.monitor},server=on,wait=off"]
-        image = str(self.machine.image.parent)
-        folder = str(self.machine.folder)
+        shown = {str(path) for path in (self.machine.folder, self.machine.image and
+                                        self.machine.image.parent) if path}
+        binds = [word for path in sorted(shown) for word in ("--bind", path, path)]
         inside = build_root.entered(build_root.ensure(), ["nice", "-n", str(self.nice), *argv],
-                                    ["--bind", image, image, "--bind", folder, folder])
+                                    binds)
         self.errors = open(self.machine.folder / "qemu.log", "wb")
         self.process = subprocess.Popen(inside, stdin=subprocess.DEVNULL, stdout=self.errors,
                                         stderr=self.errors, start_new_session=True)
@@ -112,6 +119,9 @@ class Running:
             os.killpg(self.process.pid, signal.SIGKILL)
         self.process.wait()
         self.errors.close()
+
+    def ended(self):
+        return self.process.poll() is not None
 
     def text(self):
         return self.console.read_text(errors="replace") if self.console.exists() else ""
