@@ -4,6 +4,7 @@
 #include <vector>
 
 #include "agent_verbs.hpp"
+#include "host-agent/core/machine.hpp"
 #include "host-agent/metrics/gauges.hpp"
 #include "host-agent/metrics/keeper.hpp"
 #include "hypervisor/api/hypervisor.hpp"
@@ -22,6 +23,10 @@ class Services {
     virtual Task<void> login(LoginArgs args) = 0;
     virtual Task<void> change_password(ChangePasswordArgs args) = 0;
     virtual Task<std::string> plugin_call(PluginCallArgs args) = 0;
+    virtual Task<bool> has_extension(std::string name) = 0;
+    /// MESSAGE_METHOD_UNKNOWN [name], EXTENSION_PROTOCOL_FAILURE [output], or what the script says.
+    virtual Task<std::string> extension_call(ExtensionCallArgs args) = 0;
+    virtual Machine& machine() = 0;
     virtual Task<HostTime> time() = 0;
     /// The terminal of a login on this host; the login ends when the descriptor is closed.
     virtual Task<UniqueFd> open_console() = 0;

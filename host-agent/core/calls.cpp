@@ -74,6 +74,42 @@ Task<HostTime> Calls::host_time(HostTimeArgs) {
     return backends_.services.time();
 }
 
+Task<void> Calls::host_power(Operation, HostPowerArgs args) {
+    return backends_.services.machine().power(args.act);
+}
+
+Task<void> Calls::host_change(Operation, HostChangeArgs args) {
+    return backends_.services.machine().change(std::move(args.change));
+}
+
+Task<HostClock> Calls::host_clock(HostClockArgs) {
+    return backends_.services.machine().clock();
+}
+
+Task<std::vector<std::string>> Calls::host_timezones(HostTimezonesArgs) {
+    return backends_.services.machine().timezones();
+}
+
+Task<std::string> Calls::host_log(HostLogArgs args) {
+    return backends_.services.machine().log(args.log, args.clear);
+}
+
+Task<UniqueFd> Calls::host_bundle(HostBundleArgs args) {
+    return backends_.services.machine().bundle(std::move(args.entries), std::move(args.format));
+}
+
+Task<Account> Calls::account(AccountArgs args) {
+    return backends_.services.machine().account(std::move(args.who));
+}
+
+Task<bool> Calls::has_extension(HasExtensionArgs args) {
+    return backends_.services.has_extension(std::move(args.name));
+}
+
+Task<std::string> Calls::extension_call(ExtensionCallArgs args) {
+    return backends_.services.extension_call(std::move(args));
+}
+
 Task<UniqueFd> Calls::host_console_open(HostConsoleOpenArgs) {
     return backends_.services.open_console();
 }

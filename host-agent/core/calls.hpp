@@ -23,6 +23,15 @@ class Calls final : public Host {
     Task<void> change_password(ChangePasswordArgs args) override;
     Task<std::string> plugin_call(PluginCallArgs args) override;
     Task<HostTime> host_time(HostTimeArgs args) override;
+    Task<void> host_power(Operation operation, HostPowerArgs args) override;
+    Task<void> host_change(Operation operation, HostChangeArgs args) override;
+    Task<HostClock> host_clock(HostClockArgs args) override;
+    Task<std::vector<std::string>> host_timezones(HostTimezonesArgs args) override;
+    Task<std::string> host_log(HostLogArgs args) override;
+    Task<UniqueFd> host_bundle(HostBundleArgs args) override;
+    Task<Account> account(AccountArgs args) override;
+    Task<bool> has_extension(HasExtensionArgs args) override;
+    Task<std::string> extension_call(ExtensionCallArgs args) override;
     Task<UniqueFd> host_console_open(HostConsoleOpenArgs args) override;
     Task<std::vector<DomainInfo>> domains(DomainsArgs args) override;
     Task<void> acknowledge(AcknowledgeArgs args) override;

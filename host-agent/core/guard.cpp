@@ -194,6 +194,17 @@ void check_network(const BridgeWant& want) {
         check_address("DNS", server);
 }
 
+void check_bond(const BondWant& bond) {
+    check_bridge(bond.name);
+    for (const std::string& member : bond.members)
+        check_bridge(member);
+    check_line("mode", bond.mode);
+    for (const auto& [key, value] : bond.properties) {
+        check_line("properties", key);
+        check_line(key.c_str(), value);
+    }
+}
+
 // -- guests ---------------------------------------------------------------------------------------
 
 void check_device(const std::string& device) {
@@ -284,6 +295,28 @@ void check_plugin(const std::string& plugin, const std::string& function) {
 void check_user(const std::string& user, const std::string& address) {
     if (user.empty() || user.size() > 255 || has_control(user) || has_control(address))
         throw err::session_authentication_failed(user.substr(0, 64), "not a user name");
+}
+
+// The settings end up as lines of files that daemons read. What they must look like is checked
+// again where they are written.
+void check_change(const HostChange& change) {
+    if (change.hostname) check_line("hostname", *change.hostname);
+    if (change.timezone) check_line("timezone", *change.timezone);
+    if (change.syslog_destination) check_line("syslog_destination", *change.syslog_destination);
+    if (change.iscsi_iqn) check_line("iscsi_iqn", *change.iscsi_iqn);
+    if (change.console_idle_seconds)
+        check_range("console_idle_timeout", *change.console_idle_seconds, 0,
+                    std::numeric_limits<std::int32_t>::max());
+    if (change.clock_seconds)
+        check_range("value", *change.clock_seconds, 0, std::numeric_limits<std::int32_t>::max());
+    if (!change.ntp) return;
+    for (const std::string& server : change.ntp->servers)
+        check_line("ntp_custom_servers", server);
+}
+
+// Names of scripts may be those of messages: `Host.something`.
+void check_extension(const std::string& name) {
+    if (!is_name(name, 128, "._-")) throw err::message_method_unknown(name.substr(0, 64));
 }
 
 // -- verb by verb ---------------------------------------------------------------------------------
@@ -400,6 +433,34 @@ const std::map<std::string, Check, std::less<>>& checks() {
          [](const fs::path&, const Json& args) {
              check_plugin(get<std::string>(args, "plugin"), get<std::string>(args, "function"));
          }},
+        {"host_power", [](const fs::path&, const Json& args) { (void)get<PowerAct>(args, "act"); }},
+        {"host_change",
+         [](const fs::path&, const Json& args) { check_change(get<HostChange>(args, "change")); }},
+        {"host_clock", nothing_to_check},
+        {"host_timezones", nothing_to_check},
+        {"host_log", [](const fs::path&, const Json& args) { (void)get<HostLog>(args, "log"); }},
+        {"host_bundle",
+         [](const fs::path&, const Json& args) {
+             const auto format = get<std::string>(args, "format");
+             if (format != "tar" && format != "tar.bz2" && format != "zip")
+                 throw err::invalid_value("output", format.substr(0, 64));
+             for (const auto& entry : get<std::vector<std::string>>(args, "entries"))
+                 if (!is_name(entry, 64, "-_")) throw err::invalid_value("entries", entry);
+         }},
+        {"account",
+         [](const fs::path&, const Json& args) {
+             const auto who = get<std::string>(args, "who");
+             if (who.empty() || who.size() > 255 || has_control(who))
+                 throw err::subject_cannot_be_resolved();
+         }},
+        {"has_extension",
+         [](const fs::path&, const Json& args) {
+             check_extension(get<std::string>(args, "name"));
+         }},
+        {"extension_call",
+         [](const fs::path&, const Json& args) {
+             check_extension(get<std::string>(args, "name"));
+         }},
         {"vm_start", [](const fs::path& folder,
                         const Json& args) { check_vm(folder, args.at("spec").get<VmSpec>()); }},
         {"vm_reboot",
@@ -494,8 +555,11 @@ const std::map<std::string, Check, std::less<>>& checks() {
         {"vdi_import", of_disk},
         {"network_apply",
          [](const fs::path&, const Json& args) {
-             for (const BridgeWant& bridge : args.at("want").get<NetworkWant>().bridges)
+             const auto want = args.at("want").get<NetworkWant>();
+             for (const BridgeWant& bridge : want.bridges)
                  check_network(bridge);
+             for (const BondWant& bond : want.bonds)
+                 check_bond(bond);
          }},
     };
     return table;

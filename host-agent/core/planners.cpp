@@ -121,6 +121,7 @@ std::string object_of(const std::string& verb, const Json& args) {
         return get<std::string>(args, "uuid");
     }
     if (verb == "network_apply") return "network";
+    if (verb == "host_power" || verb == "host_change") return "machine";
     if (const auto disk = args.find("disk"); disk != args.end())
         return "disk " + get<std::string>(*disk, "vdi");
     if (const auto spec = args.find("spec"); spec != args.end())

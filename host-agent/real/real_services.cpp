@@ -19,13 +19,20 @@ RealServices::RealServices(RealLoop& loop, const Config& config)
       inventory_(loop),
       auth_(loop, {config.hostd.pam_service, config.hostd.pam_dir}),
       plugins_(loop, config.hostd.plugin_dir,
-               std::make_shared<Cgroups>("basalt-plugins-" + config.host.uuid)) {}
+               std::make_shared<Cgroups>("basalt-plugins-" + config.host.uuid)),
+      extensions_(loop, config.hostd.extension_dir),
+      machine_(loop, {.etc = config.hostd.etc_dir, .control = config.hostd.control}) {}
 
 Task<HostFacts> RealServices::facts() {
     HostFacts facts = co_await inventory_.facts();
     facts.uuid = host_.uuid;
     if (!host_.hostname.empty()) facts.hostname = host_.hostname;
     if (!host_.boot_id.empty()) facts.boot_id = host_.boot_id;
+    if (host_.boot_time != 0) facts.boot_time = host_.boot_time;
+    co_await blocking(loop_, [this, &facts] {
+        if (std::string set = machine_.hostname(); !set.empty()) facts.hostname = std::move(set);
+        if (std::string set = machine_.iscsi_iqn(); !set.empty()) facts.iscsi_iqn = std::move(set);
+    });
     facts.agent_version = agent_version;
     facts.address = host_.address;  // with its prefix: the records need the mask too
     facts.management_device = host_.management;
@@ -54,6 +61,14 @@ Task<HostTime> RealServices::time() {
 
 Task<UniqueFd> RealServices::open_console() {
     co_return open_terminal(loop_, console_program_);
+}
+
+Task<bool> RealServices::has_extension(std::string name) {
+    return extensions_.has(std::move(name));
+}
+
+Task<std::string> RealServices::extension_call(ExtensionCallArgs args) {
+    return extensions_.call(std::move(args.name), std::move(args.request));
 }
 
 Task<std::string> RealServices::plugin_call(PluginCallArgs args) {

@@ -3,7 +3,9 @@
 #include "host-agent/core/backends.hpp"
 #include "host-agent/services/auth.hpp"
 #include "host-agent/services/config.hpp"
+#include "host-agent/services/extensions.hpp"
 #include "host-agent/services/inventory.hpp"
+#include "host-agent/services/machine.hpp"
 #include "host-agent/services/plugins.hpp"
 
 namespace basalt::agent {
@@ -18,6 +20,11 @@ class RealServices final : public Services {
     Task<void> login(LoginArgs args) override;
     Task<void> change_password(ChangePasswordArgs args) override;
     Task<std::string> plugin_call(PluginCallArgs args) override;
+    Task<bool> has_extension(std::string name) override;
+    Task<std::string> extension_call(ExtensionCallArgs args) override;
+
+    Machine& machine() override { return machine_; }
+
     Task<HostTime> time() override;
     Task<UniqueFd> open_console() override;
 
@@ -29,6 +36,8 @@ class RealServices final : public Services {
     Inventory inventory_;
     Auth auth_;
     Plugins plugins_;
+    Extensions extensions_;
+    RealMachine machine_;
 };
 
 }  // namespace basalt::agent

@@ -121,6 +121,7 @@ Config parse_config(std::string_view text, const std::string& file) {
     host.read("address", config.host.address);
     host.read("management", config.host.management);
     host.read("boot_id", config.host.boot_id);
+    host.read("boot_time", config.host.boot_time);
 
     Section hostd(document, "hostd", file);
     config.hostd.socket = config.host.state + "/hostd.sock";
@@ -132,6 +133,9 @@ Config parse_config(std::string_view text, const std::string& file) {
     hostd.choose("ovs_datapath", config.hostd.ovs_datapath, {"system", "netdev"});
     hostd.read("network_conf", config.hostd.network_conf);
     hostd.read("plugin_dir", config.hostd.plugin_dir);
+    hostd.read("extension_dir", config.hostd.extension_dir);
+    hostd.read("etc_dir", config.hostd.etc_dir);
+    hostd.read("control", config.hostd.control);
     hostd.read("qemu", config.hostd.qemu);
     hostd.read("qsd", config.hostd.qsd);
     hostd.read("run_dir", config.hostd.run_dir);

@@ -13,8 +13,9 @@ struct HostConfig {
     std::string hostname;
     std::string address;  // CIDR of the management interface; empty: DHCP
     std::string management = "eth0";
-    std::string boot_id;  // instead of the kernel's, for hosts that share a kernel
-    std::string state;    // folder of all that hostd keeps
+    std::string boot_id;         // instead of the kernel's, for hosts that share a kernel
+    std::int64_t boot_time = 0;  // the same, in seconds since 1970
+    std::string state;           // folder of all that hostd keeps
 };
 
 struct HostdConfig {
@@ -27,6 +28,10 @@ struct HostdConfig {
     /// The file whose one word, `bridge` or `openvswitch`, chooses the network backend.
     std::string network_conf = "/etc/xensource/network.conf";
     std::string plugin_dir = "/etc/xapi.d/plugins";
+    std::string extension_dir = "/etc/xapi.d/extensions";
+    std::string etc_dir = "/etc";  // settings of the machine are files below it
+    /// What tells the machine's services of changes, switches it off and packs its logs.
+    std::vector<std::string> control = {"/usr/libexec/basalt/host-control"};
     std::string qemu = "/usr/bin/qemu-system-x86_64";
     std::string qsd = "/usr/bin/qemu-storage-daemon";
     std::string run_dir = "/run/basalt";

@@ -12,7 +12,7 @@ struct SimHost::Running {
         : hypervisor(host.machine_),
           storage(sm::sim::sim_storage(host.loop_, host.shared_->disks, host.disks_,
                                        host.storage_state_)),
-          services(host.loop_, host.options_),
+          services(host.loop_, host.options_, *host.settings_),
           images(*host.shared_),
           agent(host.loop_, host.records_,
                 Backends{hypervisor, *storage, host.network_, services, images, nullptr,
@@ -43,6 +43,7 @@ SimHost::SimHost(Loop& loop, Options options, std::shared_ptr<Shared> shared)
       shared_(std::move(shared)),
       machine_(loop),
       network_(loop, options_.facts.nics),
+      settings_(std::make_unique<SimMachine>()),
       disks_(std::make_shared<sm::sim::SimDisks>(shared_->disks)),
       storage_state_(std::make_shared<sm::sim::SimState>()),
       records_(loop, ":memory:") {}

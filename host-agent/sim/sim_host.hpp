@@ -22,6 +22,8 @@ struct Shared {
     [[nodiscard]] const std::string* suspended_in(const std::string& vdi) const;
 };
 
+class SimMachine;
+
 struct Options {
     HostFacts facts;  // uuid, hostname, nics ...; what is left empty gets a plausible value
     std::string password = "password";    // of root
@@ -72,6 +74,9 @@ class SimHost {
 
     [[nodiscard]] sm::sim::SimDisks& disks() { return *disks_; }
 
+    /// Its settings and its power (sim_services.hpp).
+    [[nodiscard]] SimMachine& settings() { return *settings_; }
+
     /// From `start` on, until `kill`.
     [[nodiscard]] Agent& agent();
     [[nodiscard]] Server& server();
@@ -84,6 +89,7 @@ class SimHost {
     std::shared_ptr<Shared> shared_;
     hv::SimHost machine_;
     nm::sim::SimNetwork network_;
+    std::unique_ptr<SimMachine> settings_;
     std::shared_ptr<sm::sim::SimDisks> disks_;
     std::shared_ptr<sm::sim::SimState> storage_state_;
     Records records_;

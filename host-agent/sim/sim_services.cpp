@@ -4,9 +4,11 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <array>
 #include <cerrno>
 #include <cstring>
+#include <utility>
 
 #include "idl/errors.hpp"
 
@@ -34,12 +36,81 @@ std::string contents_of(const UniqueFd& fd) {
 }  // namespace
 
 Task<HostFacts> SimServices::facts() {
-    co_return options_.facts;
+    HostFacts facts = options_.facts;
+    if (machine_.settings.hostname) facts.hostname = *machine_.settings.hostname;
+    if (machine_.settings.iscsi_iqn) facts.iscsi_iqn = *machine_.settings.iscsi_iqn;
+    co_return facts;
+}
+
+Task<void> SimMachine::power(PowerAct act) {
+    acts.push_back(act);
+    co_return;
+}
+
+Task<void> SimMachine::change(HostChange change) {
+    if (auto failing = std::exchange(fault, std::nullopt)) throw ApiError(std::move(*failing));
+    if (change.hostname && (change.hostname->empty() || change.hostname->contains(' ')))
+        throw err::host_name_invalid("not a name");
+    if (change.iscsi_iqn && !change.iscsi_iqn->starts_with("iqn."))
+        throw err::invalid_value("iscsi_iqn", *change.iscsi_iqn);
+    if (change.timezone && !std::ranges::contains(co_await timezones(), *change.timezone))
+        throw err::invalid_value("timezone", *change.timezone);
+    const auto take = [](auto& kept, auto& fresh) {
+        if (fresh) kept = std::move(fresh);
+    };
+    take(settings.hostname, change.hostname);
+    take(settings.timezone, change.timezone);
+    take(settings.ntp, change.ntp);
+    take(settings.clock_seconds, change.clock_seconds);
+    take(settings.syslog_destination, change.syslog_destination);
+    take(settings.ssh_enabled, change.ssh_enabled);
+    take(settings.console_idle_seconds, change.console_idle_seconds);
+    take(settings.iscsi_iqn, change.iscsi_iqn);
+    take(settings.multipathing, change.multipathing);
+}
+
+Task<HostClock> SimMachine::clock() {
+    HostClock out;
+    out.timezone = settings.timezone.value_or("UTC");
+    out.synchronised = !settings.ntp || settings.ntp->enabled;
+    if (settings.ntp)
+        for (const std::string& server : settings.ntp->servers)
+            out.sources[server] = "synchronized";
+    co_return out;
+}
+
+Task<std::vector<std::string>> SimMachine::timezones() {
+    co_return std::vector<std::string>{"Asia/Tokyo", "Europe/Zurich", "UTC"};
+}
+
+Task<std::string> SimMachine::log(HostLog which, bool clear) {
+    if (which == HostLog::agent) co_return "host_ready\n";
+    std::string text = kernel_log;
+    if (clear) kernel_log.clear();
+    co_return text;
+}
+
+// The other end is closed at once: an empty archive.
+Task<UniqueFd> SimMachine::bundle(std::vector<std::string>, std::string) {
+    std::array<int, 2> ends{};
+    if (::socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends.data()) != 0)
+        throw err::internal_error(std::string("bundle: ") + std::strerror(errno));
+    const UniqueFd closed(ends[0]);
+    co_return UniqueFd(ends[1]);
+}
+
+Task<Account> SimMachine::account(std::string who) {
+    for (const auto& [name, account] : accounts)
+        if (name == who || account.id == who) co_return account;
+    throw err::subject_cannot_be_resolved();
+    co_return Account{};
 }
 
 Task<void> SimServices::login(LoginArgs args) {
     if (options_.services) co_return co_await options_.services->login(std::move(args));
-    if (args.user != "root" || args.password != options_.password)
+    // Its other users have one password for all.
+    const bool known = args.user == "root" || machine_.accounts.contains(args.user);
+    if (!known || args.password != options_.password)
         throw err::session_authentication_failed(args.user, "wrong password");
     co_return;
 }
@@ -55,6 +126,17 @@ Task<void> SimServices::change_password(ChangePasswordArgs args) {
 Task<std::string> SimServices::plugin_call(PluginCallArgs args) {
     if (options_.services) co_return co_await options_.services->plugin_call(std::move(args));
     throw err::xenapi_missing_plugin(args.plugin);
+    co_return "";
+}
+
+Task<bool> SimServices::has_extension(std::string name) {
+    if (options_.services) co_return co_await options_.services->has_extension(std::move(name));
+    co_return false;
+}
+
+Task<std::string> SimServices::extension_call(ExtensionCallArgs args) {
+    if (options_.services) co_return co_await options_.services->extension_call(std::move(args));
+    throw err::message_method_unknown(args.name);
     co_return "";
 }
 

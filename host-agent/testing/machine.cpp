@@ -327,6 +327,19 @@ Task<std::string> MachineServices::plugin_call(PluginCallArgs args) {
     co_return args.function;
 }
 
+Task<bool> MachineServices::has_extension(std::string) {
+    co_return false;
+}
+
+Task<std::string> MachineServices::extension_call(ExtensionCallArgs args) {
+    throw err::message_method_unknown(args.name);
+    co_return "";
+}
+
+agent::Machine& MachineServices::machine() {
+    throw err::internal_error("this rig has no settings");
+}
+
 Task<HostTime> MachineServices::time() {
     co_return HostTime{};
 }

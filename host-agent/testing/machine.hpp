@@ -127,6 +127,9 @@ class MachineServices final : public Services {
     Task<void> login(LoginArgs args) override;
     Task<void> change_password(ChangePasswordArgs args) override;
     Task<std::string> plugin_call(PluginCallArgs args) override;
+    Task<bool> has_extension(std::string name) override;
+    Task<std::string> extension_call(ExtensionCallArgs args) override;
+    agent::Machine& machine() override;
     Task<HostTime> time() override;
     Task<UniqueFd> open_console() override;
 };

@@ -92,6 +92,36 @@ TEST_F(Ovs, dhcp_takes_the_lease_over) {
     }
 }
 
+TEST_F(Ovs, a_bond_is_one_port_of_several_cards) {
+    agent::NetworkWant want{
+        .bridges = {{.name = "xapi2", .uplink = "bond0", .address = "10.77.0.1/24"}},
+        .bonds = {{.name = "bond0",
+                   .members = {"eth0", "eth1"},
+                   .mode = "lacp",
+                   .properties = {{"hashing_algorithm", "src_mac"}, {"lacp-time", "fast"}}}},
+        .igmp_snooping = true};
+    for (int i = 0; i < 2; ++i)
+        apply(want);
+    EXPECT_EQ(rig().shell("ovs-vsctl list-ports xapi2; ovs-vsctl list-ifaces xapi2"),
+              "bond0\neth0\neth1\n");
+    EXPECT_EQ(rig().shell("ovs-vsctl get Port bond0 bond_mode lacp other_config:lacp-time"),
+              "balance-slb\nactive\nfast\n");
+    EXPECT_EQ(rig().shell("ovs-vsctl get Bridge xapi2 mcast_snooping_enable"), "true\n");
+    want.bonds.front() = {.name = "bond0", .members = {"eth0", "eth1"}, .mode = "active-backup"};
+    want.igmp_snooping = false;
+    apply(want);
+    EXPECT_EQ(rig().shell("ovs-vsctl get Port bond0 bond_mode lacp"), "active-backup\noff\n");
+    // Either card carries the traffic: the other one's link may go.
+    Neighbour neighbour(rig().loop(), "wire1", "10.77.0.2/24");
+    run_shell("ip link set eth0 down");
+    EXPECT_TRUE(pings("10.77.0.2", 10));
+    want.bonds.clear();
+    want.bridges = {{.name = "xenbr0", .uplink = "eth0"}, {.name = "xenbr1", .uplink = "eth1"}};
+    apply(want);
+    EXPECT_EQ(rig().shell("ovs-vsctl list-br"), "xenbr0\nxenbr1\n");
+    EXPECT_EQ(rig().shell("ovs-vsctl list-ports xenbr1"), "eth1\n");
+}
+
 TEST_F(Ovs, vlans_are_separate_and_listed_as_bridges) {
     // Two machines on one wire: the far end of eth0 carries VLAN 7 tagged to a second switch port.
     agent::NetworkWant want{

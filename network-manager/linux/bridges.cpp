@@ -224,6 +224,8 @@ void enact(const Action& action) {
                    [](const SetTag& a) { ask(a.name, [&](Bridge& asked) { asked.tag = a.tag; }); },
                    [](const SetMtu& a) { set_mtu(a); },
                    [](const SetMac& a) { set_mac(a); },
+                   // Nobody asks a host without a switch for it (BridgeNetwork::apply).
+                   [](const SetSnooping&) {},
                    [](const AddAddress&) {},
                    [](const SetGateway&) {},
                    [](const DelGateway&) {},

@@ -47,7 +47,9 @@ State read_links(std::map<std::string, Bridge> bridges) {
 void pin_macs(State& state) {
     for (auto& [name, bridge] : state.bridges) {
         if (bridge.uplink.empty() || !bridge.mac.empty()) continue;
-        if (const auto link = links::find(bridge.uplink)) bridge.mac = link->mac;
+        const auto& members = bridge.bond.members;
+        const std::string& card = members.empty() ? bridge.uplink : members.front();
+        if (const auto link = links::find(card)) bridge.mac = link->mac;
     }
 }
 

@@ -39,7 +39,9 @@ void bring_up(const std::map<std::string, Bridge>& bridges, bool user_space) {
         if (!link->up) links::set_up(name, true);
     };
     for (const auto& [name, bridge] : bridges) {
-        if (!bridge.uplink.empty()) up(bridge.uplink);
+        if (!bridge.uplink.empty() && bridge.bond.members.empty()) up(bridge.uplink);
+        for (const std::string& member : bridge.bond.members)
+            up(member);
         up(name);
     }
 }

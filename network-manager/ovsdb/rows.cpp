@@ -16,6 +16,9 @@ constexpr auto owner_key = "basalt-owner";
 constexpr auto owner = "hostd";
 constexpr auto role_key = "basalt-role";
 constexpr auto network_key = "basalt-network";
+// What was asked of a bond, so that it can be compared word for word.
+constexpr auto bond_mode_key = "basalt-bond-mode";
+constexpr auto bond_property_key = "basalt-bond-";
 
 bool ours(const Strings& external_ids) {
     const auto found = external_ids.find(owner_key);
@@ -149,6 +152,38 @@ class Builder {
         return insert("Port", std::move(port));
     }
 
+    /// A port with an interface for each member, as ovs-vswitchd.conf.db(5) has it.
+    Json insert_bond(const AddUplink& uplink) {
+        const Bond& bond = uplink.bond;
+        const auto property = [&bond](const char* key) { return get(bond.properties, key); };
+        Strings ids{{owner_key, owner}, {role_key, "uplink"}, {bond_mode_key, bond.mode}};
+        for (const auto& [key, value] : bond.properties)
+            ids.emplace(bond_property_key + key, value);
+        Strings interface_other;
+        if (const std::string key = property("lacp-aggregation-key"); !key.empty())
+            interface_other["lacp-aggregation-key"] = key;
+        Json interfaces = Json::array();
+        for (const std::string& member : bond.members)
+            interfaces.push_back(insert("Interface", {{"name", member},
+                                                      {"mtu_request", mtu_column(uplink.mtu)},
+                                                      {"other_config", map_of(interface_other)}}));
+        const bool lacp = bond.mode == "lacp";
+        const bool by_source = property("hashing_algorithm") == "src_mac";
+        Strings other;
+        if (lacp) {
+            other["lacp-time"] = property("lacp-time") == "fast" ? "fast" : "slow";
+            other["lacp-fallback-ab"] = property("lacp-fallback-ab") == "false" ? "false" : "true";
+        }
+        return insert("Port", {{"name", uplink.uplink},
+                               {"interfaces", Json::array({"set", std::move(interfaces)})},
+                               {"bond_mode", !lacp       ? bond.mode
+                                             : by_source ? "balance-slb"
+                                                         : "balance-tcp"},
+                               {"lacp", lacp ? "active" : "off"},
+                               {"other_config", map_of(other)},
+                               {"external_ids", map_of(ids)}});
+    }
+
     void attach(const std::string& bridge, const Json& port) {
         add(mutate("Bridge", where_uuid(bridge_ref(bridge)), mutation("ports", "insert", port)));
     }
@@ -205,6 +240,7 @@ class Translator {
     void operator()(const AddBridge& a) { builder_.add_bridge(a.name, datapath_); }
 
     void operator()(const AddUplink& a) {
+        if (!a.bond.members.empty()) return builder_.attach(a.bridge, builder_.insert_bond(a));
         Json interface = {{"name", a.uplink}, {"mtu_request", mtu_column(a.mtu)}};
         builder_.attach(a.bridge, builder_.insert_port({{"name", a.uplink}}, std::move(interface),
                                                        {{role_key, "uplink"}}));
@@ -241,6 +277,10 @@ class Translator {
         if (!a.mac.empty())
             builder_.add(mutate("Bridge", where_name(a.bridge),
                                 mutation("other_config", "insert", map_of({{"hwaddr", a.mac}}))));
+    }
+
+    void operator()(const SetSnooping& a) {
+        builder_.add(update("Bridge", where_name(a.bridge), {{"mcast_snooping_enable", a.on}}));
     }
 
     template <class AddressStep>
@@ -290,8 +330,9 @@ const BridgeRow* Snapshot::bridge_of(const PortRow& port) const {
 Json read_operations() {
     return Json::array(
         {select("Open_vSwitch", {"_uuid", "cur_cfg", "next_cfg"}),
-         select("Bridge", {"_uuid", "name", "ports", "external_ids", "other_config"}),
-         select("Port", {"_uuid", "name", "tag", "fake_bridge", "external_ids"}),
+         select("Bridge", {"_uuid", "name", "ports", "external_ids", "other_config",
+                           "mcast_snooping_enable"}),
+         select("Port", {"_uuid", "name", "tag", "fake_bridge", "external_ids", "interfaces"}),
          select("Interface",
                 {"_uuid", "name", "mtu_request", "ofport", "mac", "error", "external_ids"})});
 }
@@ -310,14 +351,21 @@ Snapshot snapshot_of(const Json& results) {
         row.at("next_cfg").get_to(out.next_cfg);
     }
     for (const Json& row : results.at(1).at("rows")) {
-        BridgeRow bridge{uuid(row), row.at("name").get<std::string>(), uuids(row.at("ports")),
-                         strings(row.at("external_ids")), strings(row.at("other_config"))};
+        BridgeRow bridge{uuid(row),
+                         row.at("name").get<std::string>(),
+                         uuids(row.at("ports")),
+                         strings(row.at("external_ids")),
+                         strings(row.at("other_config")),
+                         row.at("mcast_snooping_enable").get<bool>()};
         out.bridges.emplace(bridge.name, std::move(bridge));
     }
     for (const Json& row : results.at(2).at("rows")) {
-        PortRow port{uuid(row), row.at("name").get<std::string>(),
-                     optional<std::int64_t>(row.at("tag")), row.at("fake_bridge").get<bool>(),
-                     strings(row.at("external_ids"))};
+        PortRow port{uuid(row),
+                     row.at("name").get<std::string>(),
+                     optional<std::int64_t>(row.at("tag")),
+                     row.at("fake_bridge").get<bool>(),
+                     strings(row.at("external_ids")),
+                     uuids(row.at("interfaces"))};
         out.ports.emplace(port.uuid, std::move(port));
     }
     for (const Json& row : results.at(3).at("rows")) {
@@ -349,6 +397,21 @@ Snapshot parse_snapshot(const Json& results) {
     return read_or_fail([&] { return snapshot_of(results); });
 }
 
+namespace {
+
+Bond bond_of(const PortRow& port, const Snapshot& snapshot) {
+    Bond out{.mode = get(port.external_ids, bond_mode_key)};
+    if (out.mode.empty()) return {};
+    for (const auto& [name, interface] : snapshot.interfaces)
+        if (std::ranges::contains(port.interfaces, interface.uuid)) out.members.push_back(name);
+    for (const auto& [key, value] : port.external_ids)
+        if (key.starts_with(bond_property_key) && key != bond_mode_key)
+            out.properties.emplace(key.substr(std::string_view(bond_property_key).size()), value);
+    return out;
+}
+
+}  // namespace
+
 std::map<std::string, Bridge> bridges_of(const Snapshot& snapshot) {
     std::map<std::string, Bridge> out;
     const auto mtu_of = [&](const std::string& name) {
@@ -357,12 +420,16 @@ std::map<std::string, Bridge> bridges_of(const Snapshot& snapshot) {
     };
     for (const auto& [name, row] : snapshot.bridges) {
         if (!ours(row.external_ids)) continue;
-        Bridge bridge{.mtu = mtu_of(name), .mac = get(row.other_config, "hwaddr")};
+        Bridge bridge{
+            .mtu = mtu_of(name), .mac = get(row.other_config, "hwaddr"), .snooping = row.snooping};
         for (const std::string& port_uuid : row.ports) {
             const auto found = snapshot.ports.find(port_uuid);
             if (found == snapshot.ports.end()) continue;
             const PortRow& port = found->second;
-            if (has_role(port, "uplink")) bridge.uplink = port.name;
+            if (has_role(port, "uplink")) {
+                bridge.uplink = port.name;
+                bridge.bond = bond_of(port, snapshot);
+            }
             if (!has_role(port, "vlan")) continue;
             Bridge vlan{.parent = name, .tag = port.tag.value_or(0), .mtu = mtu_of(port.name)};
             if (const auto interface = snapshot.interfaces.find(port.name);

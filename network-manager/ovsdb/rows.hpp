@@ -18,6 +18,7 @@ struct BridgeRow {
     std::string uuid, name;
     std::vector<std::string> ports;  // uuids
     Strings external_ids, other_config;
+    bool snooping = false;
 };
 
 struct PortRow {
@@ -25,6 +26,7 @@ struct PortRow {
     std::optional<std::int64_t> tag;
     bool fake_bridge = false;
     Strings external_ids;
+    std::vector<std::string> interfaces;  // uuids
 };
 
 struct InterfaceRow {

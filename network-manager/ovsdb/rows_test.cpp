@@ -33,19 +33,15 @@ Json rows(std::initializer_list<Json> all) {
 
 Json bridge(const char* row, const char* name, Json ports, const Strings& ids,
             const Strings& other) {
-    return {{"_uuid", uuid(row)},
-            {"name", name},
-            {"ports", std::move(ports)},
-            {"external_ids", map(ids)},
-            {"other_config", map(other)}};
+    return {{"_uuid", uuid(row)},         {"name", name},
+            {"ports", std::move(ports)},  {"external_ids", map(ids)},
+            {"other_config", map(other)}, {"mcast_snooping_enable", false}};
 }
 
 Json port(const char* row, const char* name, Json tag, const Strings& ids) {
-    return {{"_uuid", uuid(row)},
-            {"name", name},
-            {"tag", std::move(tag)},
-            {"fake_bridge", false},
-            {"external_ids", map(ids)}};
+    return {{"_uuid", uuid(row)},       {"name", name},
+            {"tag", std::move(tag)},    {"fake_bridge", false},
+            {"external_ids", map(ids)}, {"interfaces", uuid("i0")}};
 }
 
 Json interface(const char* row, const char* name, Json mtu, Json error) {

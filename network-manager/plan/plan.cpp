@@ -38,12 +38,23 @@ void check_vlan(const agent::BridgeWant& vlan, const State& state) {
         throw err::vlan_tag_invalid(std::to_string(vlan.vlan_tag));
 }
 
+void check_bond(const std::string& name, const Bond& bond) {
+    if (bond.members.empty()) return;
+    if (bond.members.size() < 2) refuse(name + " has one member only");
+    for (const std::string& member : bond.members)
+        check_name(member);
+    if (bond.mode != "balance-slb" && bond.mode != "active-backup" && bond.mode != "lacp")
+        refuse(name + " cannot divide traffic by '" + bond.mode + "'");
+}
+
 void check_together(const State& state) {
     std::set<std::string> uplinks;
     std::set<std::pair<std::string, std::int64_t>> tags;
     for (const auto& [name, bridge] : state.bridges) {
         if (!bridge.uplink.empty() && !uplinks.insert(bridge.uplink).second)
             refuse(bridge.uplink + " cannot be the uplink of two bridges");
+        for (const std::string& member : bridge.bond.members)
+            if (!uplinks.insert(member).second) refuse(member + " cannot be used twice");
         if (!bridge.parent.empty() && !tags.emplace(bridge.parent, bridge.tag).second)
             refuse(std::format("two networks are VLAN {} on {}", bridge.tag, bridge.parent));
     }
@@ -64,20 +75,30 @@ Addressing joined(Addressing a, const Addressing& b) {
 // The uplink gives its addresses up only to a bridge that has some: what nobody manages stays.
 void desire_addresses(State& state, const agent::BridgeWant& want, const State& have) {
     Addressing wanted;
+    const std::vector<std::string>& members = state.bridges.at(want.name).bond.members;
     if (want.dhcp) {
         wanted = joined(addressing(have, want.name), addressing(have, want.uplink));
+        for (const std::string& member : members)
+            wanted = joined(std::move(wanted), addressing(have, member));
     } else if (!want.address.empty()) {
         wanted.addresses.insert(want.address);
         if (!want.gateway.empty()) wanted.gateways.insert(want.gateway);
     }
     if (wanted == Addressing{}) return;
     state.links.erase(want.uplink);
+    for (const std::string& member : members)
+        state.links.erase(member);
     state.links[want.name] = std::move(wanted);
 }
 
 // A VLAN that moves to another parent is another port there: deleted and added.
 bool stays(const Bridge& want, const Bridge& have) {
     return want.parent == have.parent;
+}
+
+// What a bond is made of cannot be changed in place: its port goes and comes in one transaction.
+bool same_uplink(const Bridge& a, const Bridge& b) {
+    return a.uplink == b.uplink && a.bond == b.bond && (a.bond.members.empty() || a.mtu == b.mtu);
 }
 
 const Bridge* find_staying(const State& state, const std::string& name, const Bridge& other) {
@@ -94,7 +115,7 @@ void plan_deletions(const State& want, const State& have, std::vector<Action>& a
         const Bridge* stay = find_staying(want, name, bridge);
         if (stay == nullptr)
             actions.emplace_back(DelBridge{name});
-        else if (!bridge.uplink.empty() && bridge.uplink != stay->uplink)
+        else if (!bridge.uplink.empty() && !same_uplink(bridge, *stay))
             actions.emplace_back(DelUplink{name, bridge.uplink});
     }
 }
@@ -106,10 +127,11 @@ void plan_bridge(const std::string& name, const Bridge& want, const Bridge* have
     if (have == nullptr && !want.parent.empty())
         actions.emplace_back(AddVlan{name, want.parent, want.tag});
     if (want.tag != before.tag) actions.emplace_back(SetTag{name, want.tag});
-    if (!want.uplink.empty() && want.uplink != before.uplink)
-        actions.emplace_back(AddUplink{name, want.uplink, want.mtu});
+    if (!want.uplink.empty() && !same_uplink(want, before))
+        actions.emplace_back(AddUplink{name, want.uplink, want.mtu, want.bond});
     if (want.mtu != before.mtu) actions.emplace_back(SetMtu{name, want.uplink, want.mtu});
     if (want.mac != before.mac) actions.emplace_back(SetMac{name, want.mac});
+    if (want.snooping != before.snooping) actions.emplace_back(SetSnooping{name, want.snooping});
 }
 
 void plan_addresses(const State& want, const State& have, std::vector<Action>& actions) {
@@ -147,12 +169,23 @@ void delete_bridge(State& state, const std::string& name) {
 State desired(const agent::NetworkWant& want, const State& have) {
     State out;
     out.links = have.links;
+    std::map<std::string, Bond> bonds;
+    for (const agent::BondWant& bond : want.bonds) {
+        Bond made{bond.members, bond.mode, bond.properties};
+        std::ranges::sort(made.members);
+        bonds.emplace(bond.name, std::move(made));
+    }
     for (const agent::BridgeWant& bridge : want.bridges) {
         check_name(bridge.name);
         if (!bridge.uplink.empty()) check_name(bridge.uplink);
         const auto before = have.bridges.find(bridge.name);
         Bridge made{bridge.uplink, bridge.vlan_parent,
                     bridge.vlan_parent.empty() ? 0 : bridge.vlan_tag, bridge.mtu, bridge.mac};
+        if (const auto bond = bonds.find(bridge.uplink); bond != bonds.end()) {
+            check_bond(bond->first, bond->second);
+            made.bond = bond->second;
+        }
+        made.snooping = want.igmp_snooping && bridge.vlan_parent.empty();
         if (before != have.bridges.end()) {
             if (made.mtu == 0) made.mtu = before->second.mtu;
             if (made.mac.empty()) made.mac = before->second.mac;
@@ -187,9 +220,16 @@ void enact(State& state, const Action& action) {
         Overloaded{
             [&](const DelVlan& a) { delete_bridge(state, a.name); },
             [&](const DelBridge& a) { delete_bridge(state, a.name); },
-            [&](const DelUplink& a) { state.bridges.at(a.bridge).uplink.clear(); },
+            [&](const DelUplink& a) {
+                state.bridges.at(a.bridge).uplink.clear();
+                state.bridges.at(a.bridge).bond = {};
+            },
             [&](const AddBridge& a) { state.bridges[a.name] = {}; },
-            [&](const AddUplink& a) { state.bridges.at(a.bridge).uplink = a.uplink; },
+            [&](const AddUplink& a) {
+                state.bridges.at(a.bridge).uplink = a.uplink;
+                state.bridges.at(a.bridge).bond = a.bond;
+            },
+            [&](const SetSnooping& a) { state.bridges.at(a.bridge).snooping = a.on; },
             [&](const AddVlan& a) { state.bridges[a.name] = {.parent = a.parent, .tag = a.tag}; },
             [&](const SetTag& a) { state.bridges.at(a.name).tag = a.tag; },
             [&](const SetMtu& a) { state.bridges.at(a.bridge).mtu = a.mtu; },
@@ -215,7 +255,15 @@ std::string describe(const Action& action) {
             [](const DelBridge& a) { return std::format("del-bridge {}", a.name); },
             [](const DelUplink& a) { return std::format("del-uplink {} {}", a.bridge, a.uplink); },
             [](const AddBridge& a) { return std::format("add-bridge {}", a.name); },
-            [](const AddUplink& a) { return std::format("add-uplink {} {}", a.bridge, a.uplink); },
+            [](const AddUplink& a) {
+                std::string text = std::format("add-uplink {} {}", a.bridge, a.uplink);
+                for (const std::string& member : a.bond.members)
+                    text += " " + member;
+                return a.bond.members.empty() ? text : text + " " + a.bond.mode;
+            },
+            [](const SetSnooping& a) {
+                return std::format("set-snooping {} {}", a.bridge, a.on ? "on" : "off");
+            },
             [](const AddVlan& a) {
                 return std::format("add-vlan {} {} {}", a.name, a.parent, a.tag);
             },

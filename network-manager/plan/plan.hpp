@@ -11,13 +11,23 @@
 /// them are computed, never improvised.
 namespace basalt::nm {
 
+/// Several interfaces that are one uplink. No members: an uplink is the interface of its name.
+struct Bond {
+    std::vector<std::string> members;  // sorted
+    std::string mode;                  // balance-slb, active-backup, lacp
+    std::map<std::string, std::string> properties;
+    bool operator==(const Bond&) const = default;
+};
+
 /// A bridge of ours. One with a `parent` is a VLAN on that bridge.
 struct Bridge {
     std::string uplink;
     std::string parent;
     std::int64_t tag = 0;
-    std::int64_t mtu = 0;  // 0: nobody asked for one
-    std::string mac;       // empty: nobody asked for one
+    std::int64_t mtu = 0;   // 0: nobody asked for one
+    std::string mac;        // empty: nobody asked for one
+    Bond bond;              // what `uplink` is made of
+    bool snooping = false;  // multicast goes only to who has asked for it
     bool operator==(const Bridge&) const = default;
 };
 
@@ -53,6 +63,7 @@ struct AddBridge {
 struct AddUplink {
     std::string bridge, uplink;
     std::int64_t mtu = 0;
+    Bond bond;
 };
 
 struct AddVlan {
@@ -75,6 +86,11 @@ struct SetMac {
     std::string bridge, mac;
 };
 
+struct SetSnooping {
+    std::string bridge;
+    bool on = false;
+};
+
 struct AddAddress {
     std::string link, cidr;
 };
@@ -91,8 +107,9 @@ struct DelAddress {
     std::string link, cidr;
 };
 
-using Action = std::variant<DelVlan, DelBridge, DelUplink, AddBridge, AddUplink, AddVlan, SetTag,
-                            SetMtu, SetMac, AddAddress, SetGateway, DelGateway, DelAddress>;
+using Action =
+    std::variant<DelVlan, DelBridge, DelUplink, AddBridge, AddUplink, AddVlan, SetTag, SetMtu,
+                 SetMac, SetSnooping, AddAddress, SetGateway, DelGateway, DelAddress>;
 
 /// What is wanted, made whole from what is there: dhcp keeps (and takes over from the uplink) the
 /// addresses that a lease brought; an mtu or mac that nobody asks for stays as it is.

@@ -53,6 +53,32 @@ TEST(Plan, dhcp_keeps_what_the_lease_brought) {
     EXPECT_EQ(desired(want, first), first);
 }
 
+TEST(Plan, a_bond_takes_over_its_members_addresses) {
+    agent::NetworkWant want{
+        .bridges = {{.name = "xapi2", .uplink = "bond0", .mtu = 1500, .dhcp = true}},
+        .bonds = {{.name = "bond0", .members = {"eth1", "eth0"}, .mode = "active-backup"}}};
+    const State have{.links = {{"eth0", {{"10.9.0.5/16"}, {}}}}};
+    const State wanted = desired(want, have);
+    EXPECT_EQ(wanted.links.at("xapi2").addresses, (std::set<std::string>{"10.9.0.5/16"}));
+    EXPECT_FALSE(wanted.links.contains("eth0"));
+    EXPECT_EQ(texts(plan(wanted, have)),
+              (Texts{"add-bridge xapi2", "add-uplink xapi2 bond0 eth0 eth1 active-backup",
+                     "set-mtu xapi2 1500", "add-address xapi2 10.9.0.5/16",
+                     "del-address eth0 10.9.0.5/16"}));
+    EXPECT_EQ(enacted(have, plan(wanted, have)), wanted);
+    // Another mode: the port goes and comes.
+    want.bonds.at(0).mode = "lacp";
+    want.bonds.at(0).properties = {{"lacp-time", "fast"}};
+    EXPECT_EQ(texts(plan(desired(want, wanted), wanted)),
+              (Texts{"del-uplink xapi2 bond0", "add-uplink xapi2 bond0 eth0 eth1 lacp"}));
+    want.igmp_snooping = true;
+    EXPECT_EQ(texts(plan(desired(want, wanted), wanted)).back(), "set-snooping xapi2 on");
+    want.bonds.at(0).mode = "magic";
+    EXPECT_THROW(desired(want, have), ApiError);
+    want.bonds.at(0) = {.name = "bond0", .members = {"eth0"}, .mode = "lacp"};
+    EXPECT_THROW(desired(want, have), ApiError);
+}
+
 TEST(Plan, deletions_come_first) {
     const State have = desired(management(), {});
     agent::NetworkWant want{.bridges = {{.name = "xenbr1", .uplink = "eth0"}}};

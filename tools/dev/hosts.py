@@ -3,6 +3,7 @@
 import os
 import shutil
 import subprocess
+import time
 import uuid
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +13,8 @@ import net
 STATE = Path("/var/lib/basalt")  # the run's state folder, as everything in the sandbox sees it
 PROGRAMS = Path("/opt/basalt/bin")
 TOOLS = Path("/opt/basalt/dev")
+MACHINE = Path("/opt/basalt/machine")  # host-agent/machine
+PLUGINS = Path("/opt/basalt/plugins")  # host-agent/plugins
 MANUAL = Path("/opt/basalt/manual")
 WEB = Path("/opt/basalt/web")
 SCHEMA = Path("/usr/share/openvswitch/vswitch.ovsschema")
@@ -32,6 +35,7 @@ hostname = "{name}"
 address = "{address}"
 management = "eth0"
 boot_id = "{boot_id}"
+boot_time = {boot_time}
 state = "{folder}"
 
 [hostd]
@@ -42,6 +46,9 @@ pam_service = "xapi"
 ovsdb = "{folder}/run/db.sock"
 ovs_datapath = "{datapath}"
 plugin_dir = "{folder}/plugins"
+extension_dir = "{folder}/extensions"
+etc_dir = "{folder}/etc"
+control = ["{machine}/host_control.py", "--run", "{state}/control.sock", "{index}", "{folder}/log"]
 qemu = "/usr/bin/qemu-system-x86_64"
 qsd = "/usr/bin/qemu-storage-daemon"
 run_dir = "{folder}/run"
@@ -112,13 +119,16 @@ class Host:
         """Makes the folders and files; what is there already (uuid, password) is kept."""
         # Like /run at a boot: what an earlier run left there would be taken for guests that crashed.
         shutil.rmtree(self.folder / "run", ignore_errors=True)
-        for name in ("log", "pam.d", "plugins", "run", "sr/local", "sr/iso", "boot", "xcp", "xapi"):
+        for name in ("log", "pam.d", "plugins", "extensions", "etc", "run", "sr/local", "sr/iso", "boot", "xcp", "xapi"):
             (self.folder / name).mkdir(parents=True, exist_ok=True)
         os.chown(self.folder / "xapi", XAPI_UID, XAPI_UID)
         for name in ("hostd", "xapi"):
             self.fault_folder(name).mkdir(parents=True, exist_ok=True)
         os.chown(self.fault_folder("xapi"), XAPI_UID, XAPI_UID)
         os.chmod(self.folder / "pam.d", 0o700)
+        for plugin in PLUGINS.glob("*.py"):
+            if not plugin.name.endswith("_test.py"):
+                shutil.copy(plugin, self.folder / "plugins" / plugin.name)
         identity = self.folder / "uuid"
         if not identity.exists():
             identity.write_text(f"{uuid.uuid4()}\n")
@@ -133,7 +143,8 @@ class Host:
         self.config.write_text(text.format(
             backend="sim" if self.simulated else "qemu",
             # Each run is a boot of the host: no guest of an earlier one can still be there.
-            boot_id=uuid.uuid4(), uuid=self.uuid, name=self.name,
+            boot_id=uuid.uuid4(), boot_time=int(time.time()), uuid=self.uuid, name=self.name,
+            machine=MACHINE, state=STATE, index=self.index,
             address=f"{net.address(self.index)}/24",
             folder=self.folder, datapath=self.datapath, uid=XAPI_UID, programs=PROGRAMS,
             manual=MANUAL, web=WEB if WEB.is_dir() else "",

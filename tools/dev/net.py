@@ -54,7 +54,12 @@ def plug_host(lan, host_pid, index, mac):
     # User-space switching loses TCP when checksums are left to hardware that is not there.
     inside(lan, "ethtool", "-K", port, "tx", "off")
     inside(host_pid, "ethtool", "-K", "eth0", "tx", "off")
-    inside(host_pid, "ip", "address", "add", f"{address(index)}/24", "dev", "eth0")
+    address_host(host_pid, index)
+
+
+def address_host(host_pid, index):
+    """As the machine's own start does: the address is eth0's until a switch takes it over."""
+    inside(host_pid, "ip", "address", "replace", f"{address(index)}/24", "dev", "eth0")
     inside(host_pid, "ip", "link", "set", "eth0", "up")
 
 

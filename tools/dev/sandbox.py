@@ -41,6 +41,8 @@ def command(root, state, programs, guest_image, console, info_fd):
              "--dir", "/opt", "--dir", "/opt/basalt", "--bind", str(state), "/var/lib/basalt",
              "--ro-bind", str(programs), "/opt/basalt/bin",
              "--ro-bind", str(programs.parent / "share/manual"), "/opt/basalt/manual",
+             "--ro-bind", str(SOURCE / "host-agent/machine"), "/opt/basalt/machine",
+             "--ro-bind", str(SOURCE / "host-agent/plugins"), "/opt/basalt/plugins",
              "--ro-bind", str(SOURCE / "tools/dev"), "/opt/basalt/dev"]
     if console:
         argv += ["--ro-bind", str(console), "/opt/basalt/web"]

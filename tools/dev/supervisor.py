@@ -35,6 +35,9 @@ class Supervisor:
         self.daemons = []
         count = options["hosts"]
         self.hosts = [Host(index + 1, in_pool=count > 1) for index in range(count)]
+        self.sockets = {}  # by the host's number: they outlive its boots
+        self.power_lock = threading.Lock()
+        self.lan = 0
         self.port = 0
         self.ended = threading.Event()
 
@@ -59,7 +62,7 @@ class Supervisor:
         forwarded = net.listening_socket(0, "127.0.0.1", self.options["port"])
         self.port = forwarded.getsockname()[1]
         self.report("progress making the network")
-        lan = net.hold(STATE / "lan")
+        lan = self.lan = net.hold(STATE / "lan")
         net.make_lan(lan)
         self.keep("dnsmasq", net.dhcp_command(STATE / "lan"), net=lan)
         for host in self.hosts:
@@ -69,7 +72,9 @@ class Supervisor:
         for host in self.hosts:
             host.holder = net.hold(host.folder / "xcp")
             net.plug_host(lan, host.holder, host.index, host.mac)
-            self.start_daemons(host, forwarded if host.index == 1 else None)
+            self.sockets[host.index] = self.open_sockets(
+                host, forwarded if host.index == 1 else None)
+            self.start_daemons(host)
         for host in self.hosts:
             self.report(f"progress waiting for {host.name}")
             self.wait_ready(host)
@@ -78,24 +83,26 @@ class Supervisor:
                             lambda text: self.report(f"progress {text}"))
         self.report(f"ready {self.port}")
 
-    def start_daemons(self, host, forwarded):
+    def open_sockets(self, host, forwarded):
+        sockets = [("http", net.listening_socket(host.holder, "0.0.0.0", 80)),
+                   ("https", net.listening_socket(host.holder, "0.0.0.0", 443))]
+        if forwarded:
+            sockets.append(("https", forwarded))
+        return sockets + [("unix", unix_listener(host.folder / "xcp/xapi"))]
+
+    def start_daemons(self, host):
         where = {"net": host.holder, "mount": host.holder}
         if not host.simulated:
             host.make_switch_database()
             self.keep("ovsdb-server", host.ovsdb_command(), host, **where)
             host.initialise_switch()
             self.keep("ovs-vswitchd", host.vswitchd_command(), host, **where)
-        sockets = [("http", net.listening_socket(host.holder, "0.0.0.0", 80)),
-                   ("https", net.listening_socket(host.holder, "0.0.0.0", 443))]
-        if forwarded:
-            sockets.append(("https", forwarded))
-        sockets.append(("unix", unix_listener(host.folder / "xcp/xapi")))
         # Who kills daemons on purpose does not want to wait ever longer for the next start.
         where["slowest"] = SOON_SECONDS if self.options["fault_points"] else SLOWEST_SECONDS
         hostd = [PROGRAMS / "hostd", "--config", host.config]
         self.keep("hostd", hostd + self.fault_options(host, "hostd"), host, **where)
         self.keep("xapi", host.xapi_command() + self.fault_options(host, "xapi"), host, **where,
-                  sockets=sockets)
+                  sockets=self.sockets[host.index])
 
     def fault_options(self, host, name):
         return ["--fault-points", host.fault_folder(name)] if self.options["fault_points"] else []
@@ -142,6 +149,8 @@ class Supervisor:
                 answer = {"port": self.port, "daemons": {
                     daemon.name: {"pid": daemon.process.pid if daemon.process else 0,
                                   "starts": daemon.starts} for daemon in self.daemons}}
+            elif request.get("verb") == "power":
+                answer = self.power(request)
             elif request.get("verb") == "exec" and len(descriptors) == 3:
                 answer = self.execute(connection, request, descriptors)
             for fd in descriptors:
@@ -164,6 +173,63 @@ class Supervisor:
         threading.Thread(target=end_with_caller, daemon=True).start()
         return {"code": process.wait()}
 
+    # -- a host's power ------------------------------------------------------------------------------
+
+    def power(self, request):
+        """Begins what a host asked for itself, or another host for it; answers at once."""
+        acts = {"reboot": self.reboot, "poweroff": self.power_off, "on": self.power_on,
+                "restart_toolstack": self.restart_toolstack}
+        if not 1 <= request["host"] <= len(self.hosts) or request["act"] not in acts:
+            return {"error": f"there is no such host or act: {request}"}
+        host = self.hosts[request["host"] - 1]
+
+        def begin():
+            time.sleep(request.get("delay", 0))
+            with self.power_lock:
+                if not self.ended.is_set():
+                    print(f"{host.name}: {request['act']}", flush=True)
+                    acts[request["act"]](host)
+
+        threading.Thread(target=begin, daemon=True).start()
+        return {}
+
+    def daemons_of(self, host):
+        return [daemon for daemon in self.daemons if daemon.name.startswith(f"{host.name}.")]
+
+    def restart_toolstack(self, host):
+        for daemon in self.daemons_of(host):
+            if daemon.name.endswith((".xapi", ".hostd")) and daemon.process:
+                daemon.process.terminate()  # its keeper starts it again
+
+    def power_off(self, host):
+        self.cut_power(host)
+        if not any(self.daemons_of(other) for other in self.hosts):
+            self.ended.set()  # nobody is left who could be asked to wake a host
+
+    def cut_power(self, host):
+        for daemon in reversed(self.daemons_of(host)):
+            daemon.stop(GRACE_SECONDS)
+            self.daemons.remove(daemon)
+        # Guests and their disks outlive the daemons, and no boot.
+        for pid in processes_beside(host.holder):
+            try:
+                os.kill(pid, signal.SIGKILL)
+            except ProcessLookupError:
+                pass
+
+    def power_on(self, host):
+        if self.daemons_of(host):
+            return
+        host.prepare(None)
+        if len(self.hosts) > 1:
+            make_pool(self.hosts)
+        net.address_host(host.holder, host.index)
+        self.start_daemons(host)
+
+    def reboot(self, host):
+        self.cut_power(host)
+        self.power_on(host)
+
     def listen(self):
         path = STATE / "control.sock"
         path.unlink(missing_ok=True)
@@ -183,6 +249,18 @@ class Supervisor:
         """xapi first, so that it refuses nothing half-done; switches last."""
         for daemon in reversed(self.daemons):
             daemon.stop(GRACE_SECONDS)
+
+
+def processes_beside(holder):
+    """All that run in the holder's mount namespace, which is a host's own, but the holder."""
+    here = os.readlink(f"/proc/{holder}/ns/mnt")
+    for entry in os.listdir("/proc"):
+        try:
+            if entry.isdigit() and int(entry) != holder and \
+                    os.readlink(f"/proc/{entry}/ns/mnt") == here:
+                yield int(entry)
+        except OSError:
+            continue  # it has ended meanwhile
 
 
 def unix_listener(path):

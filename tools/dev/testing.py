@@ -24,6 +24,7 @@ from paths import SOURCE, DevError, say
 LIMIT_SECONDS = 30 * 60
 # Python suites: (label, folder)
 PYTHON_SUITES = [("unit", "tools/dev"), ("unit", "dom0-image/prepare"), ("unit", "installer"),
+                 ("unit", "host-agent/machine"), ("unit", "host-agent/plugins"),
                  ("style", "tests/style"),
                  ("api", "tests/api"), ("web", "tests/web"),
                  ("appliance", "tests/appliance")]
