@@ -23,16 +23,22 @@ Coordinator::Coordinator(Loop& loop, db::Store& store)
       vdis_(core_, storage_),
       vifs_(core_),
       network_(core_, networks_),
-      pifs_(core_, networks_),
       vlans_(core_, networks_),
-      pools_(core_, vlans_),
+      bonds_(core_, networks_),
+      pifs_(core_, networks_, vlans_),
       host_(core_),
+      pools_(core_, vlans_, host_, networks_),
       sessions_(core_),
       task_(core_),
       event_(core_),
       secrets_(core_),
       messages_(core_),
       roles_(core_),
+      subjects_(core_),
+      auth_(core_),
+      blobs_(core_),
+      diagnostics_(core_),
+      upkeep_(core_),
       keeper_(core_, pbds_, vifs_, storage_, appliances_),
       hosts_(core_, keeper_) {
     // Generations are reserved durably before they are used, so this never was an earlier one's.
@@ -56,6 +62,7 @@ Coordinator::Coordinator(Loop& loop, db::Store& store)
     apis_.use(network_);
     apis_.use(pifs_);
     apis_.use(vlans_);
+    apis_.use(bonds_);
     apis_.use(pools_);
     apis_.use(host_);
     apis_.use(sessions_);
@@ -64,10 +71,15 @@ Coordinator::Coordinator(Loop& loop, db::Store& store)
     apis_.use(secrets_);
     apis_.use(messages_);
     apis_.use(roles_);
+    apis_.use(subjects_);
+    apis_.use(auth_);
+    apis_.use(blobs_);
+    apis_.use(diagnostics_);
     db_.derive_all();
     expiry_ = spawn(loop, "task expiry", tasks_.expire_forever());
     balance_ = spawn(loop, "memory balance", balloons_.balance_forever());
     snapshots_ = spawn(loop, "snapshot schedules", schedules_.run_forever());
+    keeping_up_ = spawn(loop, "upkeep", upkeep_.run_forever());
 }
 
 void Coordinator::cut() {
@@ -78,7 +90,7 @@ void Coordinator::cut() {
 Task<void> Coordinator::stop() {
     // First, so that nobody waits for a host that is away.
     cut();
-    const std::vector<std::shared_ptr<Job>> behind = {expiry_, balance_, snapshots_};
+    const std::vector<std::shared_ptr<Job>> behind = {expiry_, balance_, snapshots_, keeping_up_};
     for (const auto& job : behind)
         job->cancel();
     for (const auto& job : behind)

@@ -8,7 +8,10 @@
 #include "xapi/core/tasks.hpp"
 #include "xapi/domain/appliance.hpp"
 #include "xapi/domain/balloons.hpp"
+#include "xapi/domain/blobs.hpp"
+#include "xapi/domain/bonds.hpp"
 #include "xapi/domain/derive.hpp"
+#include "xapi/domain/diagnostics.hpp"
 #include "xapi/domain/host.hpp"
 #include "xapi/domain/networks.hpp"
 #include "xapi/domain/pool.hpp"
@@ -17,7 +20,9 @@
 #include "xapi/domain/sr.hpp"
 #include "xapi/domain/start_of_day.hpp"
 #include "xapi/domain/storage.hpp"
+#include "xapi/domain/subjects.hpp"
 #include "xapi/domain/task.hpp"
+#include "xapi/domain/upkeep.hpp"
 #include "xapi/domain/vbd.hpp"
 #include "xapi/domain/vdi.hpp"
 #include "xapi/domain/vif.hpp"
@@ -78,22 +83,29 @@ class Coordinator {
     domain::VdiDomain vdis_;
     domain::VifDomain vifs_;
     domain::NetworkDomain network_;
-    domain::PifDomain pifs_;
     domain::VlanDomain vlans_;
-    domain::PoolDomain pools_;
+    domain::BondDomain bonds_;
+    domain::PifDomain pifs_;
     domain::HostDomain host_;
+    domain::PoolDomain pools_;
     domain::SessionDomain sessions_;
     domain::TaskDomain task_;
     domain::EventDomain event_;
     domain::SecretDomain secrets_;
     domain::MessageDomain messages_;
     domain::RoleDomain roles_;
+    domain::SubjectDomain subjects_;
+    domain::AuthDomain auth_;
+    domain::BlobDomain blobs_;
+    domain::DiagnosticsDomain diagnostics_;
+    domain::Upkeep upkeep_;
     domain::HostKeeper keeper_;
     core::Hosts hosts_;
     xenapi::Apis apis_;
     std::shared_ptr<Job> expiry_;
     std::shared_ptr<Job> balance_;
     std::shared_ptr<Job> snapshots_;
+    std::shared_ptr<Job> keeping_up_;
 };
 
 }  // namespace basalt

@@ -1,16 +1,22 @@
 #include <malloc.h>
 
+#include <filesystem>
+
 #include "base/fault_points.hpp"
 #include "base/log.hpp"
 #include "base/real_loop.hpp"
 #include "base/real_net.hpp"
+#include "idl/records/host.hpp"
 #include "xapi/cli/server.hpp"
 #include "xapi/coordinator.hpp"
+#include "xapi/core/audit_log.hpp"
+#include "xapi/core/blob_files.hpp"
 #include "xapi/daemon.hpp"
 #include "xapi/db/store/store_sqlite.hpp"
 #include "xapi/in_process_api.hpp"
 #include "xapi/pool/links.hpp"
 #include "xapi/pool/splice.hpp"
+#include "xapi/rpc/certificate.hpp"
 #include "xapi/rpc/dispatch.hpp"
 #include "xapi/rpc/endpoints.hpp"
 #include "xapi/rpc/http_auth.hpp"
@@ -18,6 +24,7 @@
 #include "xapi/rpc/server.hpp"
 #include "xapi/transfer/database.hpp"
 #include "xapi/transfer/figures.hpp"
+#include "xapi/transfer/files.hpp"
 #include "xapi/transfer/streams.hpp"
 #include "xapi/transfer/vm_streams.hpp"
 
@@ -42,11 +49,36 @@ UniqueFd descriptor_of(RealLoop& loop, std::unique_ptr<Stream> far) {
     return std::move(theirs);
 }
 
+core::Core::Identity identity_of(const std::string& path, server::TlsContext& tls) {
+    core::Core::Identity out;
+    out.pem_path = path;
+    out.self_signed = [](std::string name, std::vector<std::string> addresses) {
+        return server::make_self_signed(
+            {.common_name = std::move(name), .addresses = std::move(addresses)});
+    };
+    out.write = [path](const std::string& pem) { server::write_private_file(path, pem); };
+    out.reload = [&tls] { tls.reload(); };
+    return out;
+}
+
+// The host's row may not be there yet; and a certificate that cannot be read is told, not fatal.
+Task<void> note_certificate(Coordinator& coordinator) {
+    co_await coordinator.core().hosts->ready();
+    co_await domain::note_own_certificate(coordinator.core());
+}
+
+/// Whether an administrator has closed plain HTTP on this host.
+bool is_https_only(const core::Core& core) {
+    const xenapi::Host* host = core.db.find(core.this_host);
+    return host != nullptr && host->https_only;
+}
+
 Task<void> stop(server::Server& server, pool::MemberLinks& links, Coordinator& coordinator,
                 RealLoop& loop) {
     links.close();
     co_await server.stop(stop_grace);
     co_await coordinator.stop();
+    co_await coordinator.core().audit->flush();
     loop.stop();
 }
 
@@ -72,6 +104,13 @@ int run_coordinator(const Config& config, const std::string& fault_points) {
     coordinator.core().pool_secret = pool_secret(config);
     ensure_client_certificate(config);
     server::TlsContext tls(config.tls_path, pool_identity(config));
+    coordinator.core().files =
+        (std::filesystem::path(config.store_path).parent_path() / "files").string();
+    std::filesystem::create_directories(coordinator.core().files);
+    core::sweep_blob_files(coordinator.core());
+    core::AuditLog audit(loop, coordinator.core().files + "/audit.log");
+    coordinator.core().audit = &audit;
+    coordinator.core().identity = identity_of(config.tls_path, tls);
     server::Metrics metrics;
     metrics.gauge("xapi_undeclared_errors", [&coordinator] {
         return static_cast<double>(coordinator.core().undeclared.seen().size());
@@ -90,6 +129,8 @@ int run_coordinator(const Config& config, const std::string& fault_points) {
     transfer::add_routes(router, auth, adopt);
     transfer::add_vm_routes(router, auth, {coordinator.storage(), coordinator.network(), adopt});
     transfer::add_figure_routes(router, auth);
+    transfer::add_blob_routes(router, auth, coordinator.core());
+    transfer::add_status_routes(router, auth, adopt);
     std::shared_ptr<Job> stopping;
     std::function<void()> end;
     transfer::add_database_routes(
@@ -118,6 +159,7 @@ int run_coordinator(const Config& config, const std::string& fault_points) {
          .fingerprint_sha256 = [&tls] { return tls.fingerprint_sha256(); }});
     links.add_routes(router);
     server::Server server(loop, router, &tls, limits);
+    server.refuse_plain([&coordinator] { return is_https_only(coordinator.core()); });
     server::raise_descriptor_limit(limits);
     server::add_server_metrics(metrics, server);
     for (server::ListeningSocket& socket : server::inherited_sockets())
@@ -128,6 +170,7 @@ int run_coordinator(const Config& config, const std::string& fault_points) {
     const auto expiry = spawn(loop, "session expiry", sessions.expire_forever());
     const auto watch = spawn(loop, "loop watch", server::watch_loop(loop, metrics));
     const auto members = spawn(loop, "member watch", links.watch());
+    const auto certificate = spawn(loop, "own certificate", note_certificate(coordinator));
     end = [&] {
         if (!stopping) stopping = spawn(loop, "stop", stop(server, links, coordinator, loop));
     };

@@ -14,6 +14,7 @@
 
 namespace basalt::core {
 
+class AuditLog;
 class Tasks;
 class Events;
 class Hosts;
@@ -41,6 +42,7 @@ class Core {
     Tasks* tasks = nullptr;
     Events* events = nullptr;
     Hosts* hosts = nullptr;
+    AuditLog* audit = nullptr;  // null: nobody keeps one (a simulated pool)
     Limits limits;
     /// Who works on much asks for a turn before each slice of about a quarter of a millisecond.
     FairTurns turns;
@@ -64,6 +66,25 @@ class Core {
 
     /// What the pool's hosts prove themselves with (session.slave_login); empty: nobody can.
     std::string pool_secret;
+
+    /// Folder of what belongs to the records and is too large for them: the bytes of blobs, the
+    /// certificates that the pool trusts. Empty: there is none, and nothing of the kind is kept.
+    std::string files;
+
+    /// What this host shows to clients by TLS. Set by the daemon; a simulated pool has none.
+    struct Identity {
+        std::string pem_path;  ///< key, certificate, chain
+        /// A fresh key and self-signed certificate for these names, as PEM text. Takes tens of
+        /// milliseconds: not on the loop.
+        std::function<std::string(std::string common_name, std::vector<std::string> addresses)>
+            self_signed;
+        /// Replaces the file in one step. Blocks. Throws std::system_error.
+        std::function<void(const std::string& pem)> write;
+        /// New connections use what the file holds now. Throws std::runtime_error.
+        std::function<void()> reload;
+    };
+
+    Identity identity;
 
     /// Sessions that look at the database of a file instead of ours (session.create_from_db_file),
     /// oldest first.

@@ -1,10 +1,10 @@
-#include "xapi/rpc/expression.hpp"
+#include "xapi/core/expression.hpp"
 
 #include <optional>
 
 #include "idl/errors.hpp"
 
-namespace basalt::server {
+namespace basalt::core {
 
 namespace {
 
@@ -183,4 +183,4 @@ bool Expression::holds(const xenapi::ClassInfo& cls, const Uuid& ref, const void
     return evaluate(*root_, {cls, ref, record});
 }
 
-}  // namespace basalt::server
+}  // namespace basalt::core

@@ -5,7 +5,7 @@
 
 #include "idl/runtime/model.hpp"
 
-namespace basalt::server {
+namespace basalt::core {
 
 /// A condition of get_all_where and get_all_records_where:
 ///   E := true | false | not E | E and E | E or E | ( E ) | V = V      V := "text" | field "name"
@@ -28,4 +28,4 @@ class Expression {
     std::unique_ptr<const Node> root_;
 };
 
-}  // namespace basalt::server
+}  // namespace basalt::core

@@ -6,6 +6,7 @@
 #include "base/log.hpp"
 #include "idl/errors.hpp"
 #include "idl/records/task.hpp"
+#include "xapi/core/audit_log.hpp"
 #include "xapi/core/core.hpp"
 
 namespace basalt::core {
@@ -106,6 +107,11 @@ void Tasks::note_end(const Call& call, Time begun, const std::exception_ptr& fai
     const std::string result = !failure    ? "ok"
                                : cancelled ? "cancelled"
                                            : as_api_error(failure).what();
+    if (AuditLog* const audit = call.core().audit)
+        audit->note(call.message(), call.caller(),
+                    !failure    ? ""
+                    : cancelled ? "TASK_CANCELLED"
+                                : as_api_error(failure).code());
     const auto took = std::chrono::duration_cast<Millis>(call.core().loop.now() - begun).count();
     const log::Fields fields = {
         {"method", call.message().wire_name}, {"ms", took}, {"result", result}};

@@ -1,11 +1,14 @@
 #include "xapi/domain/host.hpp"
 
+#include "base/json.hpp"
 #include "idl/errors.hpp"
 #include "idl/records/host.hpp"
 #include "idl/records/pif.hpp"
 #include "idl/records/vm.hpp"
 #include "xapi/core/hosts.hpp"
+#include "xapi/core/system_status.hpp"
 #include "xapi/domain/balloons.hpp"
+#include "xapi/domain/blobs.hpp"
 #include "xapi/domain/placement.hpp"
 #include "xapi/domain/words.hpp"
 
@@ -28,6 +31,56 @@ Task<std::string> HostDomain::call_plugin(Call& call, HostCallPlugin params) {
                       params.fn,
                       {params.args.begin(), params.args.end()},
                       call.caller().session.text()});
+}
+
+Task<bool> HostDomain::has_extension(Call& call, HostHasExtension params) {
+    (void)call.db().get(params.host);
+    co_return co_await core_.hosts->agent(params.host).has_extension({std::move(params.name)});
+}
+
+Task<std::string> HostDomain::call_extension(Call& call, HostCallExtension params) {
+    (void)call.db().get(params.host);
+    // A call as JSON-RPC has it; the script of its method's name serves it.
+    std::string method = text_member(parse_foreign_json(params.call), "method");
+    if (method.empty()) throw err::invalid_value("call", params.call.substr(0, 256));
+    co_return co_await core_.hosts->agent(params.host)
+        .extension_call({std::move(method), std::move(params.call)});
+}
+
+Task<Ref<Blob>> HostDomain::create_new_blob(Call& call, HostCreateNewBlob params) {
+    co_return call.db().transact([&](db::Txn& txn) {
+        return attach_blob(txn, params.host, {params.name, params.mime_type, params.public_});
+    });
+}
+
+Task<std::string> HostDomain::dmesg(Call& call, HostDmesg params) {
+    (void)call.db().get(params.host);
+    return core_.hosts->agent(params.host).host_log({agent::HostLog::kernel, false});
+}
+
+Task<std::string> HostDomain::dmesg_clear(Call& call, HostDmesgClear params) {
+    (void)call.db().get(params.host);
+    return core_.hosts->agent(params.host).host_log({agent::HostLog::kernel, true});
+}
+
+Task<std::string> HostDomain::get_log(Call& call, HostGetLog params) {
+    (void)call.db().get(params.host);
+    return core_.hosts->agent(params.host).host_log({agent::HostLog::agent, false});
+}
+
+Task<std::string> HostDomain::get_system_status_capabilities(
+    Call& call, HostGetSystemStatusCapabilities params) {
+    (void)call.db().get(params.host);
+    co_return core::system_status_capabilities();
+}
+
+Task<bool> HostDomain::is_in_emergency_mode(Call&) {
+    co_return false;
+}
+
+Task<void> HostDomain::local_assert_healthy(Call&) {
+    if (!core_.booted) throw err::host_still_booting();
+    co_return;
 }
 
 Task<DateTime> HostDomain::get_servertime(Call& call, HostGetServertime params) {

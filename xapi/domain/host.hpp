@@ -1,11 +1,14 @@
 #pragma once
+#include <functional>
+
+#include "agent_verbs.hpp"
 #include "idl/api/host_api.hpp"
-#include "idl/api/pool_api.hpp"
 #include "xapi/core/core.hpp"
 
 namespace basalt::domain {
 
-/// Class host.
+/// Class host. Its messages are in several files: host.cpp, host_power.cpp (boot, evacuation,
+/// leaving the pool), host_settings.cpp (name, clock, logins), host_certificates.cpp.
 class HostDomain final : public xenapi::HostApi {
   public:
     explicit HostDomain(core::Core& core) : core_(core) {}
@@ -13,6 +16,8 @@ class HostDomain final : public xenapi::HostApi {
     Task<void> enable(Call& call, xenapi::HostEnable params) override;
     Task<void> disable(Call& call, xenapi::HostDisable params) override;
     Task<std::string> call_plugin(Call& call, xenapi::HostCallPlugin params) override;
+    Task<bool> has_extension(Call& call, xenapi::HostHasExtension params) override;
+    Task<std::string> call_extension(Call& call, xenapi::HostCallExtension params) override;
     Task<xenapi::DateTime> get_servertime(Call& call, xenapi::HostGetServertime params) override;
     Task<xenapi::DateTime> get_server_localtime(Call& call,
                                                 xenapi::HostGetServerLocaltime params) override;
@@ -25,6 +30,69 @@ class HostDomain final : public xenapi::HostApi {
     Task<xenapi::Ref<xenapi::Pif>> get_management_interface(
         Call& call, xenapi::HostGetManagementInterface params) override;
     Task<std::vector<std::string>> list_methods(Call& call) override;
+    Task<xenapi::Ref<xenapi::Blob>> create_new_blob(Call& call,
+                                                    xenapi::HostCreateNewBlob params) override;
+    Task<std::string> dmesg(Call& call, xenapi::HostDmesg params) override;
+    Task<std::string> dmesg_clear(Call& call, xenapi::HostDmesgClear params) override;
+    Task<std::string> get_log(Call& call, xenapi::HostGetLog params) override;
+    Task<std::string> get_system_status_capabilities(
+        Call& call, xenapi::HostGetSystemStatusCapabilities params) override;
+    /// A coordinator serves: it is in no emergency, and healthy.
+    Task<bool> is_in_emergency_mode(Call& call) override;
+    Task<void> local_assert_healthy(Call& call) override;
+
+    // Power, evacuation, leaving the pool.
+    Task<void> reboot(Call& call, xenapi::HostReboot params) override;
+    Task<void> shutdown(Call& call, xenapi::HostShutdown params) override;
+    Task<void> restart_agent(Call& call, xenapi::HostRestartAgent params) override;
+    Task<void> power_on(Call& call, xenapi::HostPowerOn params) override;
+    Task<void> set_power_on_mode(Call& call, xenapi::HostSetPowerOnMode params) override;
+    Task<void> evacuate(Call& call, xenapi::HostEvacuate params) override;
+    Task<void> assert_can_evacuate(Call& call, xenapi::HostAssertCanEvacuate params) override;
+    Task<xenapi::Map<xenapi::Ref<xenapi::Vm>, std::vector<std::string>>>
+    get_vms_which_prevent_evacuation(Call& call,
+                                     xenapi::HostGetVmsWhichPreventEvacuation params) override;
+    Task<void> declare_dead(Call& call, xenapi::HostDeclareDead params) override;
+    Task<void> destroy(Call& call, xenapi::HostDestroy params) override;
+
+    // Settings.
+    Task<void> set_hostname_live(Call& call, xenapi::HostSetHostnameLive params) override;
+    Task<void> syslog_reconfigure(Call& call, xenapi::HostSyslogReconfigure params) override;
+    Task<std::vector<std::string>> list_timezones(Call& call,
+                                                  xenapi::HostListTimezones params) override;
+    Task<void> set_timezone(Call& call, xenapi::HostSetTimezone params) override;
+    Task<void> set_ntp_mode(Call& call, xenapi::HostSetNtpMode params) override;
+    Task<void> set_ntp_custom_servers(Call& call, xenapi::HostSetNtpCustomServers params) override;
+    Task<xenapi::Map<std::string, std::string>> get_ntp_servers_status(
+        Call& call, xenapi::HostGetNtpServersStatus params) override;
+    Task<bool> get_ntp_synchronized(Call& call, xenapi::HostGetNtpSynchronized params) override;
+    Task<void> set_servertime(Call& call, xenapi::HostSetServertime params) override;
+    Task<void> set_iscsi_iqn(Call& call, xenapi::HostSetIscsiIqn params) override;
+    Task<void> set_multipathing(Call& call, xenapi::HostSetMultipathing params) override;
+    Task<void> set_https_only(Call& call, xenapi::HostSetHttpsOnly params) override;
+    Task<void> set_ssl_legacy(Call& call, xenapi::HostSetSslLegacy params) override;
+    Task<void> set_console_idle_timeout(Call& call,
+                                        xenapi::HostSetConsoleIdleTimeout params) override;
+    Task<void> enable_ssh(Call& call, xenapi::HostEnableSsh params) override;
+    Task<void> disable_ssh(Call& call, xenapi::HostDisableSsh params) override;
+    Task<void> set_ssh_enabled_timeout(Call& call,
+                                       xenapi::HostSetSshEnabledTimeout params) override;
+    Task<void> enable_external_auth(Call& call, xenapi::HostEnableExternalAuth params) override;
+    Task<void> disable_external_auth(Call& call, xenapi::HostDisableExternalAuth params) override;
+
+    // Licences: there is one edition, and it is free.
+    Task<void> apply_edition(Call& call, xenapi::HostApplyEdition params) override;
+    Task<void> license_add(Call& call, xenapi::HostLicenseAdd params) override;
+    Task<void> license_remove(Call& call, xenapi::HostLicenseRemove params) override;
+
+    // The certificate that clients are shown.
+    Task<std::string> get_server_certificate(Call& call,
+                                             xenapi::HostGetServerCertificate params) override;
+    Task<void> install_server_certificate(Call& call,
+                                          xenapi::HostInstallServerCertificate params) override;
+    Task<void> reset_server_certificate(Call& call,
+                                        xenapi::HostResetServerCertificate params) override;
+    Task<void> emergency_reset_server_certificate(Call& call) override;
 
     // figures.cpp
     Task<std::vector<xenapi::DataSource>> get_data_sources(
@@ -36,7 +104,20 @@ class HostDomain final : public xenapi::HostApi {
     Task<void> backup_rrds(Call& call, xenapi::HostBackupRrds params) override;
 
   private:
+    Task<void> switch_power(Call& call, xenapi::Ref<xenapi::Host> host, agent::PowerAct act,
+                            xenapi::HostAllowedOperations operation);
+    /// Makes the machine so, then the record by `land`; a host that is away is not changed.
+    Task<void> set(Call& call, xenapi::Ref<xenapi::Host> host, agent::HostChange change,
+                   std::function<void(xenapi::Host&)> land);
+    Task<void> switch_ssh(Call& call, xenapi::Ref<xenapi::Host> host, bool on);
+    Task<void> present(Call& call, std::string pem);
+
     core::Core& core_;
 };
+
+/// What a host asks for its clock, by its record.
+agent::NtpWant ntp_want(const xenapi::Host& host);
+/// The row of this host's own certificate, as its file is now. At the start, and after a change.
+Task<void> note_own_certificate(core::Core& core);
 
 }  // namespace basalt::domain

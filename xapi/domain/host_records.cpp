@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <set>
 
+#include "idl/records/bond.hpp"
 #include "idl/records/console.hpp"
 #include "idl/records/host.hpp"
 #include "idl/records/host_cpu.hpp"
@@ -357,7 +358,9 @@ void refresh_pifs(core::Core& core, db::Txn& txn, Ref<Host> host, const agent::H
         land_nic(core, txn, pif, nic);
         if (nic.name != facts.management_device) continue;
         const Address address = split(facts.address);
-        Pif& row = txn.edit(pif);
+        // A card in a bond is managed through the bond.
+        const Bond* bond = txn.find(txn.get(pif).bond_slave_of);
+        Pif& row = txn.edit(bond != nullptr ? bond->master : pif);
         row.management = true;
         row.currently_attached = true;
         row.IP = address.ip;
@@ -387,7 +390,6 @@ Ref<Host> first_boot_records(core::Core& core, db::Txn& txn, const agent::HostFa
     bool has_pool = false;
     txn.each<Pool>([&](Ref<Pool>, const Pool&) { has_pool = true; });
     if (has_pool) return host;
-    insert_roles(txn);
     insert_pool(core, txn, host, local);
     insert_internal_network(txn);
     insert_default_templates(core, txn);
@@ -398,6 +400,9 @@ void refresh_host(core::Core& core, db::Txn& txn, Ref<Host> host, const agent::H
                   const std::vector<agent::SmFacts>& drivers) {
     Host& row = txn.edit(host);
     row.address = split(facts.address).ip;
+    // What the machine calls itself is what was set last, whoever set it and whatever was lost.
+    row.hostname = facts.hostname;
+    if (!facts.iscsi_iqn.empty()) row.iscsi_iqn = facts.iscsi_iqn;
     row.software_version = software_version(core, facts);
     row.cpu_info = cpu_info(facts);
     for (const auto& [key, text] : facts.bios)
@@ -412,6 +417,7 @@ void refresh_host(core::Core& core, db::Txn& txn, Ref<Host> host, const agent::H
     refresh_cpus(txn, host, facts);
     refresh_drivers(core, txn, host, drivers);
     refresh_pifs(core, txn, host, facts);
+    insert_roles(txn);
     txn.each<Pool>([&](Ref<Pool> ref, const Pool& pool) {
         if (pool.master != host) return;
         txn.edit(ref).cpu_info = {{"vendor", facts.cpu_vendor},

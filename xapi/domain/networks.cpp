@@ -8,14 +8,17 @@
 
 #include "base/undo.hpp"
 #include "idl/errors.hpp"
+#include "idl/records/bond.hpp"
 #include "idl/records/host.hpp"
 #include "idl/records/network.hpp"
 #include "idl/records/pif.hpp"
 #include "idl/records/pif_metrics.hpp"
+#include "idl/records/pool.hpp"
 #include "idl/records/vif.hpp"
 #include "idl/records/vlan.hpp"
 #include "xapi/core/hosts.hpp"
 #include "xapi/core/operation.hpp"
+#include "xapi/domain/blobs.hpp"
 #include "xapi/domain/words.hpp"
 
 namespace basalt::domain {
@@ -60,6 +63,20 @@ agent::BridgeWant bridge_of(const db::Txn& txn, const Network& network, const Pi
     return bridge;
 }
 
+// By the members' own rows: within a transaction the bond's set of them is as it was before.
+agent::BondWant bond_want(const db::Txn& txn, Ref<Bond> ref) {
+    const Bond& bond = txn.get(ref);
+    agent::BondWant want;
+    want.name = txn.get(bond.master).device;
+    want.mode = wire_text(bond.mode);
+    for (const auto& [key, value] : bond.properties)
+        want.properties.emplace(key, value);
+    txn.each<Pif>([&](Ref<Pif>, const Pif& pif) {
+        if (pif.bond_slave_of == ref) want.members.push_back(pif.device);
+    });
+    return want;
+}
+
 void require_unused(const db::Txn& txn, const Network& network) {
     if (!network.VIFs.empty()) throw err::network_contains_vif(network.VIFs.front());
     (void)txn;
@@ -85,6 +102,12 @@ agent::NetworkWant network_want(const db::Txn& txn, Ref<Host> host) {
     });
     std::ranges::move(tagged,
                       std::back_inserter(want.bridges));  // after the bridges that they stand on
+    txn.each<Bond>([&](Ref<Bond> ref, const Bond& bond) {
+        const Pif* master = txn.find(bond.master);
+        if (master != nullptr && master->host == host) want.bonds.push_back(bond_want(txn, ref));
+    });
+    txn.each<Pool>(
+        [&](Ref<Pool>, const Pool& pool) { want.igmp_snooping = pool.igmp_snooping_enabled; });
     return want;
 }
 
@@ -164,6 +187,42 @@ Task<void> NetworkDomain::remove_purpose(Call& call, NetworkRemovePurpose params
     co_return;
 }
 
+Task<Ref<Network>> NetworkDomain::pool_introduce(Call& call, NetworkPoolIntroduce params) {
+    co_return call.db().transact([&](db::Txn& txn) {
+        Network row;
+        row.name_label = std::move(params.name_label);
+        row.name_description = std::move(params.name_description);
+        row.MTU = params.MTU;
+        row.other_config = std::move(params.other_config);
+        row.bridge = std::move(params.bridge);
+        row.managed = params.managed;
+        row.purpose = std::move(params.purpose);
+        txn.each<Network>([&](Ref<Network>, const Network& other) {
+            if (other.bridge == row.bridge) throw err::bridge_name_exists(row.bridge);
+        });
+        return txn.insert(std::move(row));
+    });
+}
+
+// Plugs the host's interface to the network; a network without interfaces is on every host.
+Task<void> NetworkDomain::attach(Call& call, NetworkAttach params) {
+    (void)call.db().get(params.host);
+    const std::vector<Ref<Pif>> pifs = call.db().get(params.network).PIFs;
+    const auto here = std::ranges::find_if(
+        pifs, [&](Ref<Pif> pif) { return call.db().get(pif).host == params.host; });
+    if (here == pifs.end() && !pifs.empty())
+        throw err::host_cannot_attach_network(params.host, params.network);
+    if (here != pifs.end() && !call.db().get(*here).currently_attached)
+        call.db().transact([&](db::Txn& txn) { txn.edit(*here).currently_attached = true; });
+    co_await networks_.apply(call, params.host);
+}
+
+Task<Ref<Blob>> NetworkDomain::create_new_blob(Call& call, NetworkCreateNewBlob params) {
+    co_return call.db().transact([&](db::Txn& txn) {
+        return attach_blob(txn, params.network, {params.name, params.mime_type, params.public_});
+    });
+}
+
 Ref<Pif> insert_physical_pif(db::Txn& txn, Ref<Host> host, const agent::NicFacts& nic) {
     const std::string number =
         nic.name.substr(std::min(nic.name.size(), nic.name.find_first_of("0123456789")));
@@ -190,6 +249,17 @@ Ref<Pif> insert_physical_pif(db::Txn& txn, Ref<Host> host, const agent::NicFacts
     pif.currently_attached = true;
     pif.metrics = txn.insert(PifMetrics{});
     return txn.insert(std::move(pif));
+}
+
+void count_bond_links(db::Txn& txn, Ref<Host> host) {
+    std::map<Ref<Bond>, std::int64_t> up;
+    txn.each<Pif>([&](Ref<Pif>, const Pif& pif) {
+        if (pif.host != host || !pif.bond_slave_of) return;
+        const PifMetrics* metrics = txn.find(pif.metrics);
+        up[pif.bond_slave_of] += metrics != nullptr && metrics->carrier ? 1 : 0;
+    });
+    for (const auto& [bond, links] : up)
+        if (txn.get(bond).links_up != links) txn.edit(bond).links_up = links;
 }
 
 void land_nic(core::Core& core, db::Txn& txn, Ref<Pif> pif, const agent::NicFacts& nic) {

@@ -34,25 +34,43 @@ class NetworkDomain final : public xenapi::NetworkApi {
                                         xenapi::NetworkSetDefaultLockingMode params) override;
     Task<void> add_purpose(Call& call, xenapi::NetworkAddPurpose params) override;
     Task<void> remove_purpose(Call& call, xenapi::NetworkRemovePurpose params) override;
+    Task<xenapi::Ref<xenapi::Network>> pool_introduce(Call& call,
+                                                      xenapi::NetworkPoolIntroduce params) override;
+    Task<void> attach(Call& call, xenapi::NetworkAttach params) override;
+    Task<xenapi::Ref<xenapi::Blob>> create_new_blob(Call& call,
+                                                    xenapi::NetworkCreateNewBlob params) override;
 
   private:
     core::Core& core_;
     Networks& networks_;
 };
 
-/// Class PIF.
+class VlanDomain;
+
+/// Class PIF. What changes interfaces beyond plugging is in pif_settings.cpp.
 class PifDomain final : public xenapi::PifApi {
   public:
-    PifDomain(core::Core& core, Networks& networks) : core_(core), networks_(networks) {}
+    PifDomain(core::Core& core, Networks& networks, VlanDomain& vlans)
+        : core_(core), networks_(networks), vlans_(vlans) {}
 
     Task<void> scan(Call& call, xenapi::PifScan params) override;
     Task<void> plug(Call& call, xenapi::PifPlug params) override;
     Task<void> unplug(Call& call, xenapi::PifUnplug params) override;
     Task<void> set_disallow_unplug(Call& call, xenapi::PifSetDisallowUnplug params) override;
+    Task<void> reconfigure_ip(Call& call, xenapi::PifReconfigureIp params) override;
+    Task<xenapi::Ref<xenapi::Pif>> introduce(Call& call, xenapi::PifIntroduce params) override;
+    Task<void> forget(Call& call, xenapi::PifForget params) override;
+    Task<xenapi::Ref<xenapi::Pif>> create_VLAN(Call& call, xenapi::PifCreateVlan params) override;
+    Task<void> destroy(Call& call, xenapi::PifDestroy params) override;
+    Task<xenapi::Ref<xenapi::Pif>> db_introduce(Call& call, xenapi::PifDbIntroduce params) override;
+    Task<xenapi::Ref<xenapi::Pif>> pool_introduce(Call& call,
+                                                  xenapi::PifPoolIntroduce params) override;
+    Task<void> db_forget(Call& call, xenapi::PifDbForget params) override;
 
   private:
     core::Core& core_;
     Networks& networks_;
+    VlanDomain& vlans_;
 };
 
 /// Class VLAN.
@@ -72,6 +90,8 @@ class VlanDomain final : public xenapi::VlanApi {
 /// and start of day.
 xenapi::Ref<xenapi::Pif> insert_physical_pif(db::Txn& txn, xenapi::Ref<xenapi::Host> host,
                                              const agent::NicFacts& nic);
+/// How many cards of each bond of the host have a link.
+void count_bond_links(db::Txn& txn, xenapi::Ref<xenapi::Host> host);
 /// Link state and such into PIF_metrics.
 void land_nic(core::Core& core, db::Txn& txn, xenapi::Ref<xenapi::Pif> pif,
               const agent::NicFacts& nic);

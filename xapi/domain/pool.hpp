@@ -1,13 +1,18 @@
 #pragma once
 #include "idl/api/pool_api.hpp"
+#include "xapi/core/audit_log.hpp"
+#include "xapi/domain/host.hpp"
 #include "xapi/domain/networks.hpp"
+#include "xapi/domain/trust_store.hpp"
 
 namespace basalt::domain {
 
-/// Class pool.
+/// Class pool. Its messages are in several files: pool.cpp, pool_settings.cpp (what is set on every
+/// host, or for all), pool_certificates.cpp (whom the pool trusts).
 class PoolDomain final : public xenapi::PoolApi {
   public:
-    PoolDomain(core::Core& core, VlanDomain& vlans) : core_(core), vlans_(vlans) {}
+    PoolDomain(core::Core& core, VlanDomain& vlans, HostDomain& hosts, Networks& networks)
+        : core_(core), vlans_(vlans), hosts_(hosts), networks_(networks), trusted_(core) {}
 
     Task<std::vector<xenapi::Ref<xenapi::Pif>>> create_VLAN(Call& call,
                                                             xenapi::PoolCreateVlan params) override;
@@ -17,6 +22,53 @@ class PoolDomain final : public xenapi::PoolApi {
         Call& call, xenapi::PoolGetLicenseState params) override;
     /// Of the host that answers: this one leads.
     Task<bool> is_slave(Call& call, xenapi::PoolIsSlave params) override;
+    Task<xenapi::Ref<xenapi::Blob>> create_new_blob(Call& call,
+                                                    xenapi::PoolCreateNewBlob params) override;
+    Task<bool> has_extension(Call& call, xenapi::PoolHasExtension params) override;
+    Task<void> sync_database(Call& call) override;
+    Task<void> audit_log_append(Call& call, xenapi::PoolAuditLogAppend params) override;
+
+    // On every host; those that are away are not changed, and named where there is an error for it.
+    Task<void> apply_edition(Call& call, xenapi::PoolApplyEdition params) override;
+    Task<void> set_https_only(Call& call, xenapi::PoolSetHttpsOnly params) override;
+    Task<void> disable_ssl_legacy(Call& call, xenapi::PoolDisableSslLegacy params) override;
+    Task<void> enable_ssh(Call& call, xenapi::PoolEnableSsh params) override;
+    Task<void> disable_ssh(Call& call, xenapi::PoolDisableSsh params) override;
+    Task<void> set_ssh_enabled_timeout(Call& call,
+                                       xenapi::PoolSetSshEnabledTimeout params) override;
+    Task<void> set_console_idle_timeout(Call& call,
+                                        xenapi::PoolSetConsoleIdleTimeout params) override;
+    Task<void> set_igmp_snooping_enabled(Call& call,
+                                         xenapi::PoolSetIgmpSnoopingEnabled params) override;
+    Task<void> enable_external_auth(Call& call, xenapi::PoolEnableExternalAuth params) override;
+    Task<void> disable_external_auth(Call& call, xenapi::PoolDisableExternalAuth params) override;
+    Task<void> detect_nonhomogeneous_external_auth(
+        Call& call, xenapi::PoolDetectNonhomogeneousExternalAuth params) override;
+
+    // For the pool as a whole.
+    Task<void> add_to_guest_agent_config(Call& call,
+                                         xenapi::PoolAddToGuestAgentConfig params) override;
+    Task<void> remove_from_guest_agent_config(
+        Call& call, xenapi::PoolRemoveFromGuestAgentConfig params) override;
+    Task<void> reset_telemetry_uuid(Call& call, xenapi::PoolResetTelemetryUuid params) override;
+    Task<void> set_telemetry_next_collection(
+        Call& call, xenapi::PoolSetTelemetryNextCollection params) override;
+
+    // Certificates and revocation lists that the pool trusts.
+    Task<void> install_ca_certificate(Call& call, xenapi::PoolInstallCaCertificate params) override;
+    Task<void> uninstall_ca_certificate(Call& call,
+                                        xenapi::PoolUninstallCaCertificate params) override;
+    Task<void> certificate_install(Call& call, xenapi::PoolCertificateInstall params) override;
+    Task<void> certificate_uninstall(Call& call, xenapi::PoolCertificateUninstall params) override;
+    Task<std::vector<std::string>> certificate_list(Call& call) override;
+    Task<void> certificate_sync(Call& call) override;
+    Task<void> install_trusted_certificate(Call& call,
+                                           xenapi::PoolInstallTrustedCertificate params) override;
+    Task<void> uninstall_trusted_certificate(
+        Call& call, xenapi::PoolUninstallTrustedCertificate params) override;
+    Task<void> crl_install(Call& call, xenapi::PoolCrlInstall params) override;
+    Task<void> crl_uninstall(Call& call, xenapi::PoolCrlUninstall params) override;
+    Task<std::vector<std::string>> crl_list(Call& call) override;
 
   private:
     struct Tagging {
@@ -27,8 +79,16 @@ class PoolDomain final : public xenapi::PoolApi {
 
     Task<std::vector<xenapi::Ref<xenapi::Pif>>> tag_everywhere(Call& call, Tagging what);
 
+    [[nodiscard]] std::vector<xenapi::Ref<xenapi::Host>> all_hosts() const;
+    /// Runs `change` for each host; answers those for which it failed.
+    Task<std::vector<xenapi::Ref<xenapi::Host>>> on_each(
+        std::function<Task<void>(xenapi::Ref<xenapi::Host>)> change);
+
     core::Core& core_;
     VlanDomain& vlans_;
+    HostDomain& hosts_;
+    Networks& networks_;
+    TrustStore trusted_;
 };
 
 }  // namespace basalt::domain

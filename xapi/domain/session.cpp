@@ -6,10 +6,13 @@
 #include "base/wait.hpp"
 #include "idl/errors.hpp"
 #include "idl/records/host.hpp"
+#include "idl/records/role.hpp"
 #include "idl/records/session.hpp"
+#include "idl/records/subject.hpp"
 #include "xapi/core/hosts.hpp"
 #include "xapi/core/secret.hpp"
 #include "xapi/db/store/dump.hpp"
+#include "xapi/domain/subjects.hpp"
 #include "xapi/domain/words.hpp"
 
 namespace basalt::domain {
@@ -24,16 +27,33 @@ SessionDomain::SessionDomain(core::Core& core) : core_(core) {
                      [this] { return core_.db.count(xenapi::class_of<Session>()); });
 }
 
-Task<void> SessionDomain::authenticate(Call& call, std::string user, std::string password) {
+Task<SessionDomain::Person> SessionDomain::person_of(std::string user) {
+    constexpr const char* root_id = "u0";
+    if (user == "root") co_return Person{};
+    std::optional<agent::Account> account;
+    try {
+        account = co_await core_.hosts->local().account({user});
+    } catch (const ApiError& error) {
+        if (error.code() != "SUBJECT_CANNOT_BE_RESOLVED") throw;
+    }
+    if (!account) throw err::session_authorization_failed(user, "The host has no such user");
+    if (account->id == root_id) co_return Person{};
+    if (!looks_up_users(core_))
+        throw err::session_authorization_failed(user, "Only root may log in");
+    co_return Person{subject_of(core_, *account), account->id};
+}
+
+Task<SessionDomain::Person> SessionDomain::authenticate(Call& call, std::string user,
+                                                        std::string password) {
     if (!core_.booted) throw err::host_still_booting();
-    if (call.caller().trusted) co_return;  // root on the host's own socket needs no password
+    if (call.caller().trusted) co_return Person{};  // root on the host's own socket needs none
     std::optional<ApiError> refused;
     try {
         co_await core_.hosts->local().login({user, std::move(password), call.caller().address});
     } catch (const ApiError& error) {
         refused = error;
     }
-    if (!refused) co_return;
+    if (!refused) co_return co_await person_of(std::move(user));
     log::warn("login_refused",
               {{"user", user}, {"address", call.caller().address}, {"error", refused->what()}});
     if (refused->code() == "SESSION_AUTHENTICATION_FAILED")
@@ -87,7 +107,7 @@ Ref<Host> SessionDomain::host_of(const basalt::Caller& caller) const {
 }
 
 Ref<Session> SessionDomain::open(Call& call, const std::string& user, const std::string& originator,
-                                 bool pool) {
+                                 const Person& person, bool pool) {
     const Ref<Session> session = core_.db.transact([&](db::Txn& txn) {
         make_room(txn, user, originator);
         Session row;
@@ -95,7 +115,16 @@ Ref<Session> SessionDomain::open(Call& call, const std::string& user, const std:
         row.pool = pool;
         row.last_active = DateTime{core_.now_seconds()};
         row.validation_time = row.last_active;
-        row.is_local_superuser = true;
+        row.is_local_superuser = person.subject.null();
+        row.subject = person.subject;
+        row.auth_user_sid = person.id;
+        if (const Subject* subject = txn.find(person.subject)) {
+            RoleMask roles = 0;
+            for (const auto role : subject->roles)
+                if (const Role* known = txn.find(role))
+                    roles = static_cast<RoleMask>(roles | role_mask(*known));
+            row.rbac_permissions = permissions_of(roles);
+        }
         row.auth_user_name = user;
         row.originator = originator;
         return txn.insert(std::move(row));
@@ -106,14 +135,14 @@ Ref<Session> SessionDomain::open(Call& call, const std::string& user, const std:
 }
 
 Task<Ref<Session>> SessionDomain::login_with_password(Call& call, SessionLoginWithPassword params) {
-    co_await authenticate(call, params.uname, params.pwd);
-    co_return open(call, params.uname, params.originator);
+    const Person person = co_await authenticate(call, params.uname, params.pwd);
+    co_return open(call, params.uname, params.originator, person);
 }
 
 Task<Ref<Session>> SessionDomain::slave_local_login_with_password(
     Call& call, SessionSlaveLocalLoginWithPassword params) {
-    co_await authenticate(call, params.uname, params.pwd);
-    co_return open(call, params.uname, {});
+    const Person person = co_await authenticate(call, params.uname, params.pwd);
+    co_return open(call, params.uname, {}, person);
 }
 
 Task<void> SessionDomain::authenticate_pool(Call& call, const xenapi::SecretString& secret,
@@ -127,13 +156,13 @@ Task<void> SessionDomain::authenticate_pool(Call& call, const xenapi::SecretStri
 
 Task<Ref<Session>> SessionDomain::slave_local_login(Call& call, SessionSlaveLocalLogin params) {
     co_await authenticate_pool(call, params.psecret, {});
-    co_return open(call, {}, {});
+    co_return open(call, {}, {}, {});
 }
 
 Task<Ref<Session>> SessionDomain::slave_login(Call& call, SessionSlaveLogin params) {
     co_await authenticate_pool(call, params.psecret, params.host);
     if (core_.db.find(params.host) == nullptr) throw err::handle_invalid("host", params.host);
-    const Ref<Session> session = open(call, {}, {}, true);
+    const Ref<Session> session = open(call, {}, {}, {}, true);
     core_.db.transact([&](db::Txn& txn) { txn.edit(session).this_host = params.host; });
     co_return session;
 }
@@ -146,7 +175,7 @@ Task<Ref<Session>> SessionDomain::create_from_db_file(Call& call, SessionCreateF
         core_.limits.exceeded(Limit::sessions_of_files);
         end(core_.file_sessions.front().session);
     }
-    const Ref<Session> session = open(call, "db-from-file", {});
+    const Ref<Session> session = open(call, "db-from-file", {}, {});
     core_.db.transact([&](db::Txn& txn) { txn.edit(session).is_local_superuser = false; });
     core_.file_sessions.push_back({session, std::move(database)});
     co_return session;
@@ -177,7 +206,7 @@ Task<void> SessionDomain::change_password(Call& call, SessionChangePassword para
 }
 
 Task<std::vector<std::string>> SessionDomain::get_all_subject_identifiers(Call&) {
-    // Subjects come with external authentication; local superusers are none.
+    // Root is no subject.
     std::set<std::string> found;
     core_.db.each<Session>([&](Ref<Session>, const Session& row) {
         if (!row.auth_user_sid.empty()) found.insert(row.auth_user_sid);

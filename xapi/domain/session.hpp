@@ -29,12 +29,21 @@ class SessionDomain final : public xenapi::SessionApi {
                                          xenapi::SessionLogoutSubjectIdentifier params) override;
 
   private:
-    Task<void> authenticate(Call& call, std::string user, std::string password);
+    /// Whom a password proved: root has no subject, and every role.
+    struct Person {
+        xenapi::Ref<xenapi::Subject> subject;
+        std::string id;  // of the machine's user
+    };
+
+    Task<Person> authenticate(Call& call, std::string user, std::string password);
+    /// Throws SESSION_AUTHORIZATION_FAILED [user, message] for who is not root and no subject.
+    Task<Person> person_of(std::string user);
     /// Whoever knows the pool's secret is one of its hosts; `host` is for the error.
     Task<void> authenticate_pool(Call& call, const xenapi::SecretString& secret,
                                  xenapi::Ref<xenapi::Host> host);
     xenapi::Ref<xenapi::Session> open(Call& call, const std::string& user,
-                                      const std::string& originator, bool pool = false);
+                                      const std::string& originator, const Person& person,
+                                      bool pool = false);
     /// Absent is success.
     void end(xenapi::Ref<xenapi::Session> session);
     /// The host at whose door the caller stands.

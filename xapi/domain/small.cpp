@@ -2,24 +2,35 @@
 
 #include <openssl/evp.h>
 
-#include <array>
+#include <algorithm>
+#include <charconv>
+#include <format>
+#include <optional>
 
 #include "idl/errors.hpp"
 #include "idl/records/message.hpp"
 #include "idl/records/role.hpp"
 #include "idl/records/secret.hpp"
+#include "xapi/core/expression.hpp"
 #include "xapi/domain/messages.hpp"
+#include "xapi/domain/subjects.hpp"
 #include "xapi/domain/words.hpp"
 
 namespace basalt::domain {
 
 namespace {
 
-// A reference made from a name: 16 bytes of its digest.
-Uuid named_uuid(std::string_view name) {
-    std::array<unsigned char, 32> digest{};
+std::vector<unsigned char> digest_of(std::string_view name, const EVP_MD* kind) {
+    std::vector<unsigned char> digest(EVP_MAX_MD_SIZE);
     unsigned length = 0;
-    EVP_Digest(name.data(), name.size(), digest.data(), &length, EVP_sha256(), nullptr);
+    EVP_Digest(name.data(), name.size(), digest.data(), &length, kind, nullptr);
+    digest.resize(length);
+    return digest;
+}
+
+// A uuid made from a name: the first 16 bytes of its digest.
+Uuid named_uuid(std::string_view name) {
+    const std::vector<unsigned char> digest = digest_of(name, EVP_sha256());
     std::uint64_t high = 0;
     std::uint64_t low = 0;
     for (std::size_t i = 0; i < 8; ++i) {
@@ -27,6 +38,18 @@ Uuid named_uuid(std::string_view name) {
         low = low << 8U | digest.at(8 + i);
     }
     return Uuid::from_words(high, low);
+}
+
+// The default of subject.roles is the MD5 of `pool-admin` (datamodel), so all roles' references are
+// such digests, which are no uuids of any version.
+Ref<Role> role_ref(std::string_view name) {
+    std::string text;
+    for (const unsigned char byte : digest_of(name, EVP_md5())) {
+        const std::size_t size = text.size();
+        if (size == 8 || size == 13 || size == 18 || size == 23) text += '-';
+        text += std::format("{:02x}", byte);
+    }
+    return Ref<Role>(Uuid::parse(text).value_or(Uuid{}));
 }
 
 template <class F>
@@ -37,6 +60,49 @@ Map<Ref<Message>, Message> messages_where(const db::Database& db, F wanted) {
     });
     return found;
 }
+
+/// Which messages destroy_all takes. INVALID_VALUE for a filter that it does not know.
+class MessageFilter {
+  public:
+    explicit MessageFilter(const Map<std::string, std::string>& filters) {
+        for (const auto& [key, value] : filters) {
+            if (key == "before") {
+                before_ = moment(key, value);
+            } else if (key == "after") {
+                after_ = moment(key, value);
+            } else if (key == "priority") {
+                priority_ = number(key, value);
+            } else {
+                throw err::invalid_value("filters", key);
+            }
+        }
+    }
+
+    [[nodiscard]] bool takes(const Message& row) const {
+        const std::int64_t at = row.timestamp.seconds;
+        return (!before_ || at < *before_) && (!after_ || at > *after_) &&
+               (!priority_ || row.priority == *priority_);
+    }
+
+  private:
+    static std::int64_t moment(const std::string& key, const std::string& value) {
+        const auto parsed = DateTime::parse(value);
+        if (!parsed) throw err::invalid_value(key, value);
+        return parsed->seconds;
+    }
+
+    static std::int64_t number(const std::string& key, const std::string& value) {
+        std::int64_t out = 0;
+        const auto [end, failed] = std::from_chars(value.data(), value.data() + value.size(), out);
+        if (failed != std::errc{} || end != value.data() + value.size())
+            throw err::invalid_value(key, value);
+        return out;
+    }
+
+    std::optional<std::int64_t> before_;
+    std::optional<std::int64_t> after_;
+    std::optional<std::int64_t> priority_;
+};
 
 }  // namespace
 
@@ -85,6 +151,16 @@ Task<void> MessageDomain::destroy_many(Call&, MessageDestroyMany params) {
     co_return;
 }
 
+Task<void> MessageDomain::destroy_all(Call&, MessageDestroyAll params) {
+    const MessageFilter filter(params.filters);
+    core_.db.transact([&](db::Txn& txn) {
+        txn.each<Message>([&](Ref<Message> ref, const Message& row) {
+            if (filter.takes(row)) txn.erase(ref);
+        });
+    });
+    co_return;
+}
+
 Task<Map<Ref<Message>, Message>> MessageDomain::get(Call&, MessageGet params) {
     co_return messages_where(core_.db, [&](const Message& row) {
         return row.cls == params.cls && row.obj_uuid == params.obj_uuid &&
@@ -107,6 +183,16 @@ Task<Map<Ref<Message>, Message>> MessageDomain::get_all_records(Call&) {
     co_return messages_where(core_.db, [](const Message&) { return true; });
 }
 
+Task<Map<Ref<Message>, Message>> MessageDomain::get_all_records_where(
+    Call&, MessageGetAllRecordsWhere params) {
+    const core::Expression expression(params.expr);
+    Map<Ref<Message>, Message> found;
+    core_.db.each<Message>([&](Ref<Message> ref, const Message& row) {
+        if (expression.holds(class_of<Message>(), ref.uuid(), &row)) found.emplace(ref, row);
+    });
+    co_return found;
+}
+
 Task<Ref<Message>> MessageDomain::get_by_uuid(Call&, MessageGetByUuid params) {
     const auto found = core_.db.by_uuid<Message>(params.uuid);
     if (!found) throw err::uuid_invalid("message", params.uuid);
@@ -119,23 +205,26 @@ Task<Message> MessageDomain::get_record(Call&, MessageGetRecord params) {
 
 Task<std::vector<std::string>> RoleDomain::get_permissions_name_label(
     Call&, RoleGetPermissionsNameLabel params) {
-    const std::string role = core_.db.get(params.self).name_label;
-    RoleMask mask = 0;
-    for (std::size_t i = 0; i < role_names().size(); ++i)
-        if (role_names()[i] == role) mask = static_cast<RoleMask>(1U << i);
-    std::vector<std::string> permissions;
-    for (const ClassInfo& cls : classes())
-        for (const MessageInfo& message : cls.messages)
-            if ((message.roles & mask) != 0) permissions.emplace_back(message.wire_name);
-    for (const Permission& extra : extra_permissions())
-        if ((extra.roles & mask) != 0) permissions.emplace_back(extra.name);
-    co_return permissions;
+    co_return permissions_of(role_mask(core_.db.get(params.self)));
+}
+
+Task<std::vector<Ref<Role>>> RoleDomain::get_by_permission_name_label(
+    Call&, RoleGetByPermissionNameLabel params) {
+    std::vector<Ref<Role>> found;
+    core_.db.each<Role>([&](Ref<Role> ref, const Role& row) {
+        const std::vector<std::string> permissions = permissions_of(role_mask(row));
+        if (std::ranges::binary_search(permissions, params.label)) found.push_back(ref);
+    });
+    co_return found;
 }
 
 void insert_roles(db::Txn& txn) {
     for (const std::string_view name : role_names()) {
-        const Ref<Role> ref(named_uuid("role " + std::string(name)));
+        const Ref<Role> ref = role_ref(name);
         if (txn.find(ref) != nullptr) continue;
+        txn.each<Role>([&](Ref<Role> old, const Role& row) {
+            if (row.name_label == name) txn.erase(old);
+        });
         Role row;
         row.uuid = named_uuid("role uuid " + std::string(name)).text();
         row.name_label = std::string(name);

@@ -28,6 +28,8 @@ class MessageDomain final : public xenapi::MessageApi {
     Task<xenapi::Ref<xenapi::Message>> create(Call& call, xenapi::MessageCreate params) override;
     Task<void> destroy(Call& call, xenapi::MessageDestroy params) override;
     Task<void> destroy_many(Call& call, xenapi::MessageDestroyMany params) override;
+    /// Filters: before and after (moments), priority (a number); none: all.
+    Task<void> destroy_all(Call& call, xenapi::MessageDestroyAll params) override;
     Task<xenapi::Map<xenapi::Ref<xenapi::Message>, xenapi::Message>> get(
         Call& call, xenapi::MessageGet params) override;
     Task<xenapi::Map<xenapi::Ref<xenapi::Message>, xenapi::Message>> get_since(
@@ -35,6 +37,8 @@ class MessageDomain final : public xenapi::MessageApi {
     Task<std::vector<xenapi::Ref<xenapi::Message>>> get_all(Call& call) override;
     Task<xenapi::Map<xenapi::Ref<xenapi::Message>, xenapi::Message>> get_all_records(
         Call& call) override;
+    Task<xenapi::Map<xenapi::Ref<xenapi::Message>, xenapi::Message>> get_all_records_where(
+        Call& call, xenapi::MessageGetAllRecordsWhere params) override;
     Task<xenapi::Ref<xenapi::Message>> get_by_uuid(Call& call,
                                                    xenapi::MessageGetByUuid params) override;
     Task<xenapi::Message> get_record(Call& call, xenapi::MessageGetRecord params) override;
@@ -49,12 +53,15 @@ class RoleDomain final : public xenapi::RoleApi {
 
     Task<std::vector<std::string>> get_permissions_name_label(
         Call& call, xenapi::RoleGetPermissionsNameLabel params) override;
+    Task<std::vector<xenapi::Ref<xenapi::Role>>> get_by_permission_name_label(
+        Call& call, xenapi::RoleGetByPermissionNameLabel params) override;
 
   private:
     core::Core& core_;
 };
 
-/// The role rows, with references that are the same for ever; start of day.
+/// The role rows, with references that are the same for ever and on every server: clients and the
+/// default of subject.roles know them. Start of day; rows under other references go.
 void insert_roles(db::Txn& txn);
 
 }  // namespace basalt::domain

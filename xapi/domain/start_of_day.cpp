@@ -270,6 +270,7 @@ void HostKeeper::on_nics(Ref<Host> host, std::vector<agent::NicFacts> nics) {
             for (const agent::NicFacts& nic : nics)
                 if (txn.get(pif).physical && txn.get(pif).device == nic.name)
                     land_nic(core_, txn, pif, nic);
+        count_bond_links(txn, host);
     });
 }
 

@@ -8,6 +8,7 @@
 #include "idl/errors.hpp"
 #include "idl/records/session.hpp"
 #include "idl/records/task.hpp"
+#include "xapi/core/audit_log.hpp"
 #include "xapi/core/tasks.hpp"
 
 namespace basalt::server {
@@ -237,7 +238,7 @@ Dispatcher::Admitted Dispatcher::admit(Target target, const MethodCall& call,
             {"No async mode for this operation (rpc: " + std::string(message.wire_name) + ")"});
     // The role of an Async call is looked at by its task, which then fails.
     if (!message.no_session && !target.async)
-        decodable_or(message, out.args, [&] { check_role(message, out.caller, out.args); });
+        decodable_or(message, out.args, [&] { check_role_audited(message, out.caller, out.args); });
     return out;
 }
 
@@ -262,6 +263,15 @@ std::optional<Answer> Dispatcher::run_at_once(Target target, const MethodCall& c
         return answer;
     } catch (const ApiError& error) {
         core_.undeclared.note(*message, error.code());
+        throw;
+    }
+}
+
+void Dispatcher::check_role_audited(const MessageInfo& message, const Caller& caller, Args args) {
+    try {
+        check_role(message, caller, args);
+    } catch (const ApiError& error) {
+        if (core_.audit != nullptr) core_.audit->note(message, caller, error.code());
         throw;
     }
 }
@@ -299,7 +309,9 @@ Task<Answer> Dispatcher::run_now(const MessageInfo& message, Caller caller, Args
     if (!goes_to_domain(message)) {
         if (is_filter(message))
             co_return co_await run_filter(message, std::move(caller), std::move(args));
-        co_return run_implicit(core_.db, message, args);
+        Answer answer = run_implicit(core_.db, message, args);
+        if (core_.audit != nullptr) core_.audit->note(message, caller, "");
+        co_return answer;
     }
     Call call(core_, message, std::move(caller));
     const log::Scope scope(call.context());

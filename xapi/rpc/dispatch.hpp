@@ -50,6 +50,8 @@ class Dispatcher final : public Answerer {
     [[nodiscard]] static Target resolve(std::string_view method);
     /// Throws what refuses it.
     Admitted admit(Target target, const MethodCall& call, const HttpRequest& request);
+    /// Throws RBAC_PERMISSION_DENIED, and leaves a line of it.
+    void check_role_audited(const xenapi::MessageInfo& message, const Caller& caller, Args args);
     /// Calls that the tables answer: no waiting, no coroutine. nullopt: it is not one of those.
     std::optional<Answer> run_at_once(Target target, const MethodCall& call,
                                       const HttpRequest& request);

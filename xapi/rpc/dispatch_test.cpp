@@ -7,7 +7,7 @@
 #include "idl/records/subject.hpp"
 #include "idl/records/task.hpp"
 #include "idl/records/vm.hpp"
-#include "xapi/rpc/expression.hpp"
+#include "xapi/core/expression.hpp"
 #include "xapi/rpc/wire_house.hpp"
 
 namespace basalt::server {
@@ -353,7 +353,9 @@ TEST(Expression, grammar) {
     row.name_label = "a\"b";
     row.is_a_template = true;
     const xenapi::ClassInfo& cls = xenapi::class_of<xenapi::Vm>();
-    const auto holds = [&](const char* text) { return Expression(text).holds(cls, {}, &row); };
+    const auto holds = [&](const char* text) {
+        return core::Expression(text).holds(cls, {}, &row);
+    };
     EXPECT_TRUE(holds("true"));
     EXPECT_FALSE(holds("not true"));
     EXPECT_TRUE(holds(R"(field "name__label" = "a\"b")"));
@@ -362,7 +364,7 @@ TEST(Expression, grammar) {
     EXPECT_FALSE(holds(R"(true or true and false)"));  // from the left
     EXPECT_TRUE(holds("field \"tags\" = \"()\""));
     for (const char* bad : {"", "not (", "true true", "field = \"x\"", "\"x\"", "(true", "truex"})
-        EXPECT_THROW(Expression{bad}, ApiError) << bad;
+        EXPECT_THROW(core::Expression{bad}, ApiError) << bad;
 }
 
 std::size_t occurrences(const std::string& text, const std::string& part) {

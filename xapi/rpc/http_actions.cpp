@@ -10,6 +10,7 @@ namespace {
 
 constexpr auto actions = std::to_array<HttpAction>({
     {"GET", "/audit_log", "get_audit_log", "read-only"},
+    {"GET", "/blob", "get_blob", "read-only"},
     {"PUT", "/blob", "put_blob", "vm-power-admin"},
     {"PUT", "/bundle", "put_bundle", "pool-operator"},
     {"CONNECT", "/console", "connect_console", "vm-operator"},

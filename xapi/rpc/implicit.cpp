@@ -5,7 +5,7 @@
 
 #include "idl/errors.hpp"
 #include "idl/runtime/record_codec.hpp"
-#include "xapi/rpc/expression.hpp"
+#include "xapi/core/expression.hpp"
 
 namespace basalt::server {
 
@@ -153,7 +153,7 @@ bool is_filter(const MessageInfo& message) {
 std::function<Answer()> prepared_filter(const db::Database& db, const MessageInfo& message,
                                         Args args) {
     const ClassInfo& cls = class_of(message);
-    const auto expression = std::make_shared<const Expression>(text_argument(args[0]));
+    const auto expression = std::make_shared<const core::Expression>(text_argument(args[0]));
     return [&cls, expression, form = form_of(message.kind), all = db.snapshot(cls),
             rests_on = db.class_generation(cls)] {
         Answer answer;

@@ -1,4 +1,5 @@
 #pragma once
+#include <functional>
 #include <map>
 #include <memory>
 #include <optional>
@@ -56,6 +57,9 @@ class Server {
     /// Serves one connection that came from elsewhere (a relay, a test).
     void serve(std::unique_ptr<Stream> stream, Scheme scheme, Peer peer);
 
+    /// Connections over TCP without TLS are closed at once for as long as `refused` says so.
+    void refuse_plain(std::function<bool()> refused) { plain_refused_ = std::move(refused); }
+
     /// Accepts no more, lets answers under way end for at most `grace`, then cuts what is left.
     Task<void> stop(Duration grace);
 
@@ -71,6 +75,7 @@ class Server {
     const Router& router_;
     Limits& limits_;
     TrustedUids trusted_;
+    std::function<bool()> plain_refused_;
     std::unique_ptr<TlsAcceptor> tls_;
     HttpCounts counts_;
     std::vector<std::shared_ptr<Listener>> listeners_;

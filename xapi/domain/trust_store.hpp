@@ -1,0 +1,31 @@
+#pragma once
+#include <string>
+#include <vector>
+
+#include "xapi/core/core.hpp"
+
+namespace basalt::domain {
+
+/// Certificates and revocation lists that the pool trusts, as files beside the store. What there
+/// is of certificates, the records say (class Certificate); lists have no records. Loop only.
+class TrustStore {
+  public:
+    enum class Kind : std::uint8_t { certificate, crl };
+
+    explicit TrustStore(core::Core& core) : core_(core) {}
+
+    /// In one step; replaces one of the same name. `name` names a file.
+    Task<void> write(Kind kind, std::string name, std::string pem);
+    /// Answers whether there was one.
+    Task<bool> remove(Kind kind, std::string name);
+    Task<bool> has(Kind kind, std::string name);
+    /// Sorted.
+    Task<std::vector<std::string>> names(Kind kind);
+
+  private:
+    [[nodiscard]] std::string folder(Kind kind) const;
+
+    core::Core& core_;
+};
+
+}  // namespace basalt::domain
