@@ -28,7 +28,8 @@ struct Options {
     HostFacts facts;  // uuid, hostname, nics ...; what is left empty gets a plausible value
     std::string password = "password";    // of root
     std::int64_t utc_offset_seconds = 0;  // of the time zone
-    /// Logins and plug-ins, instead of simulated ones. `facts` stay those above.
+    /// Logins, plug-ins and the machine's settings, instead of simulated ones. `facts` stay those
+    /// above, but for the names that can be set.
     std::shared_ptr<Services> services{};
     /// Null: nothing is measured.
     std::shared_ptr<Gauges> gauges{};

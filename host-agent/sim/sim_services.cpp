@@ -37,6 +37,11 @@ std::string contents_of(const UniqueFd& fd) {
 
 Task<HostFacts> SimServices::facts() {
     HostFacts facts = options_.facts;
+    if (options_.services) {
+        HostFacts set = co_await options_.services->facts();
+        facts.hostname = std::move(set.hostname);
+        if (!set.iscsi_iqn.empty()) facts.iscsi_iqn = std::move(set.iscsi_iqn);
+    }
     if (machine_.settings.hostname) facts.hostname = *machine_.settings.hostname;
     if (machine_.settings.iscsi_iqn) facts.iscsi_iqn = *machine_.settings.iscsi_iqn;
     co_return facts;

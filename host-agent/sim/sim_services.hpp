@@ -44,7 +44,9 @@ class SimServices final : public Services {
     Task<bool> has_extension(std::string name) override;
     Task<std::string> extension_call(ExtensionCallArgs args) override;
 
-    Machine& machine() override { return machine_; }
+    Machine& machine() override {
+        return options_.services ? options_.services->machine() : machine_;
+    }
 
     Task<HostTime> time() override;
     Task<UniqueFd> open_console() override;
