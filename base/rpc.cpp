@@ -3,6 +3,7 @@
 #include <array>
 #include <boost/asio/error.hpp>
 #include <boost/system/system_error.hpp>
+#include <deque>
 
 #include "base/json.hpp"
 #include "base/log.hpp"
@@ -39,18 +40,20 @@ class SocketChannel final : public Channel {
 
     Task<Frame> receive() override {
         Frame frame;
-        const std::string header = co_await read_exactly(4, frame.fds);
+        const std::string header = co_await read_exactly(4);
         std::size_t size = 0;
         for (const char c : header)
             size = size << 8U | static_cast<unsigned char>(c);
         if (size > frame_bytes_max) throw boost::system::system_error(asio::error::message_size);
-        const std::string text = co_await read_exactly(size, frame.fds);
+        const std::string text = co_await read_exactly(size);
         frame.body = parse_foreign_json(text);
         if (!frame.body.is_object()) throw_garbage();
+        take_fds(frame);
         co_return frame;
     }
 
     Task<void> send(Frame frame) override {
+        if (!frame.fds.empty()) frame.body[fds_member] = frame.fds.size();
         const std::string text = frame.body.dump(-1, ' ', false, Json::error_handler_t::replace);
         if (text.size() > frame_bytes_max)
             throw boost::system::system_error(asio::error::message_size);
@@ -64,7 +67,7 @@ class SocketChannel final : public Channel {
     void close() override { stream_->close(); }
 
   private:
-    Task<std::string> read_exactly(std::size_t size, std::vector<UniqueFd>& fds) {
+    Task<std::string> read_exactly(std::size_t size) {
         while (pending_.size() < size) {
             std::array<char, 16384> buffer{};
             FdMessage got = co_await stream_->read_with_fds(buffer);
@@ -73,19 +76,29 @@ class SocketChannel final : public Channel {
             for (UniqueFd& fd : got.fds)
                 fds_.push_back(std::move(fd));
         }
-        // Descriptors come with the first byte of their frame; the kernel never merges two such
-        // messages.
-        for (UniqueFd& fd : fds_)
-            fds.push_back(std::move(fd));
-        fds_.clear();
         std::string out = pending_.substr(0, size);
         pending_.erase(0, size);
         co_return out;
     }
 
+    // Descriptors come with the first byte of their frame, but that byte may be read together with
+    // the frames before it: each says how many are its own.
+    void take_fds(Frame& frame) {
+        const auto said = frame.body.find(fds_member);
+        if (said == frame.body.end()) return;
+        if (!said->is_number_unsigned() || said->get<std::uint64_t>() > fds_.size())
+            throw_garbage();
+        for (auto left = said->get<std::uint64_t>(); left > 0; --left) {
+            frame.fds.push_back(std::move(fds_.front()));
+            fds_.pop_front();
+        }
+    }
+
+    static constexpr const char* fds_member = "fds";
+
     std::unique_ptr<FdStream> stream_;
     std::string pending_;
-    std::vector<UniqueFd> fds_;
+    std::deque<UniqueFd> fds_;
 };
 
 struct FrameQueue {

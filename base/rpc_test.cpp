@@ -1,6 +1,7 @@
 #include "base/rpc.hpp"
 
 #include <gtest/gtest.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <boost/system/system_error.hpp>
@@ -99,7 +100,8 @@ TEST(Rpc, events_arrive) {
 // The other end of a socket: says what it was made with, then ends.
 class Said final : public FdStream {
   public:
-    explicit Said(std::string bytes) : bytes_(std::move(bytes)) {}
+    explicit Said(std::string bytes, std::vector<UniqueFd> fds = {})
+        : bytes_(std::move(bytes)), fds_(std::move(fds)) {}
 
     Task<std::size_t> read_some(std::span<char> buffer) override {
         const std::size_t count = std::min(buffer.size(), bytes_.size());
@@ -111,6 +113,7 @@ class Said final : public FdStream {
     Task<FdMessage> read_with_fds(std::span<char> buffer) override {
         FdMessage message;
         message.bytes = co_await read_some(buffer);
+        message.fds = std::exchange(fds_, {});
         co_return message;
     }
 
@@ -126,6 +129,7 @@ class Said final : public FdStream {
 
   private:
     std::string bytes_;
+    std::vector<UniqueFd> fds_;
 };
 
 std::string frame(const std::string& text) {
@@ -158,11 +162,33 @@ Outcome heard(const std::string& bytes) {
     return outcome;
 }
 
+Task<void> receive_into(Channel& channel, std::vector<std::size_t>& counts, std::size_t frames) {
+    while (counts.size() < frames)
+        counts.push_back((co_await channel.receive()).fds.size());
+}
+
+// The kernel hands over the bytes of several frames at once, with the descriptors of the last.
+TEST(Rpc, descriptors_belong_to_the_frame_that_says_so) {
+    SimLoop loop(6);
+    std::vector<UniqueFd> fds;
+    fds.emplace_back(::dup(0));
+    fds.emplace_back(::dup(0));
+    const auto channel = socket_channel(std::make_unique<Said>(
+        frame(R"({"id":1,"result":1})") + frame(R"({"id":2,"result":2,"fds":1})") +
+            frame(R"({"id":3,"result":3,"fds":1})"),
+        std::move(fds)));
+    std::vector<std::size_t> counts;
+    spawn(loop, "receive", receive_into(*channel, counts, 3));
+    loop.run_for(1s);
+    EXPECT_EQ(counts, (std::vector<std::size_t>{0, 1, 1}));
+}
+
 TEST(Rpc, a_frame_that_is_none_ends_the_connection_and_every_call) {
     for (const char* text :
          {"[]", "nonsense", R"({"id":"1","result":1})", R"({"id":-1,"result":1})",
           R"({"progress":{},"value":1})", R"({"cancel":"x"})", R"({"id":1.5,"verb":"a"})",
-          R"({"id":1,"verb":7})", R"({"event":[]})"}) {
+          R"({"id":1,"verb":7})", R"({"event":[]})", R"({"id":1,"result":1,"fds":1})",
+          R"({"id":1,"result":1,"fds":-1})"}) {
         const Outcome outcome = heard(frame(text));
         EXPECT_TRUE(outcome.served) << text;
         EXPECT_FALSE(outcome.failed) << text;
