@@ -126,8 +126,10 @@ int run_coordinator(const Config& config, const std::string& fault_points) {
     auth.add_unserved(router);
     server::add_metrics_route(router, auth, metrics);
     const auto adopt = [&loop](UniqueFd fd) { return adopt_stream(loop, std::move(fd)); };
-    transfer::add_routes(router, auth, adopt);
-    transfer::add_vm_routes(router, auth, {coordinator.storage(), coordinator.network(), adopt});
+    const transfer::VmParts parts{coordinator.storage(), coordinator.network(), adopt};
+    transfer::add_disk_routes(router, auth, parts);
+    transfer::add_vm_routes(router, auth, parts);
+    transfer::add_console_routes(router, auth, adopt);
     transfer::add_figure_routes(router, auth);
     transfer::add_blob_routes(router, auth, coordinator.core());
     transfer::add_status_routes(router, auth, adopt);

@@ -285,6 +285,10 @@ Task<UniqueFd> Calls::vdi_export(VdiExportArgs args) {
     return backends_.storage.vdi_export(std::move(args));
 }
 
+Task<std::string> Calls::vdi_changes(VdiChangesArgs args) {
+    return backends_.storage.vdi_changes(std::move(args));
+}
+
 Task<UniqueFd> Calls::vdi_import(Operation, VdiImportArgs args) {
     return backends_.storage.vdi_import(std::move(args));
 }

@@ -70,6 +70,7 @@ class Calls final : public Host {
     Task<VdiInfo> vdi_resize(Operation operation, VdiResizeArgs args) override;
     Task<UniqueFd> vdi_open(VdiOpenArgs args) override;
     Task<UniqueFd> vdi_export(VdiExportArgs args) override;
+    Task<std::string> vdi_changes(VdiChangesArgs args) override;
     Task<UniqueFd> vdi_import(Operation operation, VdiImportArgs args) override;
     Task<NetworkHave> network_apply(Operation operation, NetworkApplyArgs args) override;
     Task<NetworkHave> network_state(NetworkStateArgs args) override;

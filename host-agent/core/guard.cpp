@@ -381,6 +381,16 @@ void of_figures(const fs::path&, const Json& args) {
     check_line("data_source", get<std::string>(args, "name"));
 }
 
+void of_changes(const fs::path& folder, const Json& args) {
+    constexpr std::int64_t block_bytes = 65536;
+    constexpr std::int64_t window_bytes_max = std::int64_t{64} << 30;
+    const auto offset = get<std::int64_t>(args, "offset");
+    check_range("offset", offset, 0, disk_bytes_max);
+    check_range("length", get<std::int64_t>(args, "length"), 1, window_bytes_max);
+    if (offset % block_bytes != 0) throw err::invalid_value("offset", std::to_string(offset));
+    of_copy(folder, args);
+}
+
 void nothing_to_check(const fs::path&, const Json&) {}
 
 // A verb that is not here is not served: who adds one says what its arguments may be.
@@ -551,8 +561,9 @@ const std::map<std::string, Check, std::less<>>& checks() {
         {"vdi_copy", of_copy},
         {"vdi_resize", of_disk},
         {"vdi_open", of_disk},
-        {"vdi_export", of_disk},
+        {"vdi_export", of_copy},
         {"vdi_import", of_disk},
+        {"vdi_changes", of_changes},
         {"network_apply",
          [](const fs::path&, const Json& args) {
              const auto want = args.at("want").get<NetworkWant>();

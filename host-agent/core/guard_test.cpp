@@ -163,8 +163,9 @@ std::map<std::string, Json> honest() {
         {"vdi_copy", with(disk, {{"sr", uuid}, {"spec", vdi_spec()}, {"base", disk_ref()}})},
         {"vdi_resize", with(disk, {{"size_bytes", 4096}, {"live_in", uuid}})},
         {"vdi_open", with(disk, {{"access", "ro"}})},
-        {"vdi_export", with(disk, {{"format", "qcow2"}})},
+        {"vdi_export", with(disk, {{"format", "vhd"}, {"base", disk_ref()}})},
         {"vdi_import", with(disk, {{"format", "vhd"}})},
+        {"vdi_changes", with(disk, {{"base", disk_ref()}, {"offset", 65536}, {"length", 65536}})},
         {"metrics_updates",
          {{"start", 1700000000},
           {"interval", 5},
@@ -407,6 +408,10 @@ INSTANTIATE_TEST_SUITE_P(
         Hostile{"vdi_create", "/spec/name", "a\nb", "INVALID_VALUE"},
         Hostile{"vdi_resize", "/size_bytes", 0, "INVALID_VALUE"},
         Hostile{"vdi_export", "/format", "luks", "INVALID_VALUE"},
+        Hostile{"vdi_export", "/base/location", "/dev/sda", "INVALID_VALUE"},
+        Hostile{"vdi_changes", "/offset", -65536, "INVALID_VALUE"},
+        Hostile{"vdi_changes", "/offset", 1, "INVALID_VALUE"},
+        Hostile{"vdi_changes", "/length", std::int64_t{1} << 40, "INVALID_VALUE"},
         Hostile{"vdi_import", "/format", "qcow2,backing_file=/etc/shadow", "INVALID_VALUE"}));
 
 INSTANTIATE_TEST_SUITE_P(

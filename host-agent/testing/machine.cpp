@@ -234,6 +234,10 @@ Task<UniqueFd> MachineStorage::vdi_export(VdiExportArgs) {
     throw err::internal_error("no sockets here");
 }
 
+Task<std::string> MachineStorage::vdi_changes(VdiChangesArgs) {
+    throw err::internal_error("no contents here");
+}
+
 Task<UniqueFd> MachineStorage::vdi_import(VdiImportArgs) {
     throw err::internal_error("no sockets here");
 }

@@ -92,6 +92,7 @@ class MachineStorage final : public sm::Storage {
     Task<VdiInfo> vdi_resize(VdiResizeArgs args) override;
     Task<UniqueFd> vdi_open(VdiOpenArgs args) override;
     Task<UniqueFd> vdi_export(VdiExportArgs args) override;
+    Task<std::string> vdi_changes(VdiChangesArgs args) override;
     Task<UniqueFd> vdi_import(VdiImportArgs args) override;
     Task<sm::DiskServer> open_disk(std::string vm, DiskSpec spec) override;
     Task<void> close_disk(std::string vm, std::string device) override;

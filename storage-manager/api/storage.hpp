@@ -50,6 +50,8 @@ class Storage {
     /// The socket first brings one line, `{"size":N}` or `{"error":["CODE",...]}`, then N bytes.
     /// Fewer bytes than that are a failure.
     virtual Task<UniqueFd> vdi_export(agent::VdiExportArgs args) = 0;
+    /// VDI_NOT_SPARSE when a disk does not tell what it holds.
+    virtual Task<std::string> vdi_changes(agent::VdiChangesArgs args) = 0;
     /// Write the stream to the socket, shut that direction down, then read one line: `{"ok":true}`
     /// once every byte is durable, or `{"error":["CODE",...]}`.
     virtual Task<UniqueFd> vdi_import(agent::VdiImportArgs args) = 0;
@@ -122,6 +124,14 @@ class Transfer {
         std::int64_t size_bytes = 0;
     };
 
+    /// A disk on its way out.
+    struct Sent {
+        Disk disk;
+        /// Only what may differ from this one is sent; formats vhd and qcow2.
+        std::optional<Disk> base{};
+        std::string format;  ///< raw, qcow2, vhd
+    };
+
     struct Copy {
         Attachment from;
         Attachment to;
@@ -131,12 +141,21 @@ class Transfer {
         bool to_empty = false;
     };
 
+    /// A part of a disk.
+    struct Window {
+        std::uint64_t offset = 0;
+        std::uint64_t length = 0;
+    };
+
+    /// Where within the window the two may differ, as verbs.toml says it of vdi_changes.
+    virtual Task<std::string> changes(Attachment disk, Attachment base, Window window) = 0;
     /// Makes the first bytes of `to`, which is at least as large, those of `from`; durable when it
     /// returns. VDI_IN_USE, SR_BACKEND_FAILURE_44.
     virtual Task<void> copy(Copy what, rpc::Progress progress) = 0;
     virtual Task<UniqueFd> serve(Attachment disk, Ended ended) = 0;
-    /// Formats raw, qcow2, vhd.
-    virtual Task<UniqueFd> send(Disk disk, std::string format, Ended ended) = 0;
+    /// VDI_TOO_LARGE for the format; INVALID_VALUE for a base that it cannot have.
+    virtual Task<UniqueFd> send(Sent what, Ended ended) = 0;
+    /// Formats raw, qcow2, vhd. A differencing image is written over what the disk holds.
     virtual Task<UniqueFd> receive(Disk disk, std::string format, Ended ended) = 0;
 };
 

@@ -371,18 +371,33 @@ TEST(Storage, other_formats_carry_the_same_bytes) {
     });
 }
 
-TEST(Storage, an_image_that_names_a_file_of_ours_is_refused) {
+std::vector<std::string> evil_args(const std::string& option, const std::string& value,
+                                   const std::string& image) {
+    return {"qemu-img", "create", "-q", "-u", "-f", "qcow2", option, value, image, "1M"};
+}
+
+std::string file_bytes(const std::string& path) {
+    std::ifstream in(path);
+    return std::string{std::istreambuf_iterator<char>(in), {}};
+}
+
+TEST(Storage, an_image_that_names_a_file_of_ours_does_not_bring_it) {
     on_host([](Host& host) -> Task<void> {
         co_await host.ready();
         co_await host.create(disk_a);
+        const std::string image = pattern(8 * mib);
+        co_await host.import(disk_a, "raw", image);
         const std::string evil = (host.folder.path() / "evil.qcow2").string();
         Command make;
-        make.argv.assign({"qemu-img", "create", "-q", "-u", "-f", "qcow2", "-F", "raw", "-b",
-                          "/etc/passwd", evil, "1M"});
+        make.argv = evil_args("-obacking_fmt=raw", "-b/etc/passwd", evil);
         co_await run_command(host.loop, make, 20s);
-        std::ifstream in(evil);
-        const std::string bytes{std::istreambuf_iterator<char>(in), {}};
-        const std::string answer = co_await host.import(disk_a, "qcow2", bytes);
+        // An image over another: it holds nothing, so the disk stays as it is.
+        EXPECT_EQ(co_await host.import(disk_a, "qcow2", file_bytes(evil)), "{\"ok\":true}\n");
+        EXPECT_TRUE(co_await host.export_bytes(disk_a, "raw") == image);
+        const std::string data = (host.folder.path() / "evil.data").string();
+        make.argv = evil_args("-o", "data_file=" + data, evil);
+        co_await run_command(host.loop, make, 20s);
+        const std::string answer = co_await host.import(disk_a, "qcow2", file_bytes(evil));
         EXPECT_NE(answer.find("refers to another file"), std::string::npos) << answer;
     });
 }

@@ -15,17 +15,32 @@ Layers layers_above_common(const Attachment& one, const Attachment& other) {
     return {one.chain.size(), other.chain.size()};
 }
 
-std::vector<Extent> held_above(const Json& map, std::size_t layers) {
+namespace {
+
+template <class Wanted>
+std::vector<Extent> chosen(const Json& map, Wanted wanted) {
     if (!map.is_array()) throw err::vdi_io_error("the image's map cannot be read");
     std::vector<Extent> out;
-    for (const Json& entry : map) {
-        // An entry that no image of the chain holds has the lowest depth and `present` false.
-        if (!entry.value("present", true) || entry.at("depth").get<std::size_t>() >= layers)
-            continue;
-        out.push_back(
-            {entry.at("start").get<std::uint64_t>(), entry.at("length").get<std::uint64_t>()});
-    }
+    for (const Json& entry : map)
+        if (wanted(entry))
+            out.push_back(
+                {entry.at("start").get<std::uint64_t>(), entry.at("length").get<std::uint64_t>()});
     return out;
+}
+
+}  // namespace
+
+std::vector<Extent> held_above(const Json& map, std::size_t layers) {
+    // An entry that no image of the chain holds has the lowest depth and `present` false.
+    return chosen(map, [layers](const Json& entry) {
+        return entry.value("present", true) && entry.at("depth").get<std::size_t>() < layers;
+    });
+}
+
+std::vector<Extent> data_in(const Json& map) {
+    return chosen(map, [](const Json& entry) {
+        return entry.at("data").get<bool>() && !entry.at("zero").get<bool>();
+    });
 }
 
 std::vector<Extent> joined(std::vector<Extent> one, const std::vector<Extent>& other,
@@ -43,6 +58,25 @@ std::vector<Extent> joined(std::vector<Extent> one, const std::vector<Extent>& o
         Extent& last = out.back();
         last.length = std::max(last.length, next.offset + next.length - last.offset);
     }
+    return out;
+}
+
+std::string block_bits(const std::vector<Extent>& extents, std::uint64_t offset,
+                       std::uint64_t length) {
+    constexpr std::uint64_t block_bytes = 65536;
+    constexpr std::string_view digits = "0123456789abcdef";
+    const std::uint64_t blocks = (length + block_bytes - 1) / block_bytes;
+    std::vector<unsigned char> bits((blocks + 7) / 8);
+    for (const Extent& extent : extents) {
+        const std::uint64_t first = std::max(extent.offset, offset);
+        const std::uint64_t end = std::min(extent.offset + extent.length, offset + length);
+        for (std::uint64_t block = (first - offset) / block_bytes;
+             first < end && block * block_bytes < end - offset; ++block)
+            bits[block / 8] = static_cast<unsigned char>(bits[block / 8] | (0x80U >> (block % 8)));
+    }
+    std::string out;
+    for (const unsigned char byte : bits)
+        out += {digits[byte >> 4U], digits[byte & 15U]};
     return out;
 }
 

@@ -47,5 +47,13 @@ TEST(Changes, of_two_disks_are_joined_and_cut) {
     EXPECT_EQ(extent_lines({{0, 15}, {20, 4}}), "0 15\n20 4\n");
 }
 
+TEST(Changes, are_a_bit_a_block) {
+    constexpr std::uint64_t block = 65536;
+    EXPECT_EQ(block_bits({}, 0, 8 * block), "00");
+    EXPECT_EQ(block_bits({{0, 1}, {2 * block + 5, block}}, 0, 9 * block), "b000");
+    EXPECT_EQ(block_bits({{0, 100 * block}}, 8 * block, 3 * block), "e0");
+    EXPECT_EQ(block_bits({{10 * block - 1, 2}}, 8 * block, 8 * block), "60");
+}
+
 }  // namespace
 }  // namespace basalt::sm

@@ -20,12 +20,6 @@ namespace {
 
 constexpr Duration convert_limit = 24h;
 
-std::string qemu_format(const std::string& format) {
-    if (format == "vhd") return "vpc";
-    if (format == "qcow2" || format == "raw") return format;
-    throw err::internal_error("unknown image format " + format.substr(0, 32));
-}
-
 Attachment one_image(const std::string& file, const std::string& format) {
     return {{{file, format}}, true};
 }
@@ -42,11 +36,7 @@ std::vector<std::string> convert_args(const ConvertPaths& paths) {
 
 std::vector<std::string> export_args(const Attachment& disk, const std::string& format,
                                      const std::string& file) {
-    std::vector<std::string> args = {"qemu-img", "convert", "-O", qemu_format(format)};
-    // Without it the size is rounded to what a disk geometry of old can express.
-    if (format == "vhd") args.insert(args.end(), {"-o", "force_size=on"});
-    args.insert(args.end(), {json_filename(disk, true), file});
-    return args;
+    return {"qemu-img", "convert", "-O", format, json_filename(disk, true), file};
 }
 
 std::vector<std::string> import_args(const std::string& file, const std::string& format,
@@ -58,16 +48,28 @@ std::vector<std::string> import_args(const std::string& file, const std::string&
             "writeback",
             "-O",
             disk.chain.front().format,
-            json_filename(one_image(file, qemu_format(format)), true),
+            json_filename(one_image(file, format), true),
             json_filename(disk, false)};
 }
 
-std::vector<std::string> map_args(const Attachment& disk) {
-    return {"qemu-img", "map", "--output=json", json_filename(disk, true)};
+std::vector<std::string> map_args(const Attachment& disk, const MapPart& part) {
+    std::vector<std::string> args = {"qemu-img", "map", "--output=json"};
+    if (part.length > 0) {
+        args.push_back("--start-offset=" + std::to_string(part.offset));
+        args.push_back("--max-length=" + std::to_string(part.length));
+    }
+    args.push_back(json_filename(disk, true));
+    return args;
+}
+
+// -u: the base is named, and not looked for.
+std::vector<std::string> difference_args(const NewDifference& what) {
+    return {"qemu-img", "create",  "-q", "-f",    "qcow2",   "-u",
+            "-b",       what.base, "-F", "qcow2", what.file, std::to_string(what.size_bytes)};
 }
 
 std::vector<std::string> info_args(const std::string& file, const std::string& format) {
-    return {"qemu-img", "info", "--output=json", "-f", qemu_format(format), file};
+    return {"qemu-img", "info", "--output=json", "-f", format, file};
 }
 
 std::vector<std::string> after(std::vector<std::string> prefix, std::vector<std::string> argv) {
@@ -136,9 +138,9 @@ Task<void> convert(RealLoop& loop, ConvertPaths paths, rpc::Progress progress) {
     return run_reporting(loop, std::move(command), std::move(progress));
 }
 
-Task<Json> map_image(RealLoop& loop, Attachment disk, Prefix prefix) {
+Task<Json> map_image(RealLoop& loop, Attachment disk, MapPart part) {
     Command command;
-    command.argv = after(std::move(prefix), map_args(disk));
+    command.argv = after(part.prefix, map_args(disk, part));
     const Output output = co_await run_command(loop, std::move(command), convert_limit);
     if (output.status != 0) throw_qemu_failure(output.err);
     Json map = Json::parse(output.out, nullptr, false);
@@ -177,18 +179,28 @@ Task<void> export_image(RealLoop& loop, Attachment disk, ExportTarget target) {
     if (output.status != 0) throw_qemu_failure(output.err);
 }
 
-Task<void> import_image(RealLoop& loop, std::string file, std::string format, ImportTarget target) {
-    const Json info = co_await image_info(loop, file, format, target.prefix);
+Task<ImageFacts> look_at_image(RealLoop& loop, std::string file, std::string format,
+                               Prefix prefix) {
+    const Json info = co_await image_info(loop, std::move(file), std::move(format), prefix);
     const Json specific =
         info.value("format-specific", Json::object()).value("data", Json::object());
-    if (info.contains("backing-filename") || info.contains("full-backing-filename") ||
-        specific.contains("data-file"))
-        throw err::vdi_io_error("the image refers to another file");
-    const auto size = info.value("virtual-size", std::int64_t{0});
-    if (size > target.size_bytes) throw err::vdi_too_small(target.vdi, std::to_string(size));
+    if (specific.contains("data-file")) throw err::vdi_io_error("the image refers to another file");
+    co_return ImageFacts{
+        .size_bytes = info.value("virtual-size", std::int64_t{0}),
+        .differs = info.contains("backing-filename") || info.contains("full-backing-filename")};
+}
+
+Task<void> import_image(RealLoop& loop, std::string file, std::string format, ImportTarget target) {
     Command command;
     command.argv = after(target.prefix, import_args(file, format, target.disk));
     const Output output = co_await run_command(loop, std::move(command), convert_limit);
+    if (output.status != 0) throw_qemu_failure(output.err);
+}
+
+Task<void> create_difference(RealLoop& loop, NewDifference what) {
+    Command command;
+    command.argv = after(what.prefix, difference_args(what));
+    const Output output = co_await run_command(loop, std::move(command), 60s);
     if (output.status != 0) throw_qemu_failure(output.err);
 }
 

@@ -26,7 +26,13 @@ struct ConvertPaths {
 Task<void> convert(RealLoop& loop, ConvertPaths paths, rpc::Progress progress);
 
 /// Which ranges of a disk its chain holds: the array that `qemu-img map` prints.
-Task<nlohmann::json> map_image(RealLoop& loop, Attachment disk, Prefix prefix);
+struct MapPart {
+    std::uint64_t offset = 0;
+    std::uint64_t length = 0;  ///< 0: to the end
+    Prefix prefix{};
+};
+
+Task<nlohmann::json> map_image(RealLoop& loop, Attachment disk, MapPart part);
 
 /// Runs a program that reports as qemu-img does, `(12.34/100%)`, to its end. Failures as of
 /// qemu-img. Descriptors 1 and 2 are taken.
@@ -38,19 +44,35 @@ struct ExportTarget {
     Prefix prefix;
 };
 
-/// Writes the disk's content as one file of the format (qcow2, vhd).
+/// Writes the disk's content as one file of the format (qcow2).
 Task<void> export_image(RealLoop& loop, Attachment disk, ExportTarget target);
+
+struct ImageFacts {
+    std::int64_t size_bytes = 0;
+    bool differs = false;  ///< it names another image below it
+};
+
+/// What an image that a client sent says of itself; nothing that it names is opened. VDI_IO_ERROR
+/// when it cannot be read, or keeps its data in another file.
+Task<ImageFacts> look_at_image(RealLoop& loop, std::string file, std::string format, Prefix prefix);
 
 struct ImportTarget {
     Attachment disk;
-    std::string vdi;
+    Prefix prefix;
+};
+
+/// Fills a disk, at least as large, from a whole image (ImageFacts) that a client sent.
+Task<void> import_image(RealLoop& loop, std::string file, std::string format, ImportTarget target);
+
+struct NewDifference {
+    std::string file;  ///< exists
+    std::string base;  ///< what the image calls the one below it
     std::int64_t size_bytes = 0;
     Prefix prefix;
 };
 
-/// Fills a disk from a file that a client sent. The file may name no other file: an image with a
-/// backing or data file is refused (VDI_IO_ERROR), one larger than the disk too (VDI_TOO_SMALL).
-Task<void> import_image(RealLoop& loop, std::string file, std::string format, ImportTarget target);
+/// Makes an empty qcow2 image that lies over another, which it only names.
+Task<void> create_difference(RealLoop& loop, NewDifference what);
 
 /// Makes what was written to a file durable.
 Task<void> sync_file(RealLoop& loop, std::string path);

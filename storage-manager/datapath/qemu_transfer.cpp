@@ -22,6 +22,7 @@
 #include "storage-manager/datapath/changes.hpp"
 #include "storage-manager/datapath/convert.hpp"
 #include "storage-manager/datapath/transfer_cell.hpp"
+#include "storage-manager/datapath/vhd.hpp"
 
 namespace basalt::sm {
 
@@ -144,6 +145,11 @@ std::string text_of(int fd) {
     return text;
 }
 
+Task<void> refuse_base(std::string format) {
+    throw err::invalid_value("base", "an image of format " + format + " has none");
+    co_return;
+}
+
 // A file that goes when its owner does.
 class TemporaryFile {
   public:
@@ -171,6 +177,7 @@ struct QemuTransfer::Server {
 
 struct QemuTransfer::Stream {
     Disk disk;
+    std::optional<Disk> base;
     std::string format;
     Ended ended;
     UniqueFd near;  // our end; kept until all is over, so that its end means the disk is closed
@@ -210,27 +217,35 @@ Task<void> QemuTransfer::copy(Copy what, rpc::Progress progress) {
     co_await sync_file(loop_, leaf.path);
 }
 
-Task<nlohmann::json> QemuTransfer::map(Attachment disk) {
+Task<nlohmann::json> QemuTransfer::map(Attachment disk, Window window) {
     const auto cell = co_await open_cell();
     const auto shown = co_await blocking(
         loop_, [cell, disk] { return std::pair{cell->show(disk, true), cell->prefix()}; });
-    co_return co_await map_image(loop_, shown.first, shown.second);
+    co_return co_await map_image(loop_, shown.first, {window.offset, window.length, shown.second});
+}
+
+// Cut at the end of neither: who works with it knows how long its disk is.
+Task<std::vector<Extent>> QemuTransfer::differences(Attachment from, Attachment base,
+                                                    Window window) {
+    const Layers layers = layers_above_common(from, base);
+    const Json from_map = co_await map(std::move(from), window);
+    const Json base_map = co_await map(std::move(base), window);
+    co_return joined(held_above(from_map, layers.one), held_above(base_map, layers.other),
+                     std::numeric_limits<std::uint64_t>::max());
 }
 
 Task<void> QemuTransfer::copy_changes(Copy what, rpc::Progress progress) {
-    const Layers layers = layers_above_common(what.from, *what.base);
-    const Json from_map = co_await map(what.from);
-    const Json base_map = co_await map(*what.base);
-    std::vector<Extent> ours = held_above(from_map, layers.one);
-    const std::vector<Extent> theirs = held_above(base_map, layers.other);
-    what.from.read_only = true;
-    const auto source = co_await start_server(what.from);
-    const auto target = co_await start_server(what.to);
+    std::string ranges = extent_lines(co_await differences(what.from, *what.base));
+    co_await copy_ranges(std::move(ranges), what.from, what.to, std::move(progress));
+}
+
+Task<void> QemuTransfer::copy_ranges(std::string ranges, Attachment from_disk, Attachment to_disk,
+                                     rpc::Progress progress) {
+    from_disk.read_only = true;
+    const auto source = co_await start_server(std::move(from_disk));
+    const auto target = co_await start_server(std::move(to_disk));
     {
-        // What lies beyond the end of the source is of no interest; sm-stream knows where it is.
-        const std::string list = extent_lines(
-            joined(std::move(ours), theirs, std::numeric_limits<std::uint64_t>::max()));
-        const UniqueFd lines = memory_file(list);
+        const UniqueFd lines = memory_file(ranges);
         const UniqueFd from = std::move(source->client);
         const UniqueFd to = std::move(target->client);
         Command command;
@@ -241,6 +256,13 @@ Task<void> QemuTransfer::copy_changes(Copy what, rpc::Progress progress) {
     }
     co_await source->ended->wait();
     co_await target->ended->wait();  // it lets go of the image
+}
+
+Task<std::string> QemuTransfer::changes(Attachment disk, Attachment base, Window window) {
+    disk.read_only = true;
+    base.read_only = true;
+    co_return block_bits(co_await differences(std::move(disk), std::move(base), window),
+                         window.offset, window.length);
 }
 
 Task<UniqueFd> QemuTransfer::serve(Attachment disk, Ended ended) {
@@ -259,11 +281,17 @@ Task<UniqueFd> QemuTransfer::serve(Attachment disk, Ended ended) {
     co_return std::move(server->client);
 }
 
-Task<UniqueFd> QemuTransfer::send(Disk disk, std::string format, Ended ended) {
+Task<UniqueFd> QemuTransfer::send(Sent what, Ended ended) {
     auto [near, far] = socket_pair();
-    auto stream = std::make_shared<Stream>(
-        Stream{std::move(disk), format, std::move(ended), std::move(near)});
-    Task<void> body = format == "raw" ? send_raw(stream) : send_converted(stream);
+    const std::string format = what.format;
+    const bool alone = !what.base.has_value();
+    auto stream = std::make_shared<Stream>(Stream{std::move(what.disk), std::move(what.base),
+                                                  format, std::move(ended), std::move(near)});
+    Task<void> body = format == "vhd"               ? send_vhd(stream)
+                      : format == "qcow2" && !alone ? send_difference(stream)
+                      : !alone                      ? refuse_base(format)
+                      : format == "raw"             ? send_raw(stream)
+                                                    : send_converted(stream);
     spawn(loop_, "export", finish(stream, std::move(body), false));
     co_return std::move(far);
 }
@@ -271,8 +299,10 @@ Task<UniqueFd> QemuTransfer::send(Disk disk, std::string format, Ended ended) {
 Task<UniqueFd> QemuTransfer::receive(Disk disk, std::string format, Ended ended) {
     auto [near, far] = socket_pair();
     auto stream = std::make_shared<Stream>(
-        Stream{std::move(disk), format, std::move(ended), std::move(near)});
-    Task<void> body = format == "raw" ? receive_raw(stream) : receive_converted(stream);
+        Stream{std::move(disk), std::nullopt, format, std::move(ended), std::move(near)});
+    Task<void> body = format == "raw"   ? receive_raw(stream)
+                      : format == "vhd" ? receive_vhd(stream)
+                                        : receive_converted(stream);
     spawn(loop_, "import", finish(stream, std::move(body), true));
     co_return std::move(far);
 }
@@ -301,7 +331,34 @@ Task<void> QemuTransfer::send_raw(std::shared_ptr<Stream> stream) {
     disk.read_only = true;
     const auto server = co_await start_server(std::move(disk));
     const UniqueFd client = std::move(server->client);
-    co_await pump("send-disk", client.get(), stream->near.get(), stream->disk.vdi);
+    co_await pump({.mode = {"send-disk"},
+                   .disk = client.get(),
+                   .stream = stream->near.get(),
+                   .vdi = stream->disk.vdi});
+}
+
+Task<void> QemuTransfer::send_vhd(std::shared_ptr<Stream> stream) {
+    Attachment disk = stream->disk.attachment;
+    disk.read_only = true;
+    if (static_cast<std::uint64_t>(stream->disk.size_bytes) > vhd::disk_bytes_max)
+        throw err::vdi_too_large(stream->disk.vdi, std::to_string(vhd::disk_bytes_max));
+    std::vector<Extent> extents;
+    if (stream->base) {
+        extents = co_await differences(disk, stream->base->attachment);
+    } else {
+        extents = data_in(co_await map(disk));
+    }
+    const auto server = co_await start_server(std::move(disk));
+    const UniqueFd client = std::move(server->client);
+    std::vector<std::string> mode;
+    mode.emplace_back("send-vhd");
+    mode.push_back(stream->disk.vdi);
+    if (stream->base) mode.push_back(stream->base->vdi);
+    co_await pump({.mode = std::move(mode),
+                   .disk = client.get(),
+                   .stream = stream->near.get(),
+                   .input = extent_lines(extents),
+                   .vdi = stream->disk.vdi});
 }
 
 Task<void> QemuTransfer::send_converted(std::shared_ptr<Stream> stream) {
@@ -313,33 +370,104 @@ Task<void> QemuTransfer::send_converted(std::shared_ptr<Stream> stream) {
                          ExportTarget{stream->format, cell->show(path, false), cell->prefix()}};
     });
     co_await export_image(loop_, shown.first, shown.second);
-    co_await pump("send-file", fd.get(), stream->near.get(), stream->disk.vdi);
+    co_await pump({.mode = {"send-file"},
+                   .disk = fd.get(),
+                   .stream = stream->near.get(),
+                   .vdi = stream->disk.vdi});
+}
+
+// While it is filled the image lies over the real base, so that zeros which hide something of that
+// are written as such.
+Task<void> QemuTransfer::send_difference(std::shared_ptr<Stream> stream) {
+    const TemporaryFile file(fresh_path(".image"));
+    const UniqueFd fd = make_file(file.path());
+    const Disk& base = *stream->base;
+    {
+        const auto cell = co_await open_cell();
+        NewDifference what = co_await blocking(loop_, [cell, path = file.path().string(), stream] {
+            return NewDifference{cell->show(path, false), stream->base->vdi + ".qcow2",
+                                 stream->disk.size_bytes, cell->prefix()};
+        });
+        co_await create_difference(loop_, std::move(what));
+    }
+    Attachment image;
+    image.chain.push_back({file.path().string(), "qcow2"});
+    image.chain.insert(image.chain.end(), base.attachment.chain.begin(),
+                       base.attachment.chain.end());
+    co_await copy_changes({stream->disk.attachment, image, base.attachment, false}, {});
+    co_await pump({.mode = {"send-file"},
+                   .disk = fd.get(),
+                   .stream = stream->near.get(),
+                   .vdi = stream->disk.vdi});
 }
 
 Task<void> QemuTransfer::receive_raw(std::shared_ptr<Stream> stream) {
     const auto server = co_await start_server(stream->disk.attachment);
     {
         const UniqueFd client = std::move(server->client);
-        co_await pump("receive-disk", client.get(), stream->near.get(), stream->disk.vdi);
+        co_await pump({.mode = {"receive-disk"},
+                       .disk = client.get(),
+                       .stream = stream->near.get(),
+                       .vdi = stream->disk.vdi});
     }
     co_await server->ended->wait();  // it lets go of the image
     co_await sync_file(loop_, stream->disk.attachment.chain.front().path);
+}
+
+// What a client sent is taken apart by a program that has nothing but the two sockets.
+Task<void> QemuTransfer::receive_vhd(std::shared_ptr<Stream> stream) {
+    const auto server = co_await start_server(stream->disk.attachment);
+    std::exception_ptr failure;
+    {
+        const UniqueFd client = std::move(server->client);
+        const auto cell = co_await open_cell();
+        auto prefix = co_await blocking(loop_, [cell] { return cell->prefix(); });
+        try {
+            co_await pump({.prefix = std::move(prefix),
+                           .mode = {"receive-vhd"},
+                           .disk = client.get(),
+                           .stream = stream->near.get(),
+                           .vdi = stream->disk.vdi});
+        } catch (const ApiError&) {
+            failure = std::current_exception();
+        }
+    }
+    // Of a stream that broke off, what has come counts too.
+    co_await server->ended->wait();
+    co_await sync_file(loop_, stream->disk.attachment.chain.front().path);
+    if (failure) std::rethrow_exception(failure);
 }
 
 Task<void> QemuTransfer::receive_converted(std::shared_ptr<Stream> stream) {
     const TemporaryFile file(fresh_path(".image"));
     {
         const UniqueFd fd = make_file(file.path());
-        co_await pump("receive-file", fd.get(), stream->near.get(), stream->disk.vdi);
+        co_await pump({.mode = {"receive-file"},
+                       .disk = fd.get(),
+                       .stream = stream->near.get(),
+                       .vdi = stream->disk.vdi});
     }
-    const auto cell = co_await open_cell();
-    const auto shown = co_await blocking(loop_, [cell, path = file.path().string(), stream] {
-        return std::pair{cell->show(path, true),
-                         ImportTarget{cell->show(stream->disk.attachment, false), stream->disk.vdi,
-                                      stream->disk.size_bytes, cell->prefix()}};
-    });
-    co_await import_image(loop_, shown.first, stream->format, shown.second);
+    co_await receive_image(stream, file.path().string());
     co_await sync_file(loop_, stream->disk.attachment.chain.front().path);
+}
+
+// The file may name other files, which nobody opens: what an image holds that differs from another
+// is laid over what the disk holds.
+Task<void> QemuTransfer::receive_image(std::shared_ptr<Stream> stream, std::string file) {
+    const auto cell = co_await open_cell();
+    const auto shown = co_await blocking(loop_, [cell, file, stream] {
+        return std::pair{cell->show(file, true),
+                         ImportTarget{cell->show(stream->disk.attachment, false), cell->prefix()}};
+    });
+    const ImageFacts facts =
+        co_await look_at_image(loop_, shown.first, stream->format, shown.second.prefix);
+    if (facts.size_bytes > stream->disk.size_bytes)
+        throw err::vdi_too_small(stream->disk.vdi, std::to_string(facts.size_bytes));
+    if (!facts.differs)
+        co_return co_await import_image(loop_, shown.first, stream->format, shown.second);
+    const Attachment image{{{file, stream->format}}, true};
+    std::string ranges = extent_lines(held_above(co_await map(image), 1));
+    co_await copy_ranges(std::move(ranges), image, stream->disk.attachment, {});
 }
 
 Task<void> QemuTransfer::await_server(std::shared_ptr<Server> server, Ended then) {
@@ -373,13 +501,15 @@ Task<std::shared_ptr<QemuTransfer::Server>> QemuTransfer::start_server(Attachmen
     throw_qemu_failure(text.empty() ? "qemu-nbd did not start" : text);
 }
 
-Task<void> QemuTransfer::pump(std::string mode, int disk, int stream, std::string vdi) {
+Task<void> QemuTransfer::pump(Pump what) {
     Command command;
+    command.argv = std::move(what.prefix);
     command.argv.push_back(stream_program_);
-    command.argv.push_back(mode);
-    command.inherit = {{disk, 3}, {stream, 4}};
-    const Output output = co_await run_command(loop_, std::move(command), transfer_limit);
-    if (output.status == exit_too_long) throw err::vdi_too_small(vdi, "");
+    command.argv.insert(command.argv.end(), what.mode.begin(), what.mode.end());
+    command.inherit = {{what.disk, 3}, {what.stream, 4}};
+    const Output output =
+        co_await run_command(loop_, std::move(command), transfer_limit, std::move(what.input));
+    if (output.status == exit_too_long) throw err::vdi_too_small(what.vdi, "");
     if (output.status != 0) throw err::vdi_io_error(output.err);
 }
 

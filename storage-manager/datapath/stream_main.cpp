@@ -3,6 +3,9 @@
 // stream how it ended, from the exit status: 0 done, 3 the stream is longer than the disk, 1
 // anything else with a line on standard error.
 //
+// `send-vhd` and `receive-vhd` speak a format of images; the former is told by standard input which
+// ranges the image holds.
+//
 // `copy-ranges` copies between two disks, 3 and 4, the ranges that standard input lists, and prints
 // its progress as qemu-img does.
 #include <sys/stat.h>
@@ -11,7 +14,6 @@
 #include <algorithm>
 #include <csignal>
 #include <cstdio>
-#include <cstring>
 #include <exception>
 #include <memory>
 #include <span>
@@ -22,34 +24,12 @@
 #include "base/nbd.hpp"
 #include "base/real_net.hpp"
 #include "base/wait.hpp"
+#include "storage-manager/datapath/stream_parts.hpp"
 
 namespace {
 
 using namespace basalt;
-
-constexpr int disk = 3;
-constexpr int stream = 4;
-constexpr int exit_too_long = 3;
-
-Task<std::unique_ptr<nbd::Client>> open_disk(RealLoop& loop, int fd) {
-    return nbd::Client::open(adopt_stream(loop, UniqueFd(fd)), "disk");
-}
-
-Task<void> announce(Stream& out, std::uint64_t size_bytes) {
-    const std::string line = "{\"size\":" + std::to_string(size_bytes) + "}\n";
-    co_await out.write(line);
-}
-
-// Reads until the buffer is full or the stream ends.
-Task<std::size_t> read_full(Stream& in, std::span<char> buffer) {
-    std::size_t done = 0;
-    while (done < buffer.size()) {
-        const std::size_t got = co_await in.read_some(buffer.subspan(done));
-        if (got == 0) break;
-        done += got;
-    }
-    co_return done;
-}
+using namespace basalt::sm::streams;
 
 Task<int> send_disk(RealLoop& loop) {
     const auto client = co_await open_disk(loop, disk);
@@ -78,18 +58,6 @@ Task<int> send_file(RealLoop& loop) {
         if (got < 0) co_return 1;
         if (got == 0) co_return 0;
         co_await out->write({buffer.data(), static_cast<std::size_t>(got)});
-    }
-}
-
-bool is_zero(const char* bytes, std::size_t size) {
-    return size == 0 || (bytes[0] == 0 && std::memcmp(bytes, bytes + 1, size - 1) == 0);
-}
-
-Task<void> put(nbd::Client& client, std::uint64_t at, std::string_view bytes) {
-    if (is_zero(bytes.data(), bytes.size())) {
-        co_await client.write_zeroes(at, static_cast<std::uint32_t>(bytes.size()));
-    } else {
-        co_await client.write(at, bytes);
     }
 }
 
@@ -126,20 +94,6 @@ Task<int> receive_file(RealLoop& loop) {
     co_return fsync(disk) == 0 ? 0 : 1;
 }
 
-struct Range {
-    std::uint64_t offset;
-    std::uint64_t length;
-};
-
-std::vector<Range> read_ranges(std::uint64_t end) {
-    std::vector<Range> out;
-    unsigned long long offset = 0;
-    unsigned long long length = 0;
-    while (std::scanf("%llu %llu", &offset, &length) == 2)
-        if (offset < end) out.push_back({offset, std::min<std::uint64_t>(length, end - offset)});
-    return out;
-}
-
 Task<int> copy_ranges(RealLoop& loop) {
     const auto from = co_await open_disk(loop, disk);
     const auto to = co_await open_disk(loop, stream);
@@ -168,14 +122,21 @@ Task<int> copy_ranges(RealLoop& loop) {
     co_return 0;
 }
 
-Task<int> run(RealLoop& loop, const std::string& mode) {
+Task<int> run(RealLoop& loop, const std::vector<std::string>& words) {
+    const std::string mode = words.empty() ? std::string() : words[0];
+    const auto word = [&words](std::size_t i) {
+        return i < words.size() ? std::string_view(words[i]) : std::string_view();
+    };
     if (mode == "send-disk") return send_disk(loop);
     if (mode == "send-file") return send_file(loop);
     if (mode == "receive-disk") return receive_disk(loop);
     if (mode == "receive-file") return receive_file(loop);
     if (mode == "copy-ranges") return copy_ranges(loop);
+    if (mode == "send-vhd") return send_vhd(loop, word(1), word(2));
+    if (mode == "receive-vhd") return receive_vhd(loop);
     throw std::invalid_argument(
-        "usage: sm-stream send-disk|send-file|receive-disk|receive-file|copy-ranges");
+        "usage: sm-stream send-disk|send-file|send-vhd ID [PARENT]|receive-disk|receive-file|"
+        "receive-vhd|copy-ranges");
 }
 
 Task<void> take_status(RealLoop& loop, Task<int> body, int& status) {
@@ -191,10 +152,11 @@ Task<void> take_status(RealLoop& loop, Task<int> body, int& status) {
 
 int main(int argc, char** argv) {
     std::signal(SIGPIPE, SIG_IGN);
+    const std::vector<std::string> words(argv + 1, argv + argc);
     int status = 1;
     try {
         RealLoop loop;
-        spawn(loop, "transfer", take_status(loop, run(loop, argc == 2 ? argv[1] : ""), status));
+        spawn(loop, "transfer", take_status(loop, run(loop, words), status));
         loop.run();
     } catch (const std::exception& error) {
         std::fprintf(stderr, "%s\n", error.what());

@@ -238,8 +238,13 @@ Task<agent::VdiInfo> Manager::vdi_copy(agent::VdiCopyArgs args, rpc::Progress pr
 namespace {
 
 // What a disk in a format without a map holds cannot be told from what it does not.
+std::exception_ptr sparse_problem(const Attachment& disk, const Ref& which) {
+    if (disk.chain.front().format != "raw") return {};
+    return std::make_exception_ptr(err::vdi_not_sparse(which.vdi));
+}
+
 void require_sparse(const Attachment& disk, const Ref& which) {
-    if (disk.chain.front().format == "raw") throw err::vdi_not_sparse(which.vdi);
+    if (const auto problem = sparse_problem(disk, which)) std::rethrow_exception(problem);
 }
 
 }  // namespace
@@ -320,8 +325,56 @@ Task<UniqueFd> Manager::vdi_export(agent::VdiExportArgs args) {
     const auto sr = co_await driver(args.disk.sr);
     const agent::VdiInfo info = co_await sr->stat(location(args.disk));
     const Opened opened = co_await open(args.disk, agent::Access::ro, "export");
-    Transfer::Disk disk{opened.attachment, args.disk.vdi, info.size_bytes};
-    co_return co_await parts_.transfer->send(std::move(disk), args.format, closer(opened));
+    Transfer::Sent what{.disk = {opened.attachment, args.disk.vdi, info.size_bytes},
+                        .format = args.format};
+    Transfer::Ended ended = closer(opened);
+    if (!args.base) co_return co_await parts_.transfer->send(std::move(what), std::move(ended));
+    std::exception_ptr failure;
+    Opened base;
+    try {
+        base = co_await open(*args.base, agent::Access::ro, "export");
+    } catch (const std::exception&) {
+        failure = std::current_exception();
+    }
+    if (failure) {
+        ended();
+        std::rethrow_exception(failure);
+    }
+    what.base = Transfer::Disk{base.attachment, args.base->vdi, 0};
+    const Transfer::Ended both = [one = std::move(ended), other = closer(base)] {
+        one();
+        other();
+    };
+    failure = sparse_problem(opened.attachment, args.disk);
+    if (!failure) failure = sparse_problem(base.attachment, *args.base);
+    if (failure) {
+        both();
+        std::rethrow_exception(failure);
+    }
+    co_return co_await parts_.transfer->send(std::move(what), both);
+}
+
+Task<std::string> Manager::vdi_changes(agent::VdiChangesArgs args) {
+    std::exception_ptr failure;
+    std::vector<Opened> opened;
+    std::string bits;
+    try {
+        opened.push_back(co_await open(args.disk, agent::Access::ro, "list_changed_blocks"));
+        opened.push_back(co_await open(args.base, agent::Access::ro, "list_changed_blocks"));
+        require_sparse(opened[0].attachment, args.disk);
+        require_sparse(opened[1].attachment, args.base);
+        bits = co_await parts_.transfer->changes(
+            opened[0].attachment, opened[1].attachment,
+            {static_cast<std::uint64_t>(args.offset), static_cast<std::uint64_t>(args.length)});
+    } catch (const std::exception&) {
+        failure = std::current_exception();
+    }
+    co_await asio::this_coro::throw_if_cancelled(false);
+    for (; !opened.empty(); opened.pop_back())
+        co_await shielded(close(opened.back()));
+    co_await asio::this_coro::throw_if_cancelled(true);
+    if (failure) std::rethrow_exception(failure);
+    co_return bits;
 }
 
 Task<UniqueFd> Manager::vdi_import(agent::VdiImportArgs args) {

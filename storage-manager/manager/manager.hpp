@@ -43,6 +43,7 @@ class Manager final : public Storage, public std::enable_shared_from_this<Manage
     Task<agent::VdiInfo> vdi_resize(agent::VdiResizeArgs args) override;
     Task<UniqueFd> vdi_open(agent::VdiOpenArgs args) override;
     Task<UniqueFd> vdi_export(agent::VdiExportArgs args) override;
+    Task<std::string> vdi_changes(agent::VdiChangesArgs args) override;
     Task<UniqueFd> vdi_import(agent::VdiImportArgs args) override;
     Task<DiskServer> open_disk(std::string vm, agent::DiskSpec spec) override;
     Task<void> close_disk(std::string vm, std::string device) override;

@@ -4,6 +4,7 @@
 
 #include "base/wait.hpp"
 #include "idl/errors.hpp"
+#include "storage-manager/datapath/changes.hpp"
 #include "storage-manager/manager/manager.hpp"
 #include "storage-manager/sim/sim_driver.hpp"
 #include "storage-manager/worker/kinds.hpp"
@@ -93,11 +94,23 @@ class SimTransfer final : public Transfer {
         }
     }
 
+    Task<std::string> changes(Attachment disk, Attachment base, Window window) override {
+        co_await sleep_for(loop_, 10ms);
+        std::set<std::uint64_t> candidates = written_blocks(disk);
+        candidates.merge(written_blocks(base));
+        constexpr auto extent_bytes = static_cast<std::uint64_t>(block_bytes);
+        std::vector<Extent> extents;
+        for (const std::uint64_t block : candidates)
+            if (world_->read(disk.chain.front().path, block) !=
+                world_->read(base.chain.front().path, block))
+                extents.push_back({block * extent_bytes, extent_bytes});
+        co_return block_bits(joined(std::move(extents), {}, window.offset + window.length),
+                             window.offset, window.length);
+    }
+
     Task<UniqueFd> serve(Attachment, Ended ended) override { return refuse(std::move(ended)); }
 
-    Task<UniqueFd> send(Disk, std::string, Ended ended) override {
-        return refuse(std::move(ended));
-    }
+    Task<UniqueFd> send(Sent, Ended ended) override { return refuse(std::move(ended)); }
 
     Task<UniqueFd> receive(Disk, std::string, Ended ended) override {
         return refuse(std::move(ended));

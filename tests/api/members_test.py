@@ -171,6 +171,39 @@ tell([ask({secret!r}), ask({secret[::-1]!r})])
         self.assertEqual(done.returncode, 0, done.stdout + done.stderr)
         self.pool.xe("vdi-destroy", f"uuid={vdi}")
 
+    def test_a_vm_goes_out_and_comes_in_by_a_members_socket(self):
+        api = self.api
+        known = set(api.VM.get_all())
+        sr = api.pool.get_default_SR(api.pool.get_all()[0])
+        (template,) = api.VM.get_by_name_label("Other install media")
+        vm = api.VM.clone(template, "far away")
+        api.VM.provision(vm)
+        vdi = api.VDI.create({
+            "name_label": "far", "name_description": "", "SR": sr, "virtual_size": str(3 << 20),
+            "type": "user", "sharable": False, "read_only": False, "other_config": {}})
+        api.VBD.create({
+            "VM": vm, "VDI": vdi, "userdevice": "0", "bootable": True, "mode": "RW",
+            "type": "Disk", "empty": False, "other_config": {}, "qos_algorithm_type": "",
+            "qos_algorithm_params": {}})
+        uuid = api.VM.get_uuid(vm)
+        done = self.pool.inside("sh", "-ec", f"""
+            cd $(mktemp -d); xe=/opt/basalt/bin/xe
+            head -c 3145728 /dev/urandom > disk
+            $xe vdi-import uuid={api.VDI.get_uuid(vdi)} filename=disk
+            $xe vm-export uuid={uuid} filename=one.xva compress=zstd >&2
+            made=$($xe vm-import filename=one.xva)
+            copy=$($xe vbd-list vm-uuid=$made type=Disk params=vdi-uuid --minimal)
+            $xe vdi-export uuid=$copy filename=out >&2
+            cmp disk out
+            echo $made $copy""", number=MEMBER, capture_output=True)
+        self.assertEqual(done.returncode, 0, done.stdout + done.stderr)
+        made, copy = done.stdout.split()
+        self.assertEqual(api.VM.get_name_label(api.VM.get_by_uuid(made)), "far away")
+        for one in set(api.VM.get_all()) - known:
+            api.VM.destroy(one)
+        for one in (vdi, api.VDI.get_by_uuid(copy)):
+            api.VDI.destroy(one)
+
     def test_streams_are_redirected_with_their_query(self):
         target = "/export_raw_vdi?session_id=OpaqueRef%3Ax&vdi=a%20b&format=raw&x=%C3%A9+y"
         told = self.pool.python(3, f"""
@@ -184,11 +217,15 @@ def ask(method, target):
     answer = connection.getresponse()
     return answer.status, answer.getheader("Location")
 tell([ask("GET", {target!r}), ask("PUT", "/import_raw_vdi?vdi=x&session_id=y"),
-      ask("GET", "/no_such_thing")])
+      ask("GET", "/no_such_thing"), ask("GET", "/export/?ref=x&use_compression=zstd"),
+      ask("PUT", "/import/?sr_id=x&session_id=y")])
 """)
         self.assertEqual(told[0], [302, f"https://{COORDINATOR}{target}"])
         self.assertEqual(told[1], [302, f"https://{COORDINATOR}/import_raw_vdi?vdi=x&session_id=y"])
         self.assertEqual(told[2][0], 404)
+        self.assertEqual(told[3],
+                         [302, f"https://{COORDINATOR}/export/?ref=x&use_compression=zstd"])
+        self.assertEqual(told[4], [302, f"https://{COORDINATOR}/import/?sr_id=x&session_id=y"])
 
     def make_vm(self, name):
         """A VM with a disk in the storage that only the member has."""

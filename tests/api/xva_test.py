@@ -454,6 +454,42 @@ class Archives(unittest.TestCase):
         self.assertEqual([self.api.VBD.get_type(vbd) for vbd in self.api.VM.get_VBDs(made)],
                          ["CD"])
 
+    def xe(self, script):
+        """What a shell on the host says; `xe` is ours, and the folder is empty."""
+        done = lab.host().inside("sh", "-ec", "cd $(mktemp -d); xe=/opt/basalt/bin/xe\n" + script,
+                                 capture_output=True, timeout=120)
+        self.assertEqual(done.returncode, 0, done.stdout + done.stderr)
+        return done.stdout.split()
+
+    def test_xe_exports_and_imports(self):
+        content = os.urandom(2 * MIB)
+        vm = self.vm(self.disk(content))
+        uuid, sr = self.api.VM.get_uuid(vm), self.api.SR.get_uuid(self.sr)
+        snapshot = self.api.VM.get_uuid(self.api.VM.snapshot(vm, "for xe"))
+        made = self.xe(f"""
+            $xe vm-export uuid={uuid} filename=one.xva >&2
+            $xe vm-import filename=one.xva sr-uuid={sr}
+            $xe vm-export uuid={uuid} filename=two.xva compress=true >&2
+            test $(head -c 2 two.xva | od -An -tx1 | tr -d ' ') = 1f8b
+            $xe vm-import filename=two.xva
+            $xe snapshot-export-to-template snapshot-uuid={snapshot} filename=three.xva >&2
+            $xe vm-import filename=three.xva
+            $xe vm-export uuid={uuid} filename=records.xva metadata=true >&2
+            $xe vm-import filename=records.xva metadata=true dry-run=true >&2""")
+        self.assertEqual(len(made), 3)
+        for number, one in enumerate(made):
+            ref = self.api.VM.get_by_uuid(one)
+            self.assertEqual(self.content(self.only_disk(ref)), content)
+            self.assertEqual(self.api.VM.get_is_a_template(ref), number == 2)
+        self.destroy(self.api.VM.get_by_uuid(snapshot))
+
+    def test_xe_says_why_an_import_failed(self):
+        done = lab.host().inside(
+            "sh", "-c", "cd $(mktemp -d); echo nonsense > file; /opt/basalt/bin/xe vm-import "
+            "filename=file", capture_output=True, timeout=60)
+        self.assertNotEqual(done.returncode, 0)
+        self.assertIn("cannot be decompressed", done.stdout + done.stderr)
+
     def test_a_snapshot_becomes_a_template(self):
         content = os.urandom(MIB)
         vm = self.vm(self.disk(content))

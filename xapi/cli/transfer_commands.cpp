@@ -114,6 +114,8 @@ Task<void> vm_import(Invocation& run) {
     url += std::string("restore=") + (run.params.truth("preserve") ? "true" : "false");
     url += std::string("&force=") + (run.params.truth("force") ? "true" : "false");
     if (run.params.truth("dry-run")) url += "&dry_run=true";
+    for (const auto& [from, to] : run.params.map("vdi"))
+        url += "&vdi:" + url_encoded(from) + "=" + url_encoded(shown(to));
     if (const std::string* uuid = run.params.find("sr-uuid")) {
         const std::string sr = co_await run.session.by_uuid("SR", *uuid);
         url += "&sr_id=" + sr;

@@ -224,18 +224,38 @@ void translate(const Inventory& found, const xenapi::TypeOps& type, wire::Value&
     }
 }
 
+/// An object whose record has been prepared and not written down yet.
+struct Draft {
+    const xenapi::ClassInfo* cls;
+    std::string id;
+    std::shared_ptr<const void> record;
+};
+
+struct Drafts {
+    Inventory found;
+    std::vector<Draft> objects;
+};
+
 template <class R>
-void tell(const db::Database& db, const ExportWish& wish, const Inventory& found, VmArchive& out) {
-    const xenapi::ClassInfo& cls = xenapi::class_of<R>();
-    for (const Ref<R> ref : found.all<R>()) {
-        R row = db.get(ref);
-        prepare(row, wish);
-        wire::Value record = record_value(cls, &row);
-        for (wire::Member& member : std::get<wire::Object>(record.data))
-            if (const xenapi::FieldInfo* field = cls.field(member.name))
-                translate(found, *field->type, member.value);
-        out.objects.push_back({std::string(cls.name), *found.id(ref.uuid()), std::move(record)});
+void draft(const db::Database& db, const ExportWish& wish, Drafts& drafts) {
+    for (const Ref<R> ref : drafts.found.all<R>()) {
+        auto row = std::make_shared<R>(db.get(ref));
+        prepare(*row, wish);
+        drafts.objects.push_back({&xenapi::class_of<R>(), *drafts.found.id(ref.uuid()), row});
     }
+}
+
+std::vector<ArchivedObject> told(const Drafts& drafts) {
+    std::vector<ArchivedObject> out;
+    out.reserve(drafts.objects.size());
+    for (const Draft& object : drafts.objects) {
+        wire::Value record = record_value(*object.cls, object.record.get());
+        for (wire::Member& member : std::get<wire::Object>(record.data))
+            if (const xenapi::FieldInfo* field = object.cls->field(member.name))
+                translate(drafts.found, *field->type, member.value);
+        out.push_back({std::string(object.cls->name), object.id, std::move(record)});
+    }
+    return out;
 }
 
 bool holds_media(const db::Database& db, Ref<Vdi> disk) {
@@ -261,20 +281,21 @@ void add_contents(const db::Database& db, const ExportWish& wish, const Inventor
 }  // namespace
 
 VmArchive archive_of(const db::Database& db, const ExportWish& wish) {
-    Inventory found;
+    const auto drafts = std::make_shared<Drafts>();
     for (const auto vm : wish.vms)
-        add_vm(db, wish, found, vm);
+        add_vm(db, wish, drafts->found, vm);
+    draft<Host>(db, wish, *drafts);
+    draft<Vm>(db, wish, *drafts);
+    draft<VmMetrics>(db, wish, *drafts);
+    draft<VmGuestMetrics>(db, wish, *drafts);
+    draft<Vbd>(db, wish, *drafts);
+    draft<Vif>(db, wish, *drafts);
+    draft<Network>(db, wish, *drafts);
+    draft<Vdi>(db, wish, *drafts);
+    draft<Sr>(db, wish, *drafts);
     VmArchive out;
-    tell<Host>(db, wish, found, out);
-    tell<Vm>(db, wish, found, out);
-    tell<VmMetrics>(db, wish, found, out);
-    tell<VmGuestMetrics>(db, wish, found, out);
-    tell<Vbd>(db, wish, found, out);
-    tell<Vif>(db, wish, found, out);
-    tell<Network>(db, wish, found, out);
-    tell<Vdi>(db, wish, found, out);
-    tell<Sr>(db, wish, found, out);
-    if (wish.with_disks) add_contents(db, wish, found, out);
+    out.objects = [drafts] { return told(*drafts); };
+    if (wish.with_disks) add_contents(db, wish, drafts->found, out);
     return out;
 }
 

@@ -1,4 +1,5 @@
 #pragma once
+#include <functional>
 #include <set>
 #include <string>
 #include <vector>
@@ -24,7 +25,9 @@ struct ArchivedDisk {
 };
 
 struct VmArchive {
-    std::vector<ArchivedObject> objects;
+    /// Writes the records down; the records are those of the call of archive_of. It works, and may
+    /// do so on a pool thread.
+    std::function<std::vector<ArchivedObject>()> objects;
     std::vector<ArchivedDisk> disks;  // whose contents belong to it, by id as text
 };
 

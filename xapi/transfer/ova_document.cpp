@@ -32,21 +32,6 @@ Release release_of(std::string_view version) {
             dot < version.size() ? number_in(version.substr(dot + 1)) : 0};
 }
 
-wire::Value version_value(const core::Core& core) {
-    const xenapi::Host* host = core.db.find(core.this_host);
-    const Release release = release_of(core.product.xapi_version);
-    return wire::Object{
-        {"hostname", host == nullptr ? std::string("localhost") : host->hostname},
-        {"date", xenapi::DateTime{core.now_seconds()}.text()},
-        {"product_version", core.product.version},
-        {"product_brand", core.product.brand},
-        {"build_number", core.product.build},
-        {"xapi_major", release.major},
-        {"xapi_minor", release.minor},
-        {"export_vsn", static_cast<std::int64_t>(ExportVersion::beside)},
-    };
-}
-
 std::string text_member(const wire::Value& from, std::string_view name) {
     const wire::Value* member = from.find(name);
     const auto* text = member == nullptr ? nullptr : member->get<std::string>();
@@ -77,7 +62,22 @@ ExportVersion export_version(const wire::Value& version) {
 
 }  // namespace
 
-std::string ova_text(const core::Core& core, std::vector<domain::ArchivedObject> objects) {
+wire::Value writer_of(const core::Core& core) {
+    const xenapi::Host* host = core.db.find(core.this_host);
+    const Release release = release_of(core.product.xapi_version);
+    return wire::Object{
+        {"hostname", host == nullptr ? std::string("localhost") : host->hostname},
+        {"date", xenapi::DateTime{core.now_seconds()}.text()},
+        {"product_version", core.product.version},
+        {"product_brand", core.product.brand},
+        {"build_number", core.product.build},
+        {"xapi_major", release.major},
+        {"xapi_minor", release.minor},
+        {"export_vsn", static_cast<std::int64_t>(ExportVersion::beside)},
+    };
+}
+
+std::string ova_text(const wire::Value& written_by, std::vector<domain::ArchivedObject> objects) {
     wire::Array told;
     for (domain::ArchivedObject& object : objects)
         told.emplace_back(wire::Object{{"class", std::move(object.cls)},
@@ -85,12 +85,11 @@ std::string ova_text(const core::Core& core, std::vector<domain::ArchivedObject>
                                        {"snapshot", std::move(object.snapshot)}});
     std::string out;
     wire::XmlWriter writer(out);
-    wire::write(wire::Object{{"version", version_value(core)}, {"objects", std::move(told)}},
-                writer);
+    wire::write(wire::Object{{"version", written_by}, {"objects", std::move(told)}}, writer);
     return out;
 }
 
-OvaDocument parse_ova(const core::Core& core, std::string_view text) {
+OvaDocument parse_ova(const core::Product& product, std::string_view text) {
     const wire::Value document = parsed(text);
     const wire::Value* version = document.find("version");
     const wire::Value* listed = document.find("objects");
@@ -99,7 +98,7 @@ OvaDocument parse_ova(const core::Core& core, std::string_view text) {
         throw err::import_error("ova.xml says no version or has no objects");
     const Release theirs{number_member(*version, "xapi_major"),
                          number_member(*version, "xapi_minor")};
-    if (theirs > release_of(core.product.xapi_version)) throw err::import_incompatible_version();
+    if (theirs > release_of(product.xapi_version)) throw err::import_incompatible_version();
     OvaDocument out{export_version(*version), {}};
     for (const wire::Value& object : *objects) {
         const wire::Value* snapshot = object.find("snapshot");

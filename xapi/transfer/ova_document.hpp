@@ -21,9 +21,12 @@ struct OvaDocument {
     std::vector<domain::ArchivedObject> objects;
 };
 
-[[nodiscard]] std::string ova_text(const core::Core& core,
+/// Who writes it. Loop only.
+[[nodiscard]] wire::Value writer_of(const core::Core& core);
+/// Both work on much text: on a pool thread.
+[[nodiscard]] std::string ova_text(const wire::Value& written_by,
                                    std::vector<domain::ArchivedObject> objects);
 /// Throws IMPORT_ERROR, and IMPORT_INCOMPATIBLE_VERSION for what a newer server wrote.
-[[nodiscard]] OvaDocument parse_ova(const core::Core& core, std::string_view text);
+[[nodiscard]] OvaDocument parse_ova(const core::Product& product, std::string_view text);
 
 }  // namespace basalt::transfer

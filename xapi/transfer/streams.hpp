@@ -14,10 +14,6 @@ namespace basalt::transfer {
 /// Makes a stream of a descriptor that hostd handed over.
 using Adopt = std::function<std::unique_ptr<Stream>(UniqueFd)>;
 
-/// PUT /import_raw_vdi, GET /export_raw_vdi, and those of `add_console_routes`. All outlive the
-/// router.
-void add_routes(server::Router& router, server::HttpAuth& auth, Adopt adopt);
-
 /// CONNECT /console and, as a WebSocket, GET /console (README.md). All outlive the router.
 void add_console_routes(server::Router& router, server::HttpAuth& auth, Adopt adopt);
 

@@ -11,10 +11,10 @@ namespace basalt::transfer {
 
 using server::parameter;
 
-server::ResponseHead early_head(const Call& call) {
+server::ResponseHead early_head(const Call& call, std::string_view type) {
     server::ResponseHead head{.headers = {{"Connection", "close"},
                                           {"Cache-Control", "no-cache, no-store"},
-                                          {"content-type", "application/octet-stream"}}};
+                                          {"content-type", std::string(type)}}};
     if (call.task()) head.headers.emplace_back("Task-id", call.task().text());
     return head;
 }
@@ -47,6 +47,18 @@ Task<std::size_t> read_upload(server::Exchange& exchange, std::span<char> buffer
         if (error.code() == asio::error::operation_aborted) throw;
         co_return 0;
     }
+}
+
+UploadBody::UploadBody(server::Exchange& exchange, Call& call) : exchange_(exchange), call_(call) {
+    if (length_known(exchange.request())) expected_ = *exchange.request().content_length;
+}
+
+Task<std::size_t> UploadBody::read(std::span<char> buffer) {
+    throw_if_cancelled(call_);
+    const std::size_t got = co_await read_upload(exchange_, buffer);
+    read_ += got;
+    if (expected_ > 0) call_.progress(static_cast<double>(read_) / static_cast<double>(expected_));
+    co_return got;
 }
 
 }  // namespace basalt::transfer

@@ -1,6 +1,7 @@
 #pragma once
 #include <cstdint>
 #include <span>
+#include <string_view>
 
 #include "idl/classes.hpp"
 #include "xapi/core/call.hpp"
@@ -14,7 +15,8 @@ inline constexpr std::uint64_t unknown_length = std::uint64_t{1} << 50U;
 
 /// The head of an answer of unknown length: neither a length nor chunks, as clients hold the
 /// exchange open while they upload. Names the call's task, if it has one.
-[[nodiscard]] server::ResponseHead early_head(const Call& call);
+[[nodiscard]] server::ResponseHead early_head(const Call& call,
+                                              std::string_view type = "application/octet-stream");
 
 /// Whether the request only looks for a redirect: the query of the real one without a task, and no
 /// body whatever its length says. It is answered 200 and changes nothing.
@@ -33,5 +35,23 @@ void throw_if_cancelled(const Call& call);
 
 /// Some of the body; 0 at its end, which clients of unknown length make by breaking off.
 Task<std::size_t> read_upload(server::Exchange& exchange, std::span<char> buffer);
+
+/// The request's body: counted, and given up when the client cancels its task.
+class UploadBody {
+  public:
+    /// Both outlive it.
+    UploadBody(server::Exchange& exchange, Call& call);
+
+    /// As `read_upload`. TASK_CANCELLED.
+    Task<std::size_t> read(std::span<char> buffer);
+
+    [[nodiscard]] std::uint64_t read_bytes() const { return read_; }
+
+  private:
+    server::Exchange& exchange_;
+    Call& call_;
+    std::uint64_t expected_ = 0;  // 0: not known
+    std::uint64_t read_ = 0;
+};
 
 }  // namespace basalt::transfer

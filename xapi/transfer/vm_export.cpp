@@ -1,6 +1,5 @@
 // VMs out of here: GET /export and /export_metadata.
 #include <algorithm>
-#include <format>
 
 #include "base/nbd.hpp"
 #include "base/wait.hpp"
@@ -13,7 +12,7 @@
 #include "xapi/core/operation.hpp"
 #include "xapi/domain/views.hpp"
 #include "xapi/domain/vm_archive.hpp"
-#include "xapi/transfer/archive_writer.hpp"
+#include "xapi/transfer/archive_sender.hpp"
 #include "xapi/transfer/named.hpp"
 #include "xapi/transfer/ova_document.hpp"
 #include "xapi/transfer/uploads.hpp"
@@ -29,113 +28,18 @@ using xenapi::Ref;
 using xenapi::VdiOperations;
 using xenapi::VmOperations;
 
-constexpr std::size_t chunk_bytes = std::size_t{1} << 20;
-static_assert(chunk_bytes <= nbd::request_bytes_max);
-/// Clients and proxies take a connection that is silent for long for a dead one.
-constexpr Duration silence_max = 5s;
-
-/// One archive on its way out.
-class Export {
-  public:
-    Export(Exchange& exchange, Call& call, Compression compression, std::uint64_t total_bytes)
-        : exchange_(exchange),
-          call_(call),
-          loop_(call.core().loop),
-          writer_(std::make_shared<ArchiveWriter>(compression)),
-          total_bytes_(std::max<std::uint64_t>(total_bytes, 1)),
-          last_output_(loop_.now()) {}
-
-    Task<void> file(std::string name, std::string content) {
-        co_await send(co_await blocking(
-            loop_, [writer = writer_, name = std::move(name), content = std::move(content)] {
-                writer->add(name, content);
-                return writer->take();
-            }));
-    }
-
-    Task<void> disk(std::string id, std::unique_ptr<nbd::Client> from, std::uint64_t size_bytes);
-
-    Task<void> finish() {
-        co_await send(co_await blocking(loop_, [writer = writer_] {
-            writer->finish();
-            return writer->take();
-        }));
-    }
-
-  private:
-    struct Chunk {
-        std::string name;
-        std::string content;
-        bool needed = false;  // also when it is all zeros
-    };
-
-    Task<void> send(std::string bytes);
-    Task<void> put(std::shared_ptr<Chunk> chunk);
-
-    static Task<void> read(nbd::Client& from, std::uint64_t at, std::string& into) {
-        return from.read(at, into);
-    }
-
-    Exchange& exchange_;
-    Call& call_;
-    Loop& loop_;
-    std::shared_ptr<ArchiveWriter> writer_;
-    std::uint64_t total_bytes_;
-    std::uint64_t done_bytes_ = 0;
-    Time last_output_;
-};
-
-Task<void> Export::send(std::string bytes) {
-    if (bytes.empty()) co_return;
-    throw_if_cancelled(call_);
-    co_await exchange_.write(bytes);
-    last_output_ = loop_.now();
-}
-
-Task<void> Export::put(std::shared_ptr<Chunk> chunk) {
-    co_await send(co_await blocking(loop_, [writer = writer_, chunk]() -> std::string {
-        if (!chunk->needed && is_zero(chunk->content)) return {};
-        writer->add_chunk(chunk->name, chunk->content);
-        return writer->take();
-    }));
-}
-
-/// One chunk is read while the one before it is packed and sent.
-Task<void> Export::disk(std::string id, std::unique_ptr<nbd::Client> from,
-                        std::uint64_t size_bytes) {
-    auto ready = std::make_shared<Chunk>();
-    std::uint64_t number = 0;
-    for (std::uint64_t at = 0; at < size_bytes; at += chunk_bytes, ++number) {
-        const auto part =
-            static_cast<std::size_t>(std::min<std::uint64_t>(chunk_bytes, size_bytes - at));
-        auto next = std::make_shared<Chunk>();
-        next->content.resize(part);
-        std::vector<Task<void>> both;
-        both.push_back(read(*from, at, next->content));
-        both.push_back(put(ready));
-        co_await all(loop_, std::move(both));
-        if (loop_.now() - last_output_ > silence_max) {
-            // An empty chunk takes a number and no room on the disk.
-            co_await put(
-                std::make_shared<Chunk>(Chunk{std::format("{}/{:08}", id, number), "", true}));
-            ++number;
-        }
-        next->name = std::format("{}/{:08}", id, number);
-        next->needed = at == 0 || at + part == size_bytes;
-        ready = std::move(next);
-        done_bytes_ += part;
-        throw_if_cancelled(call_);
-        call_.progress(static_cast<double>(done_bytes_) / static_cast<double>(total_bytes_));
-    }
-    co_await put(std::move(ready));
-    co_await from->disconnect();
-}
-
 server::ResponseHead archive_head(const Call& call, const std::string& file) {
     server::ResponseHead head = early_head(call);
     head.version_10 = true;
     head.headers.emplace_back("content-disposition", "attachment; filename=\"" + file + "\"");
     return head;
+}
+
+Task<std::string> ova_of(core::Core& core, domain::VmArchive archive) {
+    co_return co_await blocking(
+        core.loop, [written_by = writer_of(core), objects = std::move(archive.objects)] {
+            return ova_text(written_by, objects());
+        });
 }
 
 void mark_disk(db::Txn& txn, core::Operation& marks, Ref<xenapi::Vdi> disk) {
@@ -179,7 +83,7 @@ Task<void> export_vm(Exchange& exchange, Call& call, Adopt adopt) {
         domain::require(txn, vm, VmOperations::export_);
         marks.mark(txn, vm, VmOperations::export_);
     });
-    domain::VmArchive archive = domain::archive_of(call.db(), wish);
+    const domain::VmArchive archive = domain::archive_of(call.db(), wish);
     std::uint64_t total = 0;
     call.db().transact([&](db::Txn& txn) {
         for (const domain::ArchivedDisk& disk : archive.disks) {
@@ -187,8 +91,8 @@ Task<void> export_vm(Exchange& exchange, Call& call, Adopt adopt) {
             total += static_cast<std::uint64_t>(txn.get(disk.disk).virtual_size);
         }
     });
-    const std::string ova = ova_text(call.core(), std::move(archive.objects));
-    Export out(exchange, call, compression, total);
+    const std::string ova = co_await ova_of(call.core(), archive);
+    ArchiveSender out(exchange, call, compression, total);
     bool begun = false;
     const auto begin = [&]() -> Task<void> {
         if (!std::exchange(begun, true))
@@ -223,9 +127,9 @@ Task<void> export_metadata(Exchange& exchange, Call& call) {
             marks.mark(txn, vm, VmOperations::metadata_export);
         }
     });
+    const std::string ova = co_await ova_of(call.core(), domain::archive_of(call.db(), wish));
     ArchiveWriter writer(Compression::none);
-    writer.add(std::string(ova_file),
-               ova_text(call.core(), domain::archive_of(call.db(), wish).objects));
+    writer.add(std::string(ova_file), ova);
     writer.finish();
     const std::string body = writer.take();
     server::ResponseHead head = archive_head(call, "export_metadata.xva");

@@ -1,0 +1,354 @@
+// Disks as streams of bytes: GET /export_raw_vdi and PUT /import_raw_vdi.
+#include <algorithm>
+#include <array>
+#include <boost/asio/error.hpp>
+#include <boost/system/system_error.hpp>
+
+#include "base/json.hpp"
+#include "base/nbd.hpp"
+#include "idl/enums.hpp"
+#include "idl/errors.hpp"
+#include "idl/records/sr.hpp"
+#include "idl/records/vdi.hpp"
+#include "idl/runtime/enum_text.hpp"
+#include "xapi/core/homes.hpp"
+#include "xapi/core/hosts.hpp"
+#include "xapi/core/operation.hpp"
+#include "xapi/core/tasks.hpp"
+#include "xapi/transfer/archive_contents.hpp"
+#include "xapi/transfer/archive_sender.hpp"
+#include "xapi/transfer/named.hpp"
+#include "xapi/transfer/uploads.hpp"
+#include "xapi/transfer/vm_streams.hpp"
+
+namespace basalt::transfer {
+
+namespace {
+
+using server::Exchange;
+using server::parameter;
+using xenapi::Ref;
+using xenapi::VdiOperations;
+
+struct Format {
+    std::string_view name;
+    std::string_view content_type;
+};
+
+constexpr std::array formats = {
+    Format{"raw", "application/octet-stream"},
+    Format{"vhd", "application/vhd"},
+    Format{"qcow2", "application/x-qemu-disk"},
+    Format{"tar", "application/x-tar"},
+};
+
+/// The folder of the pieces in an archive of one disk.
+const std::string tar_folder = "vdi";
+
+/// Null: nobody knows that one.
+const Format* format_of(const server::HttpRequest& request) {
+    const std::string* name = parameter(request, "format");
+    if (name == nullptr || name->empty()) return &formats.front();
+    const auto at = std::ranges::find(formats, *name, &Format::name);
+    return at == formats.end() ? nullptr : &*at;
+}
+
+Task<void> refuse_format(Exchange& exchange) {
+    co_await exchange.respond(server::not_found(exchange.request().path));
+    throw err::internal_error("unknown format " + *parameter(exchange.request(), "format"));
+}
+
+// {"error":["CODE",...]} as the host's agent writes it at either end of a stream.
+void throw_if_error(const std::string& line) {
+    const Json answer = Json::parse(line, nullptr, false);
+    if (!answer.is_object()) throw err::vdi_io_error("the disk's host broke the stream off");
+    if (!answer.contains("error")) return;
+    auto words = answer.at("error").get<std::vector<std::string>>();
+    const std::string code = words.empty() ? "INTERNAL_ERROR" : words.front();
+    if (!words.empty()) words.erase(words.begin());
+    throw ApiError(code, std::move(words));
+}
+
+/// Marks the disk for as long as bytes move, after a look at what else is done with it. Readers
+/// share a disk; a writer has it alone, also from VMs, which the disk's host sees to.
+void mark(Call& call, core::Operation& operation, Ref<xenapi::Vdi> vdi, VdiOperations what) {
+    call.db().transact([&](db::Txn& txn) {
+        for (const auto& [task, other] : txn.get(vdi).current_operations) {
+            if (what == VdiOperations::copy && other == VdiOperations::copy) continue;
+            throw err::other_operation_in_progress("VDI", vdi, xenapi::wire_text(other), task);
+        }
+        operation.mark(txn, vdi, what);
+    });
+}
+
+Task<std::unique_ptr<nbd::Client>> opened(Call& call, const Adopt& adopt, Ref<xenapi::Vdi> vdi,
+                                          agent::Access access) {
+    agent::Host& agent = core::home_agent(call.core(), call.db().get(vdi).SR);
+    auto server = adopt(co_await agent.vdi_open({core::disk_ref(call.db(), vdi), access}));
+    co_return co_await nbd::Client::open(std::move(server), "disk");
+}
+
+std::uint64_t size_of(const Call& call, Ref<xenapi::Vdi> vdi) {
+    return static_cast<std::uint64_t>(std::max<std::int64_t>(call.db().get(vdi).virtual_size, 0));
+}
+
+// -- in -------------------------------------------------------------------------------------------
+
+/// What comes, until it ends or the disk's host has heard enough: then that says why.
+Task<void> upload(UploadBody& body, Stream& disk) {
+    std::array<char, 65536> buffer{};
+    for (;;) {
+        const std::size_t got = co_await body.read(buffer);
+        if (got == 0) co_return;
+        try {
+            co_await disk.write({buffer.data(), got});
+        } catch (const boost::system::system_error& error) {
+            if (error.code() == asio::error::operation_aborted) throw;
+            co_return;
+        }
+    }
+}
+
+/// By the host, in one of the formats that it knows.
+Task<void> import_by_host(Exchange& exchange, Call& call, const Adopt& adopt, Ref<xenapi::Vdi> vdi,
+                          std::string format) {
+    agent::Host& agent = core::home_agent(call.core(), call.db().get(vdi).SR);
+    co_await call.committed();
+    const auto disk = adopt(
+        co_await agent.vdi_import(call.operation(), {core::disk_ref(call.db(), vdi), format}));
+    co_await exchange.begin(early_head(call), true);
+    UploadBody body(exchange, call);
+    co_await upload(body, *disk);
+    disk->shutdown_write();
+    LineReader answers(*disk);
+    throw_if_error(co_await answers.line());
+    const server::HttpRequest& request = exchange.request();
+    if (length_known(request) && body.read_bytes() < *request.content_length)
+        throw err::vdi_io_error("the stream ended after " + std::to_string(body.read_bytes()) +
+                                " of " + std::to_string(*request.content_length) + " bytes");
+}
+
+Task<void> import_tar(Exchange& exchange, Call& call, const Adopt& adopt, Ref<xenapi::Vdi> vdi) {
+    co_await exchange.begin(early_head(call), true);
+    UploadBody body(exchange, call);
+    ArchiveReader reader(call.core().loop,
+                         [&body](std::span<char> buffer) { return body.read(buffer); });
+    Fill fill;
+    fill.targets[tar_folder] = {vdi, size_of(call, vdi), false};
+    co_await fill_disks(call, adopt, reader, std::move(fill));
+}
+
+/// Pieces of the disk, each behind its offset (64 bits) and length (32 bits, both with the lowest
+/// byte first); the one of offset and length 0 is the last.
+class PieceReader {
+  public:
+    explicit PieceReader(UploadBody& body) : body_(body) {}
+
+    struct Head {
+        std::int64_t offset = 0;
+        std::int32_t length = 0;
+    };
+
+    Task<Head> head() {
+        std::array<char, 12> bytes{};
+        co_await exactly(bytes);
+        co_return Head{number<std::int64_t>(std::span(bytes).first<8>()),
+                       number<std::int32_t>(std::span(bytes).last<4>())};
+    }
+
+    Task<void> exactly(std::span<char> buffer) {
+        while (!buffer.empty()) {
+            const std::size_t got = co_await body_.read(buffer);
+            if (got == 0) throw err::vdi_io_error("the stream ended within a piece");
+            buffer = buffer.subspan(got);
+        }
+    }
+
+  private:
+    template <class T>
+    static T number(std::span<const char> bytes) {
+        std::uint64_t value = 0;
+        for (std::size_t i = bytes.size(); i-- > 0;)
+            value = value << 8U | static_cast<unsigned char>(bytes[i]);
+        return static_cast<T>(value);
+    }
+
+    UploadBody& body_;
+};
+
+Task<void> import_pieces(Exchange& exchange, Call& call, const Adopt& adopt, Ref<xenapi::Vdi> vdi) {
+    const auto disk = co_await opened(call, adopt, vdi, agent::Access::rw);
+    co_await exchange.begin(early_head(call), true);
+    UploadBody body(exchange, call);
+    PieceReader pieces(body);
+    std::string buffer;
+    for (;;) {
+        const PieceReader::Head head = co_await pieces.head();
+        if (head.offset == 0 && head.length == 0) break;
+        const auto size = static_cast<std::int64_t>(disk->size_bytes());
+        if (head.offset < 0 || head.length < 0 || head.length > size ||
+            head.offset > size - head.length)
+            throw err::vdi_io_error("a piece lies beyond the end of the disk");
+        for (std::int64_t done = 0; done < head.length;) {
+            const auto part = std::min<std::int64_t>(
+                head.length - done, static_cast<std::int64_t>(nbd::request_bytes_max));
+            buffer.resize(static_cast<std::size_t>(part));
+            co_await pieces.exactly(buffer);
+            co_await disk->write(static_cast<std::uint64_t>(head.offset + done), buffer);
+            done += part;
+        }
+    }
+    co_await disk->flush();
+    co_await disk->disconnect();
+}
+
+Task<void> import_into(Exchange& exchange, Call& call, const VmParts& parts, Ref<xenapi::Vdi> vdi,
+                       const Format& format) {
+    core::Operation operation(call);
+    mark(call, operation, vdi, VdiOperations::update);
+    const bool in_pieces = parameter(exchange.request(), "chunked") != nullptr;
+    if (in_pieces && format.name != "raw")
+        throw err::invalid_value("chunked", "only raw streams come in pieces");
+    if (in_pieces) {
+        co_await import_pieces(exchange, call, parts.adopt, vdi);
+    } else if (format.name == "tar") {
+        co_await import_tar(exchange, call, parts.adopt, vdi);
+    } else {
+        co_await import_by_host(exchange, call, parts.adopt, vdi, std::string(format.name));
+    }
+}
+
+void succeed(Call& call, Ref<xenapi::Vdi> vdi) {
+    if (call.task())
+        call.core().tasks->succeed_text(call.task(), "<value>" + vdi.text() + "</value>");
+}
+
+/// A disk of its own for a raw stream; it goes again when the stream breaks.
+Task<void> import_new(Exchange& exchange, Call& call, const VmParts& parts) {
+    const server::HttpRequest& request = exchange.request();
+    const bool says_sr = parameter(request, "sr_id") || parameter(request, "sr_uuid");
+    const Format* format = format_of(request);
+    if (!says_sr || format == nullptr || format->name != "raw" || !length_known(request)) {
+        co_await exchange.respond(server::bad_request("which disk?"));
+        throw err::vdi_missing("", "");
+    }
+    const auto sr = named<xenapi::Sr>(call, request, "SR", {"sr_id", "sr_uuid"});
+    xenapi::Vdi row;
+    row.SR = sr;
+    row.name_label = "Imported VDI";
+    row.type = xenapi::VdiType::user;
+    row.virtual_size = static_cast<std::int64_t>(*request.content_length);
+    domain::Storage::Drafts drafts(parts.storage);
+    const auto vdi = co_await parts.storage.create_disk(call, std::move(row), &drafts);
+    co_await import_into(exchange, call, parts, vdi, *format);
+    call.db().transact([&](db::Txn& txn) { drafts.keep(txn); });
+    succeed(call, vdi);
+}
+
+Task<void> import_disk(Exchange& exchange, Call& call, const VmParts& parts) {
+    const server::HttpRequest& request = exchange.request();
+    if (request.chunked) {
+        co_await exchange.respond(server::not_found(request.path));
+        throw err::not_implemented("chunked uploads");
+    }
+    const bool says_disk = parameter(request, "vdi") || parameter(request, "uuid");
+    const bool probe = is_probe(request);
+    if (!says_disk && !probe) co_return co_await import_new(exchange, call, parts);
+    const Format* format = format_of(request);
+    if (format == nullptr) co_await refuse_format(exchange);
+    const auto vdi =
+        says_disk ? named<xenapi::Vdi>(call, request, "VDI", {"vdi", "uuid"}) : Ref<xenapi::Vdi>();
+    if (probe) {
+        co_await exchange.begin(early_head(call), true);
+        co_return;
+    }
+    if (call.db().get(vdi).read_only) throw err::vdi_readonly(vdi);
+    co_await import_into(exchange, call, parts, vdi, *format);
+    succeed(call, vdi);
+}
+
+// -- out ------------------------------------------------------------------------------------------
+
+server::ResponseHead export_head(const Call& call, Ref<xenapi::Vdi> vdi, const Format& format) {
+    server::ResponseHead head = early_head(call, format.content_type);
+    head.headers.emplace_back("content-disposition", "attachment; filename=\"" +
+                                                         call.db().get(vdi).uuid + "." +
+                                                         std::string(format.name) + "\"");
+    return head;
+}
+
+Task<void> export_tar(Exchange& exchange, Call& call, const Adopt& adopt, Ref<xenapi::Vdi> vdi,
+                      server::ResponseHead head) {
+    auto disk = co_await opened(call, adopt, vdi, agent::Access::ro);
+    co_await exchange.begin(std::move(head), true);
+    ArchiveSender out(exchange, call, Compression::none, size_of(call, vdi));
+    co_await out.disk(tar_folder, std::move(disk), size_of(call, vdi));
+    co_await out.finish();
+}
+
+/// By the host, which says first how long it will be.
+Task<void> export_by_host(Exchange& exchange, Call& call, const Adopt& adopt,
+                          agent::VdiExportArgs what, server::ResponseHead head) {
+    agent::Host& agent =
+        core::home_agent(call.core(), *call.db().by_uuid<xenapi::Sr>(what.disk.sr));
+    const auto disk = adopt(co_await agent.vdi_export(std::move(what)));
+    LineReader reader(*disk);
+    const std::string first = co_await reader.line();
+    throw_if_error(first);
+    const auto size = Json::parse(first).at("size").get<std::uint64_t>();
+    head.headers.emplace_back("content-length", std::to_string(size));
+    co_await exchange.begin(std::move(head), true);
+    std::array<char, 65536> buffer{};
+    std::uint64_t sent = 0;
+    while (sent < size) {
+        const std::size_t got = co_await reader.read_some(buffer);
+        if (got == 0)
+            throw err::vdi_io_error("the disk ended after " + std::to_string(sent) + " bytes");
+        throw_if_cancelled(call);
+        co_await exchange.write({buffer.data(), got});
+        sent += got;
+        call.progress(static_cast<double>(sent) / static_cast<double>(size));
+    }
+}
+
+Task<void> export_disk(Exchange& exchange, Call& call, const Adopt& adopt) {
+    const server::HttpRequest& request = exchange.request();
+    const Format* format = format_of(request);
+    if (format == nullptr) co_await refuse_format(exchange);
+    const auto vdi = named<xenapi::Vdi>(call, request, "VDI", {"vdi", "uuid"});
+    if (const auto type = call.db().get(vdi).type; type == xenapi::VdiType::cbt_metadata)
+        throw err::vdi_incompatible_type(vdi, xenapi::wire_text(type));
+    core::Operation operation(call);
+    mark(call, operation, vdi, VdiOperations::copy);
+    agent::VdiExportArgs what{.disk = core::disk_ref(call.db(), vdi),
+                              .format = std::string(format->name)};
+    if (parameter(request, "base") != nullptr) {
+        const auto base = named<xenapi::Vdi>(call, request, "VDI", {"base"});
+        if (call.db().get(base).SR != call.db().get(vdi).SR)
+            throw err::invalid_value("base", "it is in another repository");
+        if (base != vdi) mark(call, operation, base, VdiOperations::copy);
+        what.base = core::disk_ref(call.db(), base);
+    }
+    server::ResponseHead head = export_head(call, vdi, *format);
+    if (format->name == "tar") {
+        if (what.base) throw err::invalid_value("base", "an archive has none");
+        co_await export_tar(exchange, call, adopt, vdi, std::move(head));
+    } else {
+        co_await export_by_host(exchange, call, adopt, std::move(what), std::move(head));
+    }
+}
+
+}  // namespace
+
+void add_disk_routes(server::Router& router, server::HttpAuth& auth, VmParts given) {
+    const auto parts = std::make_shared<const VmParts>(std::move(given));
+    auth.add(
+        router, server::http_action("put_import_raw_vdi"),
+        [parts](Exchange& exchange, Call& call) { return import_disk(exchange, call, *parts); });
+    auth.add(router, server::http_action("get_export_raw_vdi"),
+             [parts](Exchange& exchange, Call& call) {
+                 return export_disk(exchange, call, parts->adopt);
+             });
+}
+
+}  // namespace basalt::transfer
