@@ -350,7 +350,7 @@ Task<Ref<Vdi>> Storage::duplicate(Call& call, Duplicate what) {
     row.is_a_snapshot = how == Copy::snapshot;
     row.snapshot_of = how == Copy::snapshot ? disk : Ref<Vdi>{};
     row.snapshot_time = how == Copy::snapshot ? DateTime{core_.now_seconds()} : DateTime{};
-    row.cbt_enabled = false;
+    row.cbt_enabled = how == Copy::snapshot && row.cbt_enabled;
     row.sm_config.erase("vhd-parent");
     if (how != Copy::snapshot) row.read_only = false;
     row.provisional = drafts != nullptr;

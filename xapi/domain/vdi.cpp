@@ -89,4 +89,57 @@ Task<void> VdiDomain::set_sharable(Call& call, VdiSetSharable params) {
     co_return;
 }
 
+Task<void> VdiDomain::set_allow_caching(Call& call, VdiSetAllowCaching params) {
+    set_field(call, params.self, &Vdi::allow_caching, params.value);
+    co_return;
+}
+
+Task<void> VdiDomain::set_is_a_snapshot(Call& call, VdiSetIsASnapshot params) {
+    set_field(call, params.self, &Vdi::is_a_snapshot, params.value);
+    co_return;
+}
+
+Task<void> VdiDomain::set_managed(Call& call, VdiSetManaged params) {
+    set_field(call, params.self, &Vdi::managed, params.value);
+    co_return;
+}
+
+Task<void> VdiDomain::set_metadata_of_pool(Call& call, VdiSetMetadataOfPool params) {
+    set_field(call, params.self, &Vdi::metadata_of_pool, params.value);
+    co_return;
+}
+
+Task<void> VdiDomain::set_missing(Call& call, VdiSetMissing params) {
+    set_field(call, params.self, &Vdi::missing, params.value);
+    co_return;
+}
+
+Task<void> VdiDomain::set_physical_utilisation(Call& call, VdiSetPhysicalUtilisation params) {
+    set_field(call, params.self, &Vdi::physical_utilisation, params.value);
+    co_return;
+}
+
+Task<void> VdiDomain::set_snapshot_of(Call& call, VdiSetSnapshotOf params) {
+    set_field(call, params.self, &Vdi::snapshot_of, params.value);
+    co_return;
+}
+
+Task<void> VdiDomain::set_snapshot_time(Call& call, VdiSetSnapshotTime params) {
+    set_field(call, params.self, &Vdi::snapshot_time, params.value);
+    co_return;
+}
+
+Task<void> VdiDomain::set_virtual_size(Call& call, VdiSetVirtualSize params) {
+    set_field(call, params.self, &Vdi::virtual_size, params.value);
+    co_return;
+}
+
+Task<void> VdiDomain::set_on_boot(Call& call, VdiSetOnBoot params) {
+    call.db().transact([&](db::Txn& txn) {
+        require(txn, params.self, VdiOperations::set_on_boot);
+        txn.edit(params.self).on_boot = params.value;
+    });
+    co_return;
+}
+
 }  // namespace basalt::domain

@@ -24,6 +24,24 @@ class VdiDomain final : public xenapi::VdiApi {
     Task<void> set_name_description(Call& call, xenapi::VdiSetNameDescription params) override;
     Task<void> set_read_only(Call& call, xenapi::VdiSetReadOnly params) override;
     Task<void> set_sharable(Call& call, xenapi::VdiSetSharable params) override;
+    Task<void> set_allow_caching(Call& call, xenapi::VdiSetAllowCaching params) override;
+    Task<void> set_is_a_snapshot(Call& call, xenapi::VdiSetIsASnapshot params) override;
+    Task<void> set_managed(Call& call, xenapi::VdiSetManaged params) override;
+    Task<void> set_metadata_of_pool(Call& call, xenapi::VdiSetMetadataOfPool params) override;
+    Task<void> set_missing(Call& call, xenapi::VdiSetMissing params) override;
+    Task<void> set_physical_utilisation(Call& call,
+                                        xenapi::VdiSetPhysicalUtilisation params) override;
+    Task<void> set_snapshot_of(Call& call, xenapi::VdiSetSnapshotOf params) override;
+    Task<void> set_snapshot_time(Call& call, xenapi::VdiSetSnapshotTime params) override;
+    Task<void> set_virtual_size(Call& call, xenapi::VdiSetVirtualSize params) override;
+    Task<void> set_on_boot(Call& call, xenapi::VdiSetOnBoot params) override;
+
+    // vdi_changes.cpp
+    Task<void> enable_cbt(Call& call, xenapi::VdiEnableCbt params) override;
+    Task<void> disable_cbt(Call& call, xenapi::VdiDisableCbt params) override;
+    Task<void> set_cbt_enabled(Call& call, xenapi::VdiSetCbtEnabled params) override;
+    Task<void> data_destroy(Call& call, xenapi::VdiDataDestroy params) override;
+    Task<std::string> list_changed_blocks(Call& call, xenapi::VdiListChangedBlocks params) override;
 
   private:
     core::Core& core_;

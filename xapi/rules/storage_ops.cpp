@@ -96,7 +96,15 @@ std::optional<ApiError> why_not_users(const VdiView& vdi, VdiOperations op) {
     return std::nullopt;
 }
 
+// What is left of a snapshot whose data were given up.
+bool suits_metadata(VdiOperations op) {
+    return op == VdiOperations::destroy || op == VdiOperations::forget ||
+           op == VdiOperations::list_changed_blocks || op == VdiOperations::data_destroy;
+}
+
 std::optional<ApiError> why_not_kind(const VdiView& vdi, VdiOperations op) {
+    if (vdi.type == VdiType::cbt_metadata && !suits_metadata(op))
+        return err::vdi_incompatible_type(vdi.ref, xenapi::wire_text(vdi.type));
     const bool copies = op == VdiOperations::snapshot || op == VdiOperations::copy;
     if (copies && !is_copyable_state(vdi))
         return err::vdi_on_boot_mode_incompatible_with_operation();
