@@ -162,6 +162,8 @@ class EventsText final : public LargeText {
         const std::string_view start = xml_ ? "<array><data>" : "\"events\":[";
         const std::size_t split = frame.find(start) + start.size();
         frame_ = {.begin = frame.substr(0, split), .end = frame.substr(split)};
+        bare_bytes_ = bytes_of_nothing(false);
+        bare_bytes_with_snapshot_ = bytes_of_nothing(true);
     }
 
     [[nodiscard]] std::size_t items() const override { return batch_.events.size(); }
@@ -171,8 +173,10 @@ class EventsText final : public LargeText {
     void end(std::string& out) const override { out += frame_.end; }
 
     void append(std::size_t index, std::string& out) const override {
+        prefetch_after(index);
         const xenapi::AnyRecord& snapshot = batch_.events[index].snapshot;
-        append_around(index, out, [&] {
+        if (!xml_ && index > 0) out += ',';
+        append_around(batch_.events[index], out, [&] {
             if (snapshot.has_value())
                 append_record(xml_, *snapshot.cls, snapshot.record.get(), out);
         });
@@ -200,15 +204,13 @@ class EventsText final : public LargeText {
 
   private:
     template <class Snapshot>
-    void append_around(std::size_t index, std::string& out, Snapshot snapshot) const {
-        const WireEvent& event = batch_.events[index];
+    void append_around(const WireEvent& event, std::string& out, Snapshot snapshot) const {
         if (xml_) {
             wire::XmlWriter writer(out);
             begin_event(event, writer);
             snapshot();
             end_event(event, writer);
         } else {
-            if (index > 0) out += ',';
             wire::JsonWriter writer(out);
             begin_event(event, writer);
             snapshot();
@@ -216,11 +218,35 @@ class EventsText final : public LargeText {
         }
     }
 
-    /// What an event costs beside its snapshot.
-    std::size_t bytes_around(std::size_t index) {
-        scratch_.clear();
-        append_around(index, scratch_, [] {});
-        return scratch_.size();
+    /// As in RowsText.
+    void prefetch_after(std::size_t index) const {
+        const auto& events = batch_.events;
+        if (index + 2 < events.size())
+            if (const auto& one = events[index + 2].snapshot; one.has_value())
+                xenapi::prefetch_record(*one.cls, one.record.get());
+        if (index + 1 < events.size())
+            if (const auto& one = events[index + 1].snapshot; one.has_value())
+                xenapi::prefetch_parts(*one.cls, one.record.get());
+    }
+
+    /// An event whose texts are empty, but for the reference.
+    [[nodiscard]] std::size_t bytes_of_nothing(bool with_snapshot) const {
+        WireEvent nothing;
+        nothing.timestamp.clear();
+        nothing.ref = Uuid::from_words(1, 1);
+        const xenapi::ClassInfo& any = xenapi::classes().front();
+        if (with_snapshot) nothing.snapshot = {&any, any.record.create()};
+        std::string text;
+        append_around(nothing, text, [] {});
+        return text.size();
+    }
+
+    /// What an event costs beside its snapshot: its texts need no escaping.
+    [[nodiscard]] std::size_t bytes_around(std::size_t index) const {
+        const WireEvent& event = batch_.events[index];
+        return (event.snapshot.has_value() ? bare_bytes_with_snapshot_ : bare_bytes_) +
+               (!xml_ && index > 0 ? 1 : 0) + event.id.size() + event.timestamp.size() +
+               event.class_name.size() + event.operation.size();
     }
 
     bool xml_;
@@ -229,7 +255,8 @@ class EventsText final : public LargeText {
     const db::Database& db_;
     std::vector<db::RowPtr> rows_;
     Frame frame_;
-    std::string scratch_;
+    std::size_t bare_bytes_ = 0;
+    std::size_t bare_bytes_with_snapshot_ = 0;
 };
 
 }  // namespace
