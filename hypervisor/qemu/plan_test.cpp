@@ -75,7 +75,7 @@ TEST(Plan, a_bios_guest_boots_its_cd_then_its_disk) {
     const auto argv = planned(debian());
     EXPECT_EQ(argv.front(), "qemu-system-x86_64");
     EXPECT_THAT(values(argv, "m"), ElementsAre("size=524288k"));
-    EXPECT_THAT(values(argv, "smp"), ElementsAre("cpus=1,maxcpus=2"));
+    EXPECT_THAT(values(argv, "smp"), ElementsAre("cpus=1,maxcpus=2,sockets=2,cores=1,threads=1"));
     EXPECT_THAT(values(argv, "accel"), ElementsAre("tcg,thread=multi,tb-size=64"));
     EXPECT_THAT(values(argv, "rtc"), ElementsAre("base=utc,clock=host"));
     EXPECT_THAT(values(argv, "action"),
@@ -281,8 +281,8 @@ INSTANTIATE_TEST_SUITE_P(
         PlatformCase{"secureboot", "true", "machine", "smm=on", ""},
         PlatformCase{"secureboot", "false", "machine", "q35", "smm=on"},
         PlatformCase{"cores-per-socket", "2", "smp", "maxcpus=4,sockets=2,cores=2,threads=1", ""},
-        PlatformCase{"cores-per-socket", "3", "smp", "maxcpus=4", "cores="},
-        PlatformCase{"cores-per-socket", "many", "smp", "maxcpus=4", "cores="},
+        PlatformCase{"cores-per-socket", "3", "smp", "maxcpus=4,sockets=4,cores=1", ""},
+        PlatformCase{"cores-per-socket", "many", "smp", "maxcpus=4,sockets=4,cores=1", ""},
         PlatformCase{"acpi_s3", "false", "global", "disable_s3", ""},
         PlatformCase{"acpi_s4", "0", "global", "disable_s4", ""},
         PlatformCase{"vga", "cirrus", "device", "cirrus-vga", ""},
@@ -315,7 +315,7 @@ TEST(Plan, what_a_guest_has_plugged_is_what_its_process_starts_with) {
     Machine machine = plan_machine(config, false);
     machine.vcpus = 3;  // as a saved guest's head says
     EXPECT_THAT(values(plan_command_line(config, machine, paths, {}, {}), "smp"),
-                ElementsAre("cpus=3,maxcpus=4"));
+                ElementsAre("cpus=3,maxcpus=4,sockets=4,cores=1,threads=1"));
 }
 
 TEST(Plan, every_offload_of_a_nic_is_off) {

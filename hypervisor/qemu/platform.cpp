@@ -97,12 +97,13 @@ std::string cpu_model(const agent::VmSpec& vm, bool accelerated) {
 
 std::string cpu_topology(const agent::VmSpec& vm, std::int64_t vcpus) {
     const std::int64_t most = std::max(most_vcpus(vm), vcpus);
-    std::string out = "cpus=" + std::to_string(vcpus) + ",maxcpus=" + std::to_string(most);
-    const std::int64_t cores = number_of(vm, "cores-per-socket");
-    if (cores > 0 && most % cores == 0)
-        out += ",sockets=" + std::to_string(most / cores) + ",cores=" + std::to_string(cores) +
-               ",threads=1";
-    return out;
+    // A socket each, as XenAPI has it. Linux on a hypervisor that it does not know brings none to
+    // use that comes later to a socket which is there already.
+    const std::int64_t wanted = number_of(vm, "cores-per-socket");
+    const std::int64_t cores = wanted > 0 && most % wanted == 0 ? wanted : 1;
+    return "cpus=" + std::to_string(vcpus) + ",maxcpus=" + std::to_string(most) +
+           ",sockets=" + std::to_string(most / cores) + ",cores=" + std::to_string(cores) +
+           ",threads=1";
 }
 
 std::string machine_switches(const agent::VmSpec& vm) {

@@ -13,7 +13,8 @@ namespace basalt::hv::qemu {
 /// CPU's own virtualisation. `viridian`: what Windows knows of a hypervisor, under KVM only.
 std::string cpu_model(const agent::VmSpec& vm, bool accelerated);
 
-/// Of `-smp`; `cores-per-socket` counts when it divides the greatest number of CPUs.
+/// Of `-smp`: a socket for each CPU, or for as many as `cores-per-socket` says when that divides
+/// their greatest number.
 std::string cpu_topology(const agent::VmSpec& vm, std::int64_t vcpus);
 
 /// What follows the machine's type, beginning with a comma, or nothing: `acpi`, `hpet`.

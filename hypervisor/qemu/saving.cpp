@@ -80,8 +80,19 @@ Task<void> cancel(DomainPtr domain) {
     }
 }
 
+// A machine that is made with as many CPUs from the start does not take the state of one to which
+// some were added: what is saved now could not be restored.
+Task<void> refuse_added_cpus(DomainPtr domain) {
+    for (std::int64_t number = 1; number < domain->descriptor.machine.vcpus; ++number)
+        if (co_await domain->monitor->has_device(cpu_id(number)))
+            throw err::operation_not_allowed(
+                "The guest was given CPUs while it ran: it cannot be saved before it has been "
+                "shut down and started again");
+}
+
 Task<void> save_steps(DomainPtr domain, std::shared_ptr<UniqueFd> sink, Progress progress,
                       Undo& undo) {
+    co_await refuse_added_cpus(domain);
     if (domain->running) {
         undo.push("resume", [domain] { return resume(domain); });
         co_await domain->monitor->pause();
