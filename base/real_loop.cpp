@@ -100,6 +100,9 @@ struct RealLoop::State {
 };
 
 RealLoop::RealLoop(unsigned pool_threads) : state_(std::make_unique<State>()) {
+    // A pipe whose reader has gone fails that write; it does not end the process. Programs that are
+    // started begin with the default again (subprocess.cpp).
+    std::signal(SIGPIPE, SIG_IGN);
     for (unsigned i = 0; i < pool_threads; ++i)
         state_->pool.emplace_back([state = state_.get()] { state->serve_pool(); });
 }

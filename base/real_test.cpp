@@ -38,6 +38,16 @@ TEST(Real, a_command_gives_status_and_outputs) {
     });
 }
 
+TEST(Real, a_program_need_not_read_its_input) {
+    RealLoop loop(1);
+    run(loop, [](RealLoop& l) -> Task<void> {
+        const std::string more_than_a_pipe_takes(std::size_t{1} << 20, 'x');
+        const Output output =
+            co_await run_command(l, {.argv = {"true"}}, 10s, more_than_a_pipe_takes);
+        EXPECT_EQ(output.status, 0);
+    });
+}
+
 TEST(Real, a_command_that_takes_too_long_is_killed) {
     RealLoop loop(1);
     run(loop, [](RealLoop& l) -> Task<void> {

@@ -12,7 +12,6 @@
 #include <unistd.h>
 
 #include <algorithm>
-#include <csignal>
 #include <cstdio>
 #include <exception>
 #include <memory>
@@ -151,7 +150,6 @@ Task<void> take_status(RealLoop& loop, Task<int> body, int& status) {
 }  // namespace
 
 int main(int argc, char** argv) {
-    std::signal(SIGPIPE, SIG_IGN);
     const std::vector<std::string> words(argv + 1, argv + argc);
     int status = 1;
     try {
