@@ -37,6 +37,10 @@ inline constexpr int depth_max = static_cast<int>(default_of(Limit::nesting));
 // Answers: what stands before and after the value, so that a value can be written in pieces.
 // Nothing fails here; `out` is appended to.
 
+inline constexpr std::string_view xml_begin =
+    "<?xml version=\"1.0\"?><methodResponse><params><param>";
+inline constexpr std::string_view xml_end = "</param></params></methodResponse>";
+
 void begin_success(const MethodCall& call, std::string& out);
 void end_success(const MethodCall& call, std::string& out);
 /// A whole answer. The bare array of system.listMethods has no status in XML.

@@ -1,13 +1,9 @@
-#include "idl/runtime/record_text.hpp"
 #include "idl/runtime/writers.hpp"
 #include "xapi/rpc/call_text.hpp"
 
 namespace basalt::server {
 
 namespace {
-
-constexpr std::string_view xml_begin = "<?xml version=\"1.0\"?><methodResponse><params><param>";
-constexpr std::string_view xml_end = "</param></params></methodResponse>";
 
 std::string id_text(const MethodCall& call) {
     std::string text;
@@ -36,22 +32,6 @@ std::string xml_failure(const std::vector<std::string>& description) {
     out += "</member></struct></value>";
     out += xml_end;
     return out;
-}
-
-void write_reply(const MethodCall& call, const xenapi::Reply& reply, std::string& out) {
-    const xenapi::TypeOps* const type = reply.type();
-    if (type != nullptr && type->kind == xenapi::TypeKind::record) {
-        const auto append =
-            call.protocol == Protocol::xml ? xenapi::append_xml_record : xenapi::append_json_record;
-        return append(xenapi::classes()[type->class_index], reply.value(), out);
-    }
-    if (call.protocol == Protocol::xml) {
-        wire::XmlWriter writer(out);
-        reply.write_xml(writer);
-    } else {
-        wire::JsonWriter writer(out);
-        reply.write_json(writer);
-    }
 }
 
 }  // namespace
@@ -86,22 +66,6 @@ void end_success(const MethodCall& call, std::string& out) {
             out += ",\"id\":" + id_text(call) + "}";
             break;
     }
-}
-
-std::string success_text(const MethodCall& call, const xenapi::Reply& reply) {
-    std::string out;
-    begin_success(call, out);
-    write_reply(call, reply, out);
-    end_success(call, out);
-    return out;
-}
-
-std::string bare_text(const MethodCall& call, const xenapi::Reply& reply) {
-    if (call.protocol != Protocol::xml) return success_text(call, reply);
-    std::string out(xml_begin);
-    write_reply(call, reply, out);
-    out += xml_end;
-    return out;
 }
 
 std::string failure_text(const MethodCall& call, const std::vector<std::string>& description) {
