@@ -15,7 +15,6 @@
 #include <charconv>
 
 #include "base/async.hpp"
-#include "xapi/rpc/certificate.hpp"
 
 namespace basalt::bench {
 
@@ -98,11 +97,6 @@ EchoServer::EchoServer(const std::string& unix_path, const std::string& pem_path
     asio::ssl::context tls(asio::ssl::context::tls_server);
     tls.use_certificate_chain_file(pem_path);
     tls.use_private_key_file(pem_path, asio::ssl::context::pem);
-    // Both of xapi's, and the choice between them that xapi makes.
-    tls.set_options(SSL_OP_CIPHER_SERVER_PREFERENCE);
-    const std::string companion = server::companion_path(pem_path);
-    tls.use_certificate_chain_file(companion);
-    tls.use_private_key_file(companion, asio::ssl::context::pem);
     const auto plain = [](auto socket) { return serve(std::move(socket)); };
     asio::co_spawn(context, accept(std::move(local), plain), asio::detached);
     asio::co_spawn(context, accept(std::move(http), plain), asio::detached);

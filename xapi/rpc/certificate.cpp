@@ -2,7 +2,6 @@
 
 #include <fcntl.h>
 #include <openssl/bio.h>
-#include <openssl/ec.h>
 #include <openssl/evp.h>
 #include <openssl/pem.h>
 #include <openssl/rand.h>
@@ -10,10 +9,8 @@
 #include <openssl/x509v3.h>
 #include <unistd.h>
 
-#include <array>
 #include <cerrno>
 #include <cstdio>
-#include <fstream>
 #include <memory>
 #include <stdexcept>
 #include <system_error>
@@ -95,18 +92,6 @@ Certificate self_signed(EVP_PKEY* key, const CertificateNames& names) {
     return certificate;
 }
 
-// Readers of PEM pass over what stands before it.
-std::string companion_mark(const std::string& fingerprint) {
-    return "Beside the certificate of SHA-256 " + fingerprint;
-}
-
-std::string fingerprint_in(const std::string& pem) {
-    const Bio in(BIO_new_mem_buf(pem.data(), static_cast<int>(pem.size())));
-    const Certificate certificate(PEM_read_bio_X509(in.get(), nullptr, nullptr, nullptr));
-    require(certificate != nullptr, "read");
-    return fingerprint_of(certificate.get());
-}
-
 [[noreturn]] void throw_errno(const std::string& what) {
     throw std::system_error(errno, std::generic_category(), what);
 }
@@ -122,8 +107,8 @@ void write_all(int fd, std::string_view text, const std::string& path) {
 
 }  // namespace
 
-std::string make_self_signed(const CertificateNames& names, KeyKind kind) {
-    const Key key(kind == KeyKind::rsa_2048 ? EVP_RSA_gen(key_bits) : EVP_EC_gen("P-256"));
+std::string make_self_signed(const CertificateNames& names) {
+    const Key key(EVP_RSA_gen(key_bits));
     require(key != nullptr, "key");
     const Certificate certificate = self_signed(key.get(), names);
     const Bio out(BIO_new(BIO_s_mem()));
@@ -138,36 +123,8 @@ std::string make_self_signed(const CertificateNames& names, KeyKind kind) {
 
 bool ensure_certificate(const std::string& pem_path, const CertificateNames& names) {
     if (::access(pem_path.c_str(), F_OK) == 0) return false;
-    const std::string pem = make_self_signed(names);
-    // The companion first: without the other it belongs to nobody.
-    write_private_file(companion_path(pem_path), companion_mark(fingerprint_in(pem)) + '\n' +
-                                                     make_self_signed(names, KeyKind::ecdsa_p256));
-    write_private_file(pem_path, pem);
+    write_private_file(pem_path, make_self_signed(names));
     return true;
-}
-
-std::string companion_path(const std::string& pem_path) {
-    return pem_path + ".ecdsa";
-}
-
-bool companion_belongs(const std::string& pem_path, const std::string& fingerprint) {
-    std::ifstream file(companion_path(pem_path));
-    std::string line;
-    return std::getline(file, line) && line == companion_mark(fingerprint);
-}
-
-std::string fingerprint_of(const x509_st* certificate) {
-    std::array<unsigned char, EVP_MAX_MD_SIZE> digest{};
-    unsigned size = 0;
-    X509_digest(certificate, EVP_sha256(), digest.data(), &size);
-    static constexpr std::string_view hex = "0123456789ABCDEF";
-    std::string text;
-    for (unsigned i = 0; i < size; ++i) {
-        if (i > 0) text += ':';
-        text += hex[digest[i] >> 4];
-        text += hex[digest[i] & 15];
-    }
-    return text;
 }
 
 void write_private_file(const std::string& path, const std::string& text) {

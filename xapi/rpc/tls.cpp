@@ -11,9 +11,7 @@
 #include <utility>
 #include <vector>
 
-#include "base/log.hpp"
 #include "base/writes_now.hpp"
-#include "xapi/rpc/certificate.hpp"
 #include "xapi/rpc/deadline.hpp"
 
 namespace basalt::server {
@@ -241,18 +239,6 @@ void use_key(SSL_CTX* context, const std::string& pem_path) {
     if (SSL_CTX_check_private_key(context) != 1) throw_ssl(pem_path);
 }
 
-/// The second certificate, for clients that know its kind of key; the first stays the one that
-/// others get, and that is meant where there can be only one.
-void use_companion(SSL_CTX* context, const std::string& pem_path) {
-    if (!companion_belongs(pem_path, fingerprint_of(SSL_CTX_get0_certificate(context)))) return;
-    try {
-        use_key(context, companion_path(pem_path));
-    } catch (const std::runtime_error& error) {
-        log::warn("tls_companion_unusable", {{"error", error.what()}});
-    }
-    SSL_CTX_set_current_cert(context, SSL_CERT_SET_FIRST);
-}
-
 constexpr int prove_yourself = SSL_VERIFY_PEER | SSL_VERIFY_FAIL_IF_NO_PEER_CERT;
 
 void use_pool_identity(SSL_CTX* context, const PoolIdentity& identity) {
@@ -301,6 +287,8 @@ std::shared_ptr<TlsContext::State> load(const std::string& pem_path,
         SSL_CTX_set_tlsext_servername_callback(context, choose_identity);
         SSL_CTX_set_tlsext_servername_arg(context, state->pool);
     }
+    // Each ticket costs as much as a tenth of a handshake, and one lets a client come back.
+    SSL_CTX_set_num_tickets(context, 1);
     SSL_CTX_set_min_proto_version(context, TLS1_2_VERSION);
     SSL_CTX_set_options(
         context, SSL_OP_NO_RENEGOTIATION | SSL_OP_CIPHER_SERVER_PREFERENCE | SSL_OP_NO_COMPRESSION);
@@ -313,10 +301,7 @@ std::shared_ptr<TlsContext::State> load(const std::string& pem_path,
                                    reinterpret_cast<const unsigned char*>(session_name.data()),
                                    static_cast<unsigned>(session_name.size()));
     SSL_CTX_set_alpn_select_cb(context, choose_protocol, nullptr);
-    // Each ticket costs as much as a tenth of a handshake, and one lets a client come back.
-    SSL_CTX_set_num_tickets(context, 1);
     use_key(context, pem_path);
-    use_companion(context, pem_path);
     return state;
 }
 
@@ -332,7 +317,17 @@ void TlsContext::reload() {
 }
 
 std::string TlsContext::fingerprint_sha256() const {
-    return fingerprint_of(SSL_CTX_get0_certificate(state_->context));
+    std::array<unsigned char, EVP_MAX_MD_SIZE> digest{};
+    unsigned size = 0;
+    X509_digest(SSL_CTX_get0_certificate(state_->context), EVP_sha256(), digest.data(), &size);
+    static constexpr std::string_view hex = "0123456789ABCDEF";
+    std::string text;
+    for (unsigned i = 0; i < size; ++i) {
+        if (i > 0) text += ':';
+        text += hex[digest[i] >> 4];
+        text += hex[digest[i] & 15];
+    }
+    return text;
 }
 
 TlsAcceptor::TlsAcceptor(Loop& loop, TlsContext& context, Limits& limits)

@@ -18,9 +18,8 @@ struct PoolIdentity {
 };
 
 /// The server's side of TLS: a certificate with its key, which can be replaced while running.
-/// TLS 1.2 and 1.3, a session ticket, ALPN http/1.1. A certificate that we made ourselves has a
-/// companion (certificate.hpp), which clients that know ECDSA get. A client that asks for the name
-/// "pool" gets the pool's identity instead and must prove that it is a host of the pool.
+/// TLS 1.2 and 1.3, session tickets, ALPN http/1.1. A client that asks for the name "pool" gets the
+/// pool's identity instead and must prove that it is a host of the pool.
 class TlsContext {
   public:
     /// Reads the PEM files (key and certificate chain). Blocks shortly. Throws std::runtime_error.
@@ -33,8 +32,7 @@ class TlsContext {
     /// has changed. Blocks shortly. Throws std::runtime_error.
     void reload();
 
-    /// Of the certificate now in use (not of its companion): upper-case hex of its SHA-256, bytes
-    /// joined by colons.
+    /// Of the certificate now in use: upper-case hex of its SHA-256, bytes joined by colons.
     [[nodiscard]] std::string fingerprint_sha256() const;
 
     struct State;

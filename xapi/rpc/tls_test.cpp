@@ -1,7 +1,6 @@
 #include "xapi/rpc/tls.hpp"
 
 #include <gtest/gtest.h>
-#include <openssl/ssl.h>
 #include <unistd.h>
 
 #include <filesystem>
@@ -65,56 +64,6 @@ TEST(Tls, carries_http_both_ways_and_certificate_can_be_replaced) {
         EXPECT_NE(context.fingerprint_sha256(), first);
     }
     EXPECT_EQ(server.counts().handshakes_failed, 0U);
-}
-
-/// The kind of key with which the server proves itself to a client of these signature algorithms.
-Task<void> key_shown(std::unique_ptr<Stream> raw, const char* algorithms, int& kind) {
-    const std::unique_ptr<SSL_CTX, decltype(&SSL_CTX_free)> context(
-        SSL_CTX_new(TLS_client_method()), &SSL_CTX_free);
-    if (algorithms != nullptr) SSL_CTX_set1_sigalgs_list(context.get(), algorithms);
-    const std::unique_ptr<SSL, decltype(&SSL_free)> ssl(SSL_new(context.get()), &SSL_free);
-    SSL_set_bio(ssl.get(), BIO_new(BIO_s_mem()), BIO_new(BIO_s_mem()));
-    std::vector<char> buffer(16384);
-    while (SSL_connect(ssl.get()) != 1) {
-        const int size =
-            BIO_read(SSL_get_wbio(ssl.get()), buffer.data(), static_cast<int>(buffer.size()));
-        if (size > 0) co_await raw->write({buffer.data(), static_cast<std::size_t>(size)});
-        const std::size_t count = co_await raw->read_some(buffer);
-        if (count == 0) co_return;
-        BIO_write(SSL_get_rbio(ssl.get()), buffer.data(), static_cast<int>(count));
-    }
-    kind = EVP_PKEY_get_base_id(X509_get0_pubkey(SSL_get0_peer_certificate(ssl.get())));
-}
-
-TEST(Tls, who_knows_ecdsa_gets_the_companion_until_the_certificate_is_replaced) {
-    const PemFile file;
-    ensure_certificate(file.pem, {"host.example", {}, {}});
-    TlsContext context(file.pem);
-    SimLoop loop(3);
-    Router router;
-    Limits limits;
-    Server server(loop, router, &context, limits);
-    const auto shown = [&](const char* algorithms) {
-        auto [near, far] = memory_streams(loop);
-        server.serve(std::move(far), Scheme::https, {});
-        int kind = 0;
-        spawn(loop, "client", key_shown(std::move(near), algorithms, kind));
-        loop.run_for(1s);
-        return kind;
-    };
-    const std::string first = context.fingerprint_sha256();
-    EXPECT_EQ(shown(nullptr), EVP_PKEY_EC);
-    EXPECT_EQ(shown("rsa_pss_rsae_sha256:RSA+SHA256"), EVP_PKEY_RSA);
-    context.reload();
-    EXPECT_EQ(context.fingerprint_sha256(), first);
-    // Somebody's own certificate is the only one.
-    write_private_file(file.pem, make_self_signed({"host.example", {}, {}}));
-    context.reload();
-    EXPECT_EQ(shown(nullptr), EVP_PKEY_RSA);
-    write_private_file(file.pem, make_self_signed({"host.example", {}, {}}, KeyKind::ecdsa_p256));
-    context.reload();
-    EXPECT_EQ(shown(nullptr), EVP_PKEY_EC);
-    EXPECT_EQ(shown("rsa_pss_rsae_sha256:RSA+SHA256"), 0);
 }
 
 TEST(Tls, what_is_no_tls_is_cut_and_silence_times_out) {
