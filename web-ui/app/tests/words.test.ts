@@ -3,7 +3,7 @@ import { TransportError, XenApiError } from "@basalt/xenapi"
 import { describe, expect, it } from "vitest"
 import { errorWords } from "@generated/errors"
 import { inWords } from "@/api/errors.js"
-import { formatAgo, formatBytes, formatSpan, formatTime } from "@/lib/format.js"
+import { formatAgo, formatBytes, formatSpan, formatTick, formatTime } from "@/lib/format.js"
 import { fileName, readImage } from "@/lib/image.js"
 import de from "@/i18n/de.js"
 import en from "@/i18n/en.js"
@@ -106,6 +106,13 @@ describe("numbers and times", () => {
     expect(formatTime("19700101T00:00:00Z", "en")).toBe("–")
     expect(formatTime("nonsense", "en")).toBe("–")
     expect(formatAgo("20260131T23:59:00Z", Date.UTC(2026, 0, 31, 23, 59, 30), "en")).toBe("30 seconds ago")
+  })
+
+  it("marks times as exactly as their distance needs, in the reader's language", () => {
+    const noon = new Date(2026, 10, 22, 12, 5, 30).getTime() / 1000
+    expect(formatTick(noon, 300, "en-GB")).toBe("12:05")
+    expect(formatTick(noon, 5, "en-GB")).toBe("12:05:30")
+    expect(formatTick(noon, 86_400, "de")).toBe("22. Nov.")
   })
 })
 

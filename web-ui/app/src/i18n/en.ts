@@ -190,7 +190,7 @@ const en = {
     periods: { minutes: "10 minutes", hours: "2 hours", week: "Week", year: "Year" },
     none: "Nothing has been measured yet.", failed: "The host does not answer; tried again soon.",
     elsewhere: "This is measured by another host of the pool, which this page cannot ask.",
-    line: { cpus: "All processors", memoryGiven: "Given", memoryThere: "There is", memoryUsed: "In use", received: "Received", sent: "Sent", read: "Read", written: "Written" },
+    line: { cpus: "All processors", memoryGiven: "Given", memoryThere: "Installed", memoryUsed: "In use", received: "Received", sent: "Sent", read: "Read", written: "Written" },
     lineOf: { cpu: "Processor {of}", received: "{of}: received", sent: "{of}: sent", read: "{of}: read", written: "{of}: written" },
   },
   certificate: { none: "No certificates are recorded.", host: "Certificate of the host", ca: "Certificate authority", host_internal: "Certificate within the pool", pinned: "Pinned certificate", from: "From", to: "Until", ends: "ends {when}" },

@@ -39,6 +39,13 @@ export function formatTime(time: DateTime | string | undefined, locale: string):
   return new Intl.DateTimeFormat(locale, style).format(date)
 }
 
+/** A mark of a time axis, as exact as marks that are so many seconds apart need. */
+export function formatTick(seconds: number, apart: number, locale: string): string {
+  const style: Intl.DateTimeFormatOptions =
+    apart < 60 ? { timeStyle: "medium" } : apart < 86_400 ? { timeStyle: "short" } : { day: "numeric", month: "short" }
+  return new Intl.DateTimeFormat(locale, style).format(new Date(seconds * 1000))
+}
+
 const steps: [Intl.RelativeTimeFormatUnit, number][] = [
   ["day", 86400], ["hour", 3600], ["minute", 60], ["second", 1],
 ]

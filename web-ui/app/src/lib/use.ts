@@ -1,7 +1,7 @@
 // What every page needs: its language's words and forms, and the time.
 import { onScopeDispose, ref, type Ref } from "vue"
 import { useI18n } from "vue-i18n"
-import { formatAgo, formatBytes, formatPercent, formatTime } from "./format.js"
+import { formatAgo, formatBytes, formatPercent, formatTick, formatTime } from "./format.js"
 
 const now = ref(Date.now())
 let users = 0
@@ -25,6 +25,7 @@ export function useWords() {
     bytes: (value: number) => formatBytes(value, locale.value),
     percent: (share: number) => formatPercent(share, locale.value),
     time: (value: string | undefined) => formatTime(value, locale.value),
+    tick: (seconds: number, apart: number) => formatTick(seconds, apart, locale.value),
     ago: (value: string | undefined) => formatAgo(value, now.value, locale.value),
   }
 }
