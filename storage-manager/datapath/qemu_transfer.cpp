@@ -6,6 +6,7 @@
 #include <sys/stat.h>
 #include <sys/un.h>
 
+#include <array>
 #include <cerrno>
 #include <csignal>
 #include <cstdlib>
@@ -52,6 +53,15 @@ void say(int fd, const Json& line) {
     const std::string text = line.dump(-1, ' ', false, Json::error_handler_t::replace) + "\n";
     if (::send(fd, text.data(), text.size(), MSG_NOSIGNAL | MSG_DONTWAIT) < 0)
         log::info("transfer_peer_gone", {{"errno", errno}});
+}
+
+// A Unix socket that is closed over bytes nobody read resets the other side, which may then miss
+// our last line.
+void discard_rest(int fd) {
+    ::shutdown(fd, SHUT_RD);
+    std::array<char, 65536> nowhere{};
+    while (::recv(fd, nowhere.data(), nowhere.size(), MSG_DONTWAIT) > 0) {
+    }
 }
 
 Json error_line(const ApiError& error) {
@@ -319,6 +329,7 @@ Task<void> QemuTransfer::finish(std::shared_ptr<Stream> stream, Task<void> body,
     if (failure) {
         const ApiError error = as_api_error(failure);
         log::warn("transfer_failed", {{"vdi", stream->disk.vdi}, {"error", error.what()}});
+        discard_rest(stream->near.get());
         say(stream->near.get(), error_line(error));
     } else if (answer) {
         say(stream->near.get(), {{"ok", true}});
