@@ -10,23 +10,17 @@
 #include <string>
 #include <system_error>
 
+#include "base/released.hpp"
+
 /// libnl's objects with owners, and its codes as system errors.
 namespace basalt::nm::netlink {
 
-template <auto release>
-struct Release {
-    template <class T>
-    void operator()(T* object) const {
-        release(object);
-    }
-};
-
-using Socket = std::unique_ptr<nl_sock, Release<nl_socket_free>>;
-using Cache = std::unique_ptr<nl_cache, Release<nl_cache_free>>;
-using Link = std::unique_ptr<rtnl_link, Release<rtnl_link_put>>;
-using Address = std::unique_ptr<nl_addr, Release<nl_addr_put>>;
-using LinkAddress = std::unique_ptr<rtnl_addr, Release<rtnl_addr_put>>;
-using Route = std::unique_ptr<rtnl_route, Release<rtnl_route_put>>;
+using Socket = std::unique_ptr<nl_sock, Released<nl_socket_free>>;
+using Cache = std::unique_ptr<nl_cache, Released<nl_cache_free>>;
+using Link = std::unique_ptr<rtnl_link, Released<rtnl_link_put>>;
+using Address = std::unique_ptr<nl_addr, Released<nl_addr_put>>;
+using LinkAddress = std::unique_ptr<rtnl_addr, Released<rtnl_addr_put>>;
+using Route = std::unique_ptr<rtnl_route, Released<rtnl_route_put>>;
 
 /// A socket of its own for every call: a thread may be in another network namespace than the last.
 Socket connected();

@@ -13,6 +13,7 @@
 #include <memory>
 #include <stdexcept>
 
+#include "base/released.hpp"
 #include "idl/errors.hpp"
 #include "idl/runtime/datetime.hpp"
 
@@ -25,18 +26,10 @@ constexpr int rsa_bits_min = 2048;
 constexpr int rsa_bits_max = 4096;
 constexpr std::size_t name_bytes_max = 255;
 
-template <auto Free>
-struct Freed {
-    template <class T>
-    void operator()(T* object) const {
-        Free(object);
-    }
-};
-
-using Bio = std::unique_ptr<BIO, Freed<BIO_free_all>>;
-using Certificate = std::unique_ptr<X509, Freed<X509_free>>;
-using Key = std::unique_ptr<EVP_PKEY, Freed<EVP_PKEY_free>>;
-using Crl = std::unique_ptr<X509_CRL, Freed<X509_CRL_free>>;
+using Bio = std::unique_ptr<BIO, Released<BIO_free_all>>;
+using Certificate = std::unique_ptr<X509, Released<X509_free>>;
+using Key = std::unique_ptr<EVP_PKEY, Released<EVP_PKEY_free>>;
+using Crl = std::unique_ptr<X509_CRL, Released<X509_CRL_free>>;
 
 Bio reader_of(const std::string& text) {
     return Bio(BIO_new_mem_buf(text.data(), static_cast<int>(text.size())));

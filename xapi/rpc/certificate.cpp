@@ -16,6 +16,7 @@
 #include <system_error>
 
 #include "base/fd.hpp"
+#include "base/released.hpp"
 
 namespace basalt::server {
 
@@ -25,18 +26,10 @@ constexpr int key_bits = 2048;
 constexpr long validity_seconds = 10L * 365 * 24 * 3600;
 constexpr std::size_t common_name_max = 64;  // X.509's limit of a common name
 
-template <auto Free>
-struct Freed {
-    template <class T>
-    void operator()(T* object) const {
-        Free(object);
-    }
-};
-
-using Key = std::unique_ptr<EVP_PKEY, Freed<EVP_PKEY_free>>;
-using Certificate = std::unique_ptr<X509, Freed<X509_free>>;
-using Bio = std::unique_ptr<BIO, Freed<BIO_free_all>>;
-using Extension = std::unique_ptr<X509_EXTENSION, Freed<X509_EXTENSION_free>>;
+using Key = std::unique_ptr<EVP_PKEY, Released<EVP_PKEY_free>>;
+using Certificate = std::unique_ptr<X509, Released<X509_free>>;
+using Bio = std::unique_ptr<BIO, Released<BIO_free_all>>;
+using Extension = std::unique_ptr<X509_EXTENSION, Released<X509_EXTENSION_free>>;
 
 void require(bool good, const char* what) {
     if (!good) throw std::runtime_error(std::string("certificate: ") + what);
