@@ -1,10 +1,7 @@
 #include <fcntl.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
-#include <array>
 #include <cerrno>
-#include <cstring>
 #include <filesystem>
 
 #include "base/fd.hpp"
@@ -13,6 +10,7 @@
 #include "idl/errors.hpp"
 #include "idl/records/blob.hpp"
 #include "xapi/core/blob_files.hpp"
+#include "xapi/transfer/file_bodies.hpp"
 #include "xapi/transfer/files.hpp"
 #include "xapi/transfer/named.hpp"
 
@@ -24,27 +22,13 @@ using server::Exchange;
 using xenapi::Blob;
 using xenapi::Ref;
 
-constexpr std::size_t piece_bytes = std::size_t{1} << 20;
 constexpr const char* unfinished = ".new-";
-
-[[noreturn]] void throw_errno(const std::string& what) {
-    if (errno == ENOSPC) throw err::out_of_space(what);
-    throw err::internal_error(what + ": " + std::strerror(errno));
-}
 
 UniqueFd create_file(const std::string& path) {
     std::filesystem::create_directories(std::filesystem::path(path).parent_path());
     UniqueFd fd(::open(path.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600));
     if (!fd) throw_errno(path);
     return fd;
-}
-
-void write_all(int file, std::string_view bytes) {
-    while (!bytes.empty()) {
-        const ssize_t sent = ::write(file, bytes.data(), bytes.size());
-        if (sent < 0) throw_errno("blob");
-        bytes.remove_prefix(static_cast<std::size_t>(sent));
-    }
 }
 
 std::string file_of(const core::Core& core, const std::string& uuid) {
@@ -69,12 +53,6 @@ UniqueFd open_or_none(const std::string& path) {
     return fd;
 }
 
-std::uint64_t size_of(const UniqueFd& file) {
-    struct stat facts{};
-    if (::fstat(file.get(), &facts) != 0) throw_errno("blob");
-    return static_cast<std::uint64_t>(facts.st_size);
-}
-
 Task<void> send_blob(Exchange& exchange, core::Core& core, Blob row) {
     const std::string path = file_of(core, row.uuid);
     const auto file = std::make_shared<UniqueFd>(
@@ -83,35 +61,14 @@ Task<void> send_blob(Exchange& exchange, core::Core& core, Blob row) {
     server::ResponseHead head = head_of(row);
     head.headers.emplace_back("content-length", std::to_string(size));
     co_await exchange.begin(std::move(head), true);
-    for (std::uint64_t sent = 0; sent < size;) {
-        const std::string piece = co_await blocking(core.loop, [file] {
-            std::string bytes(piece_bytes, '\0');
-            const ssize_t got = ::read(file->get(), bytes.data(), bytes.size());
-            if (got <= 0) throw_errno("blob");
-            bytes.resize(static_cast<std::size_t>(got));
-            return bytes;
-        });
-        co_await exchange.write(piece);
-        sent += piece.size();
-    }
+    co_await send_file(exchange, core.loop, file, size, {});
 }
 
 Task<std::uint64_t> receive(Exchange& exchange, Loop& loop, std::string path) {
     const auto file =
         std::make_shared<UniqueFd>(co_await blocking(loop, [path] { return create_file(path); }));
-    std::uint64_t total = 0;
-    std::array<char, 65536> buffer{};
-    std::string piece;
-    for (bool more = true; more;) {
-        const std::size_t got = co_await exchange.read_body(buffer);
-        more = got > 0;
-        piece.append(buffer.data(), got);
-        total += got;
-        if (total > core::blob_bytes_max) throw err::out_of_space("blobs");
-        if (more && piece.size() < piece_bytes) continue;
-        co_await blocking(
-            loop, [file, bytes = std::exchange(piece, {})] { write_all(file->get(), bytes); });
-    }
+    const std::uint64_t total = co_await receive_file(exchange, loop, file, core::blob_bytes_max,
+                                                      err::out_of_space("blobs"));
     co_await blocking(loop, [file] {
         if (::fsync(file->get()) != 0) throw_errno("blob");
     });

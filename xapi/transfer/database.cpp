@@ -1,18 +1,14 @@
 #include "xapi/transfer/database.hpp"
 
 #include <fcntl.h>
-#include <sys/stat.h>
 #include <unistd.h>
-
-#include <array>
-#include <cerrno>
-#include <cstring>
 
 #include "base/fd.hpp"
 #include "base/log.hpp"
 #include "base/wait.hpp"
 #include "idl/errors.hpp"
 #include "xapi/db/store/dump.hpp"
+#include "xapi/transfer/file_bodies.hpp"
 #include "xapi/transfer/streams.hpp"
 
 namespace basalt::transfer {
@@ -22,7 +18,6 @@ namespace {
 using server::Exchange;
 using server::parameter;
 
-constexpr std::size_t piece_bytes = std::size_t{1} << 20;
 /// Far more than the largest pool has; it is read into memory to be checked.
 constexpr std::uint64_t dump_bytes_max = std::uint64_t{1} << 30;
 
@@ -42,29 +37,10 @@ class PassingFile {
     std::string path_;
 };
 
-[[noreturn]] void throw_errno(const std::string& path) {
-    if (errno == ENOSPC) throw err::out_of_space(path);
-    throw err::internal_error(path + ": " + std::strerror(errno));
-}
-
 UniqueFd open_or_throw(const std::string& path, int flags) {
     UniqueFd fd(::open(path.c_str(), flags | O_CLOEXEC, 0600));
     if (!fd) throw_errno(path);
     return fd;
-}
-
-std::uint64_t size_of(const UniqueFd& file) {
-    struct stat facts{};
-    if (::fstat(file.get(), &facts) != 0) throw_errno("stat");
-    return static_cast<std::uint64_t>(facts.st_size);
-}
-
-void write_all(int file, const std::string& path, std::string_view bytes) {
-    while (!bytes.empty()) {
-        const ssize_t sent = ::write(file, bytes.data(), bytes.size());
-        if (sent < 0) throw_errno(path);
-        bytes.remove_prefix(static_cast<std::size_t>(sent));
-    }
 }
 
 server::ResponseHead head_of(const Call& call) {
@@ -75,25 +51,16 @@ server::ResponseHead head_of(const Call& call) {
     return head;
 }
 
-Task<void> send_file(Exchange& exchange, Call& call, Loop& loop, std::string path) {
-    const auto file = std::make_shared<UniqueFd>(
+Task<void> send_dump(Exchange& exchange, Call& call, Loop& loop, std::string path) {
+    const File file = std::make_shared<UniqueFd>(
         co_await blocking(loop, [path] { return open_or_throw(path, O_RDONLY); }));
     const std::uint64_t size = size_of(*file);
     server::ResponseHead head = head_of(call);
     head.headers.emplace_back("content-length", std::to_string(size));
     co_await exchange.begin(std::move(head), true);
-    for (std::uint64_t sent = 0; sent < size;) {
-        const std::string piece = co_await blocking(loop, [file] {
-            std::string bytes(piece_bytes, '\0');
-            const ssize_t got = ::read(file->get(), bytes.data(), bytes.size());
-            if (got <= 0) throw_errno("read");
-            bytes.resize(static_cast<std::size_t>(got));
-            return bytes;
-        });
-        co_await exchange.write(piece);
-        sent += piece.size();
+    co_await send_file(exchange, loop, file, size, [&call, size](std::uint64_t sent) {
         call.progress(static_cast<double>(sent) / static_cast<double>(size));
-    }
+    });
 }
 
 std::string name_beside(Call& call, const std::string& store) {
@@ -107,28 +74,7 @@ Task<void> dump(Exchange& exchange, Call& call, std::shared_ptr<const DatabaseFi
     const PassingFile file(name_beside(call, files->store));
     co_await blocking(loop,
                       [store = files->store, to = file.path()] { db::write_dump(store, to); });
-    co_await send_file(exchange, call, loop, file.path());
-}
-
-/// The body into a file; its size.
-Task<std::uint64_t> receive(Exchange& exchange, Loop& loop, std::string path) {
-    const auto file = std::make_shared<UniqueFd>(co_await blocking(
-        loop, [path] { return open_or_throw(path, O_WRONLY | O_CREAT | O_EXCL); }));
-    std::uint64_t total = 0;
-    std::array<char, 65536> buffer{};
-    std::string piece;
-    for (bool more = true; more;) {
-        const std::size_t got = co_await exchange.read_body(buffer);
-        more = got > 0;
-        piece.append(buffer.data(), got);
-        total += got;
-        if (total > dump_bytes_max) throw err::could_not_import_database("it is too large");
-        if (more && piece.size() < piece_bytes) continue;
-        co_await blocking(loop, [file, path, bytes = std::exchange(piece, {})] {
-            write_all(file->get(), path, bytes);
-        });
-    }
-    co_return total;
+    co_await send_dump(exchange, call, loop, file.path());
 }
 
 Task<void> restore(Exchange& exchange, Call& call, std::shared_ptr<const DatabaseFiles> files) {
@@ -140,7 +86,10 @@ Task<void> restore(Exchange& exchange, Call& call, std::shared_ptr<const Databas
     const PassingFile file(name_beside(call, files->store));
     // Clients send nothing before they are told to.
     co_await exchange.begin(head_of(call), true);
-    const std::uint64_t size = co_await receive(exchange, loop, file.path());
+    const File to = std::make_shared<UniqueFd>(co_await blocking(
+        loop, [path = file.path()] { return open_or_throw(path, O_WRONLY | O_CREAT | O_EXCL); }));
+    const std::uint64_t size = co_await receive_file(
+        exchange, loop, to, dump_bytes_max, err::could_not_import_database("it is too large"));
     if (request.content_length && size < *request.content_length)
         throw err::could_not_import_database("it ended after " + std::to_string(size) + " bytes");
     co_await blocking(loop, [from = file.path(), files, only_looks] {
