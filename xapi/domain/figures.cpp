@@ -277,12 +277,25 @@ void FigureKeeper::follow_vms(HostRef host, const agent::HostUsage& usage) {
     }
 }
 
+/// Looks only at what changed since the last look: hosts tell their use every few seconds.
 void FigureKeeper::forget_destroyed() {
-    std::set<std::string> now;
-    core_.db.each<Vm>([&](Ref<Vm>, const Vm& row) { now.insert(row.uuid); });
-    for (const std::string& uuid : known_)
-        if (!now.contains(uuid)) keep(spawn(core_.loop, "drop past", drop_past(core_, uuid)));
-    known_ = std::move(now);
+    const db::Generation since = std::exchange(looked_, core_.db.published());
+    const xenapi::ClassInfo& vms = xenapi::class_of<Vm>();
+    core_.db.each_changed(vms, since, [&](const db::RowPtr& row) {
+        known_.insert_or_assign(row->ref, row->as<Vm>().uuid);
+    });
+    std::vector<Uuid> gone;
+    if (since < core_.db.oldest_covered()) {
+        for (const auto& [ref, uuid] : known_)
+            if (core_.db.find(Ref<Vm>{ref}) == nullptr) gone.push_back(ref);
+    } else {
+        core_.db.each_deleted(since, [&](const db::Tombstone& tombstone) {
+            if (tombstone.cls == &vms) gone.push_back(tombstone.ref);
+        });
+    }
+    for (const Uuid& ref : gone)
+        if (auto known = known_.extract(ref))
+            keep(spawn(core_.loop, "drop past", drop_past(core_, std::move(known.mapped()))));
 }
 
 void FigureKeeper::move_past(std::string vm, HostRef from, HostRef to) {

@@ -1,7 +1,6 @@
 #pragma once
 #include <map>
 #include <memory>
-#include <set>
 #include <string>
 #include <vector>
 
@@ -52,7 +51,8 @@ class FigureKeeper {
     core::Core& core_;
     std::map<std::string, HostRef> seen_;  // VM's uuid -> the other host on which it ran last
     std::map<HostRef, bool> extremes_;     // as last told
-    std::set<std::string> known_;          // uuids of VMs, as last looked
+    std::map<Uuid, std::string> known_;    // VMs and their uuids, as last looked
+    db::Generation looked_ = 0;
     std::vector<std::shared_ptr<Job>> jobs_;
 };
 
