@@ -32,6 +32,9 @@ class Session {
 
     [[nodiscard]] const std::string& ref() const { return ref_; }
 
+    /// The same Api, with somebody else logged in.
+    [[nodiscard]] Session as(std::string ref) const { return {api_, std::move(ref)}; }
+
     Task<wire::Value> call(std::string method, wire::Array params = {});
     /// The answer as text; empty when it is none.
     Task<std::string> text(std::string method, wire::Array params = {});

@@ -105,7 +105,8 @@ std::string all_names(bool everything) {
 CommandFunction find_function(std::string_view name) {
     for (const CommandFunctions* all :
          {&vm_commands(), &vm_device_commands(), &snapshot_commands(), &storage_commands(),
-          &host_commands(), &transfer_commands(), &other_commands()}) {
+          &host_commands(), &transfer_commands(), &file_commands(), &recovery_commands(),
+          &diagnostic_commands(), &other_commands()}) {
         for (const auto& [own, function] : *all)
             if (own == name) return function;
     }

@@ -18,6 +18,9 @@ using CommandFunctions = std::vector<std::pair<std::string_view, CommandFunction
 [[nodiscard]] const CommandFunctions& storage_commands();
 [[nodiscard]] const CommandFunctions& host_commands();
 [[nodiscard]] const CommandFunctions& transfer_commands();
+[[nodiscard]] const CommandFunctions& file_commands();
+[[nodiscard]] const CommandFunctions& recovery_commands();
+[[nodiscard]] const CommandFunctions& diagnostic_commands();
 [[nodiscard]] const CommandFunctions& other_commands();
 
 /// Null: no function of its own.
@@ -33,6 +36,8 @@ Task<void> confirm(Invocation& run, std::string question);
 /// error. `url` gets session and task appended. Returns the task's result.
 Task<std::string> transfer_with_task(Invocation& run, Instruction::Kind kind, std::string file,
                                      std::string url);
+/// A file of the user's. Throws CommandError: it cannot be read.
+Task<std::string> uploaded(Invocation& run, std::string path);
 [[nodiscard]] std::string url_encoded(std::string_view text);
 
 }  // namespace basalt::cli

@@ -84,12 +84,6 @@ Task<void> pool_get_cpu_features(Invocation& run) {
     co_await cpu_features(run, "pool.get_cpu_info", std::move(pool));
 }
 
-Task<std::string> uploaded(Invocation& run, std::string path) {
-    std::optional<std::string> content = co_await run.terminal.load(path);
-    if (!content) throw CommandError("Failed to read the file " + path);
-    co_return std::move(*content);
-}
-
 /// The last part of a path: what the server calls a certificate that came from it.
 std::string base_name(const std::string& path) {
     return path.substr(path.find_last_of('/') + 1);

@@ -45,10 +45,8 @@ Task<void> run_command(Invocation& run) {
     }
     if (const CommandFunction function = find_function(run.name)) {
         co_await function(run);
-    } else if (!run.command->method.empty()) {
-        co_await run_call_command(run);
     } else {
-        throw ApiError("NOT_IMPLEMENTED", {"xe " + run.name});
+        co_await run_call_command(run);
     }
 }
 

@@ -301,6 +301,63 @@ TEST_F(Cli, TransfersHaveATask) {
     EXPECT_THAT(api.calls, Contains("task.destroy(S(OpaqueRef:session), S(OpaqueRef:task))"));
 }
 
+TEST_F(Cli, BlobsTravelByTheirReference) {
+    answer("blob.get_by_uuid", std::string("OpaqueRef:blob"));
+    answer("blob.get_uuid", std::string("uuid-blob"));
+    answer("VM.create_new_blob", std::string("OpaqueRef:blob"));
+    answer("task.create", std::string("OpaqueRef:task"));
+    answer("task.destroy", wire::Null{});
+    wire::Object task;
+    task.push_back({"status", std::string("success")});
+    task.push_back({"result", std::string("")});
+    answer("task.get_record", task);
+    EXPECT_EQ(xe("blob-create\nname=notes\nvm-uuid=uuid-a\npublic=true").out, "uuid-blob\n");
+    EXPECT_THAT(api.calls, Contains("VM.create_new_blob(S(OpaqueRef:session), S(" + vm_a +
+                                    "), S(notes), S(), B(true))"));
+    const Seen taken = xe("blob-get\nuuid=uuid-blob\nfilename=out");
+    EXPECT_EQ(taken.status, 0);
+    ASSERT_EQ(taken.transfers.size(), 1U);
+    EXPECT_THAT(taken.transfers.front(), HasSubstr("out /blob?ref=OpaqueRef:blob&session_id="));
+    EXPECT_THAT(xe("blob-create\nname=notes").err, HasSubstr("vm-uuid, host-uuid"));
+}
+
+TEST_F(Cli, RecoveryWorksInTheForeignDatabase) {
+    answer("session.create_from_db_file", std::string("OpaqueRef:theirs"));
+    api.answers["VM.recover"] = [](const wire::Array&) -> wire::Value {
+        throw ApiError("VM_REQUIRES_SR", {vm_a, "sr"});
+    };
+    const Seen failed = xe("vm-recover\nuuid=uuid-a\ndatabase:filename=/f\nforce=true");
+    EXPECT_EQ(failed.status, 1);
+    EXPECT_THAT(api.calls, Contains("VM.get_by_uuid(S(OpaqueRef:theirs), S(uuid-a))"));
+    EXPECT_THAT(api.calls, Contains("VM.recover(S(OpaqueRef:theirs), S(" + vm_a +
+                                    "), S(OpaqueRef:session), B(true))"));
+    EXPECT_THAT(api.calls, Contains("session.logout(S(OpaqueRef:theirs))"));
+    EXPECT_THAT(xe("vm-recover\nuuid=uuid-a").err, HasSubstr("Say which database"));
+}
+
+TEST_F(Cli, DiagnosticsSayWhereAVmCanStart) {
+    wire::Object hosts;
+    wire::Object record;
+    record.push_back({"uuid", std::string("uuid-h")});
+    record.push_back({"name_label", std::string("node")});
+    record.push_back({"hostname", std::string("node.lan")});
+    record.push_back({"edition", std::string("free")});
+    hosts.push_back({host, record});
+    answer("host.get_all_records", hosts);
+    answer("host.get_license_params", wire::Object{});
+    api.answers["VM.assert_can_boot_here"] = [](const wire::Array&) -> wire::Value {
+        throw ApiError("HOST_NOT_ENOUGH_FREE_MEMORY", {"2", "1"});
+    };
+    EXPECT_THAT(xe("diagnostic-vm-status\nuuid=uuid-a").out,
+                HasSubstr("on uuid-h (node): HOST_NOT_ENOUGH_FREE_MEMORY"));
+    EXPECT_THAT(xe("diagnostic-license-status").out, HasSubstr("expires: never"));
+    answer("Diagnostics.network_stats",
+           args(args(std::string("POST"), std::string("/"), std::string("3"))));
+    EXPECT_EQ(xe("diagnostic-net-stats\nmethod=POST").out, "POST, /, 3\n");
+    EXPECT_THAT(api.calls, Contains("Diagnostics.network_stats(S(OpaqueRef:session), S(" + host +
+                                    "), {method:S(POST)})"));
+}
+
 TEST_F(Cli, LoginsCanFail) {
     api.answers["session.login_with_password"] = [](const wire::Array&) -> wire::Value {
         throw ApiError("SESSION_AUTHENTICATION_FAILED", {"root", "no"});
@@ -318,7 +375,12 @@ TEST_F(Cli, UnknownCommandsAndSyntax) {
     EXPECT_EQ(seen.status, 1);
     EXPECT_EQ(xe("command=vm-list").err,
               "Syntax error: the first word must be a command\nFor usage run: 'xe help'\n");
-    EXPECT_THAT(xe("host-restore\nfile-name=x").err, HasSubstr("The server does not do this yet."));
+    api.answers["host.management_disable"] = [](const wire::Array&) -> wire::Value {
+        throw ApiError("NOT_IMPLEMENTED", {"host.management_disable"});
+    };
+    answer("session.slave_local_login_with_password", std::string("OpaqueRef:local"));
+    answer("session.local_logout", wire::Null{});
+    EXPECT_THAT(xe("host-management-disable").err, HasSubstr("The server does not do this yet."));
 }
 
 TEST_F(Cli, AForwardedCommandKeepsItsSession) {

@@ -14,6 +14,17 @@ Task<std::string> the_snapshot(Invocation& run) {
     co_return co_await run.session.by_uuid("VM", *uuid);
 }
 
+Task<void> vm_snapshot_with_quiesce(Invocation& run) {
+    const std::string name = run.params.need("new-name-label");
+    for (const std::string& vm : co_await select_vms(run)) {
+        const std::string made =
+            co_await run.session.text("VM.snapshot_with_quiesce", args(vm, name));
+        if (const std::string* description = run.params.find("new-name-description"))
+            co_await run.session.call("VM.set_name_description", args(made, *description));
+        co_await run.printer.item(co_await run.session.uuid_of("VM", made));
+    }
+}
+
 Task<void> vm_snapshot(Invocation& run) {
     const std::string name = run.params.need("new-name-label");
     wire::Array ignored;
@@ -73,6 +84,7 @@ Task<void> snapshot_copy(Invocation& run) {
 const CommandFunctions& snapshot_commands() {
     static const CommandFunctions all = {
         {"vm-snapshot", vm_snapshot},
+        {"vm-snapshot-with-quiesce", vm_snapshot_with_quiesce},
         {"snapshot-destroy", snapshot_destroy},
         {"snapshot-revert", snapshot_revert},
         {"snapshot-reset-powerstate", snapshot_reset_powerstate},

@@ -60,9 +60,9 @@ TEST(CliTables, WhatUsersMaySetHasAMessage) {
 }
 
 TEST(CliTables, CallsHaveTheMessagesParameters) {
-    std::size_t answered = 0;
     for (const Command& command : commands()) {
-        if (!command.method.empty() || find_function(command.name) != nullptr) ++answered;
+        EXPECT_NE(command.method.empty(), find_function(command.name) == nullptr)
+            << command.name << " needs a call or a function, and one of them";
         if (command.method.empty()) continue;
         const xenapi::MessageInfo* message = xenapi::find_message(command.method);
         ASSERT_NE(message, nullptr) << command.name << " " << command.method;
@@ -70,9 +70,6 @@ TEST(CliTables, CallsHaveTheMessagesParameters) {
         EXPECT_GE(command.arguments.size(), message->required) << command.name;
     }
     EXPECT_EQ(commands().size(), 387U);
-    RecordProperty("answered", static_cast<int>(answered));
-    // May only grow.
-    EXPECT_GE(answered, 330U);
 }
 
 TEST(CliTables, ObjectCommandsFollowFromFields) {
