@@ -55,7 +55,7 @@ def install_programs(package, source, build, tree):
             shutil.copytree(origin, target)
             continue
         shutil.copyfile(origin, target)
-        target.chmod(0o755)
+        target.chmod(0o644 if where.startswith("usr/share/") else 0o755)
         if is_elf(target):
             subprocess.run(["strip", "--strip-unneeded", target], check=True)
             if is_dynamic(target):
