@@ -25,10 +25,11 @@ Coordinator::Coordinator(Loop& loop, db::Store& store)
       network_(core_, networks_),
       vlans_(core_, networks_),
       bonds_(core_, networks_),
+      tunnels_(core_, networks_),
       pifs_(core_, networks_, vlans_),
-      host_(core_),
+      host_(core_, agents_),
       pools_(core_, vlans_, host_, networks_),
-      sessions_(core_),
+      sessions_(core_, agents_),
       task_(core_),
       event_(core_),
       secrets_(core_),
@@ -63,6 +64,7 @@ Coordinator::Coordinator(Loop& loop, db::Store& store)
     apis_.use(pifs_);
     apis_.use(vlans_);
     apis_.use(bonds_);
+    apis_.use(tunnels_);
     apis_.use(pools_);
     apis_.use(host_);
     apis_.use(sessions_);

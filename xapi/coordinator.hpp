@@ -22,6 +22,7 @@
 #include "xapi/domain/storage.hpp"
 #include "xapi/domain/subjects.hpp"
 #include "xapi/domain/task.hpp"
+#include "xapi/domain/tunnels.hpp"
 #include "xapi/domain/upkeep.hpp"
 #include "xapi/domain/vbd.hpp"
 #include "xapi/domain/vdi.hpp"
@@ -85,7 +86,9 @@ class Coordinator {
     domain::NetworkDomain network_;
     domain::VlanDomain vlans_;
     domain::BondDomain bonds_;
+    domain::TunnelDomain tunnels_;
     domain::PifDomain pifs_;
+    domain::UserAgents agents_;
     domain::HostDomain host_;
     domain::PoolDomain pools_;
     domain::SessionDomain sessions_;

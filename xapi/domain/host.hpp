@@ -4,6 +4,7 @@
 #include "agent_verbs.hpp"
 #include "idl/api/host_api.hpp"
 #include "xapi/core/core.hpp"
+#include "xapi/domain/user_agents.hpp"
 
 namespace basalt::domain {
 
@@ -11,7 +12,7 @@ namespace basalt::domain {
 /// leaving the pool), host_settings.cpp (name, clock, logins), host_certificates.cpp.
 class HostDomain final : public xenapi::HostApi {
   public:
-    explicit HostDomain(core::Core& core) : core_(core) {}
+    HostDomain(core::Core& core, const UserAgents& agents) : core_(core), agents_(agents) {}
 
     Task<void> enable(Call& call, xenapi::HostEnable params) override;
     Task<void> disable(Call& call, xenapi::HostDisable params) override;
@@ -79,6 +80,8 @@ class HostDomain final : public xenapi::HostApi {
                                        xenapi::HostSetSshEnabledTimeout params) override;
     Task<void> enable_external_auth(Call& call, xenapi::HostEnableExternalAuth params) override;
     Task<void> disable_external_auth(Call& call, xenapi::HostDisableExternalAuth params) override;
+    Task<void> external_auth_set_ldaps(Call& call,
+                                       xenapi::HostExternalAuthSetLdaps params) override;
 
     // Licences: there is one edition, and it is free.
     Task<void> apply_edition(Call& call, xenapi::HostApplyEdition params) override;
@@ -93,6 +96,37 @@ class HostDomain final : public xenapi::HostApi {
     Task<void> reset_server_certificate(Call& call,
                                         xenapi::HostResetServerCertificate params) override;
     Task<void> emergency_reset_server_certificate(Call& call) override;
+
+    // host_trust.cpp: what hosts of a pool ask of each other about trust.
+    Task<void> install_ca_certificate(Call& call, xenapi::HostInstallCaCertificate params) override;
+    Task<void> uninstall_ca_certificate(Call& call,
+                                        xenapi::HostUninstallCaCertificate params) override;
+    Task<std::vector<std::string>> certificate_list(Call& call,
+                                                    xenapi::HostCertificateList params) override;
+    Task<void> certificate_sync(Call& call, xenapi::HostCertificateSync params) override;
+    Task<void> crl_install(Call& call, xenapi::HostCrlInstall params) override;
+    Task<void> crl_uninstall(Call& call, xenapi::HostCrlUninstall params) override;
+    Task<std::vector<std::string>> crl_list(Call& call, xenapi::HostCrlList params) override;
+    Task<void> emergency_reenable_tls_verification(Call& call) override;
+
+    // host_diagnostics.cpp: what it is about inside, and what others tell it.
+    Task<std::string> get_sm_diagnostics(Call& call, xenapi::HostGetSmDiagnostics params) override;
+    Task<std::string> get_thread_diagnostics(Call& call,
+                                             xenapi::HostGetThreadDiagnostics params) override;
+    Task<xenapi::Map<std::string, std::string>> get_tracked_user_agents(
+        Call& call, xenapi::HostGetTrackedUserAgents params) override;
+    Task<std::vector<std::string>> get_uncooperative_domains(
+        Call& call, xenapi::HostGetUncooperativeDomains params) override;
+    Task<void> sync_data(Call& call, xenapi::HostSyncData params) override;
+    Task<void> refresh_pack_info(Call& call, xenapi::HostRefreshPackInfo params) override;
+    Task<void> set_license_params(Call& call, xenapi::HostSetLicenseParams params) override;
+    Task<void> signal_networking_change(Call& call) override;
+
+    // local_cache.cpp
+    Task<void> enable_local_storage_caching(Call& call,
+                                            xenapi::HostEnableLocalStorageCaching params) override;
+    Task<void> disable_local_storage_caching(
+        Call& call, xenapi::HostDisableLocalStorageCaching params) override;
 
     // figures.cpp
     Task<std::vector<xenapi::DataSource>> get_data_sources(
@@ -113,6 +147,7 @@ class HostDomain final : public xenapi::HostApi {
     Task<void> present(Call& call, std::string pem);
 
     core::Core& core_;
+    const UserAgents& agents_;
 };
 
 /// What a host asks for its clock, by its record.

@@ -15,6 +15,7 @@
 #include "idl/records/pool.hpp"
 #include "idl/records/session.hpp"
 #include "idl/records/sr.hpp"
+#include "idl/records/tunnel.hpp"
 #include "idl/records/vlan.hpp"
 #include "idl/records/vm.hpp"
 #include "xapi/core/hosts.hpp"
@@ -81,6 +82,8 @@ void erase_interfaces(db::Txn& txn, Ref<Host> host) {
     for (const auto pif : std::vector(txn.get(host).PIFs)) {
         if (const Ref<Vlan> vlan = txn.get(pif).VLAN_master_of; txn.find(vlan) != nullptr)
             txn.erase(vlan);
+        for (const auto tunnel : std::vector(txn.get(pif).tunnel_access_PIF_of))
+            txn.erase(tunnel);
     }
     for (const auto pif : std::vector(txn.get(host).PIFs)) {
         const Ref<PifMetrics> metrics = txn.get(pif).metrics;

@@ -396,10 +396,14 @@ Ref<Host> first_boot_records(core::Core& core, db::Txn& txn, const agent::HostFa
     return host;
 }
 
+void land_addresses(core::Core& core, db::Txn& txn, Ref<Host> host, const agent::HostFacts& facts) {
+    txn.edit(host).address = split(facts.address).ip;
+    refresh_pifs(core, txn, host, facts);
+}
+
 void refresh_host(core::Core& core, db::Txn& txn, Ref<Host> host, const agent::HostFacts& facts,
                   const std::vector<agent::SmFacts>& drivers) {
     Host& row = txn.edit(host);
-    row.address = split(facts.address).ip;
     // What the machine calls itself is what was set last, whoever set it and whatever was lost.
     row.hostname = facts.hostname;
     if (!facts.iscsi_iqn.empty()) row.iscsi_iqn = facts.iscsi_iqn;
@@ -416,9 +420,10 @@ void refresh_host(core::Core& core, db::Txn& txn, Ref<Host> host, const agent::H
     refresh_control_domain(core, txn, host, facts);
     refresh_cpus(txn, host, facts);
     refresh_drivers(core, txn, host, drivers);
-    refresh_pifs(core, txn, host, facts);
+    land_addresses(core, txn, host, facts);
     insert_roles(txn);
     txn.each<Pool>([&](Ref<Pool> ref, const Pool& pool) {
+        if (pool.tls_verification_enabled) txn.edit(host).tls_verification_enabled = true;
         if (pool.master != host) return;
         txn.edit(ref).cpu_info = {{"vendor", facts.cpu_vendor},
                                   {"socket_count", std::to_string(facts.cpu_sockets)},

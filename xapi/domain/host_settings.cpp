@@ -233,6 +233,13 @@ Task<void> HostDomain::disable_external_auth(Call& call, HostDisableExternalAuth
     co_return;
 }
 
+// How a directory is spoken to; the machine's own users are looked up without one.
+Task<void> HostDomain::external_auth_set_ldaps(Call& call, HostExternalAuthSetLdaps params) {
+    if (call.db().get(params.host).external_auth_type.empty()) throw err::auth_is_disabled();
+    throw err::auth_set_ldaps_failed(params.host, "Users are looked up without LDAP");
+    co_return;
+}
+
 Task<void> HostDomain::apply_edition(Call& call, HostApplyEdition params) {
     if (!knows_edition(call.db().get(params.host), params.edition))
         throw err::invalid_edition(params.edition);

@@ -14,11 +14,14 @@
 #include "idl/records/pif.hpp"
 #include "idl/records/pif_metrics.hpp"
 #include "idl/records/pool.hpp"
+#include "idl/records/tunnel.hpp"
 #include "idl/records/vif.hpp"
 #include "idl/records/vlan.hpp"
+#include "idl/records/vm.hpp"
 #include "xapi/core/hosts.hpp"
 #include "xapi/core/operation.hpp"
 #include "xapi/domain/blobs.hpp"
+#include "xapi/domain/tunnels.hpp"
 #include "xapi/domain/words.hpp"
 
 namespace basalt::domain {
@@ -43,10 +46,11 @@ std::string bridge_name(const db::Txn& txn) {
         if (std::string name = "xapi" + std::to_string(number); !used.contains(name)) return name;
 }
 
-agent::BridgeWant bridge_of(const db::Txn& txn, const Network& network, const Pif& pif) {
+agent::BridgeWant bridge_of(const db::Txn& txn, const Network& network, const Pif& pif,
+                            bool tunnelled) {
     agent::BridgeWant bridge{.name = network.bridge, .mtu = pif.MTU};
     if (pif.VLAN == no_vlan) {
-        bridge.uplink = pif.device;
+        if (!tunnelled) bridge.uplink = pif.device;
         bridge.mac = pif.MAC;
     } else {
         const Vlan* vlan = txn.find(pif.VLAN_master_of);
@@ -87,11 +91,15 @@ void require_unused(const db::Txn& txn, const Network& network) {
 agent::NetworkWant network_want(const db::Txn& txn, Ref<Host> host) {
     agent::NetworkWant want;
     std::vector<agent::BridgeWant> tagged;
-    txn.each<Pif>([&](Ref<Pif>, const Pif& pif) {
+    // By the tunnels' own rows: within a transaction the interfaces' sets are as they were before.
+    std::set<Ref<Pif>> tunnelled;
+    txn.each<Tunnel>([&](Ref<Tunnel>, const Tunnel& row) { tunnelled.insert(row.access_PIF); });
+    txn.each<Pif>([&](Ref<Pif> ref, const Pif& pif) {
         const Network* network = txn.find(pif.network);
         if (pif.host != host || !pif.currently_attached || !pif.managed || network == nullptr)
             return;
-        (pif.VLAN == no_vlan ? want.bridges : tagged).push_back(bridge_of(txn, *network, pif));
+        (pif.VLAN == no_vlan ? want.bridges : tagged)
+            .push_back(bridge_of(txn, *network, pif, tunnelled.contains(ref)));
     });
     txn.each<Network>([&](Ref<Network>, const Network& network) {
         if (!network.PIFs.empty() || !network.managed) return;
@@ -217,6 +225,21 @@ Task<void> NetworkDomain::attach(Call& call, NetworkAttach params) {
     co_await networks_.apply(call, params.host);
 }
 
+Task<void> NetworkDomain::attach_for_vm(Call& call, NetworkAttachForVm params) {
+    std::set<Ref<Network>> wanted;
+    for (const auto vif : call.db().get(params.vm).VIFs)
+        wanted.insert(call.db().get(vif).network);
+    for (const Ref<Network> network : wanted)
+        co_await attach(call, {network, params.host});
+}
+
+// What is plugged stays: others may use it by now, and a bridge that nobody uses costs nothing.
+Task<void> NetworkDomain::detach_for_vm(Call& call, NetworkDetachForVm params) {
+    (void)call.db().get(params.vm);
+    (void)call.db().get(params.host);
+    co_return;
+}
+
 Task<Ref<Blob>> NetworkDomain::create_new_blob(Call& call, NetworkCreateNewBlob params) {
     co_return call.db().transact([&](db::Txn& txn) {
         return attach_blob(txn, params.network, {params.name, params.mime_type, params.public_});
@@ -295,6 +318,7 @@ Task<void> PifDomain::plug(Call& call, PifPlug params) {
         const Pif& row = txn.get(params.self);
         if (!row.managed) throw err::pif_unmanaged(params.self);
         if (row.bond_slave_of) throw err::cannot_plug_bond_slave(params.self);
+        require_transport(txn, params.self);
         return row.host;
     });
     if (call.db().get(params.self).currently_attached) co_return;
@@ -416,6 +440,25 @@ Task<void> VlanDomain::destroy(Call& call, VlanDestroy params) {
         return of;
     });
     co_await networks_.apply(call, host);
+}
+
+// The record alone, for a pool that a host joins: its interfaces are introduced on their own.
+Task<Ref<Vlan>> VlanDomain::pool_introduce(Call& call, VlanPoolIntroduce params) {
+    if (params.tag < 0 || params.tag > vlan_tag_max) throw err::vlan_tag_invalid(params.tag);
+    co_return call.db().transact([&](db::Txn& txn) {
+        const Pif& tagged = txn.get(params.tagged_PIF);
+        (void)txn.get(params.untagged_PIF);
+        for (const auto vlan : tagged.VLAN_slave_of)
+            if (txn.get(vlan).tag == params.tag) throw err::pif_vlan_exists(tagged.device);
+        Vlan row;
+        row.tag = params.tag;
+        row.tagged_PIF = params.tagged_PIF;
+        row.untagged_PIF = params.untagged_PIF;
+        row.other_config = std::move(params.other_config);
+        const Ref<Vlan> vlan = txn.insert(std::move(row));
+        txn.edit(params.untagged_PIF).VLAN_master_of = vlan;
+        return vlan;
+    });
 }
 
 }  // namespace basalt::domain

@@ -37,6 +37,8 @@ class NetworkDomain final : public xenapi::NetworkApi {
     Task<xenapi::Ref<xenapi::Network>> pool_introduce(Call& call,
                                                       xenapi::NetworkPoolIntroduce params) override;
     Task<void> attach(Call& call, xenapi::NetworkAttach params) override;
+    Task<void> attach_for_vm(Call& call, xenapi::NetworkAttachForVm params) override;
+    Task<void> detach_for_vm(Call& call, xenapi::NetworkDetachForVm params) override;
     Task<xenapi::Ref<xenapi::Blob>> create_new_blob(Call& call,
                                                     xenapi::NetworkCreateNewBlob params) override;
 
@@ -66,6 +68,8 @@ class PifDomain final : public xenapi::PifApi {
     Task<xenapi::Ref<xenapi::Pif>> pool_introduce(Call& call,
                                                   xenapi::PifPoolIntroduce params) override;
     Task<void> db_forget(Call& call, xenapi::PifDbForget params) override;
+    Task<void> set_primary_address_type(Call& call,
+                                        xenapi::PifSetPrimaryAddressType params) override;
 
   private:
     core::Core& core_;
@@ -80,6 +84,8 @@ class VlanDomain final : public xenapi::VlanApi {
 
     Task<xenapi::Ref<xenapi::Vlan>> create(Call& call, xenapi::VlanCreate params) override;
     Task<void> destroy(Call& call, xenapi::VlanDestroy params) override;
+    Task<xenapi::Ref<xenapi::Vlan>> pool_introduce(Call& call,
+                                                   xenapi::VlanPoolIntroduce params) override;
 
   private:
     core::Core& core_;

@@ -222,4 +222,18 @@ Task<void> PifDomain::db_forget(Call& call, PifDbForget params) {
     co_return;
 }
 
+// The host is reached by this family, so the management interface must have an address of it.
+Task<void> PifDomain::set_primary_address_type(Call& call, PifSetPrimaryAddressType params) {
+    call.db().transact([&](db::Txn& txn) {
+        Pif& row = txn.edit(params.self);
+        const bool is_v4 = params.primary_address_type == PrimaryAddressType::ipv4;
+        if (row.management && is_v4 && row.ip_configuration_mode == IpConfigurationMode::none)
+            throw err::pif_has_no_network_configuration(params.self);
+        if (row.management && !is_v4 && row.ipv6_configuration_mode == Ipv6ConfigurationMode::none)
+            throw err::pif_has_no_v6_network_configuration(params.self);
+        row.primary_address_type = params.primary_address_type;
+    });
+    co_return;
+}
+
 }  // namespace basalt::domain

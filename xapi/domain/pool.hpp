@@ -42,6 +42,12 @@ class PoolDomain final : public xenapi::PoolApi {
                                          xenapi::PoolSetIgmpSnoopingEnabled params) override;
     Task<void> enable_external_auth(Call& call, xenapi::PoolEnableExternalAuth params) override;
     Task<void> disable_external_auth(Call& call, xenapi::PoolDisableExternalAuth params) override;
+    Task<void> external_auth_set_ldaps(Call& call,
+                                       xenapi::PoolExternalAuthSetLdaps params) override;
+    Task<void> enable_local_storage_caching(Call& call,
+                                            xenapi::PoolEnableLocalStorageCaching params) override;
+    Task<void> disable_local_storage_caching(
+        Call& call, xenapi::PoolDisableLocalStorageCaching params) override;
     Task<void> detect_nonhomogeneous_external_auth(
         Call& call, xenapi::PoolDetectNonhomogeneousExternalAuth params) override;
 
@@ -69,6 +75,8 @@ class PoolDomain final : public xenapi::PoolApi {
     Task<void> crl_install(Call& call, xenapi::PoolCrlInstall params) override;
     Task<void> crl_uninstall(Call& call, xenapi::PoolCrlUninstall params) override;
     Task<std::vector<std::string>> crl_list(Call& call) override;
+    /// Hosts of a pool check each other in any case; from now on the records say so.
+    Task<void> enable_tls_verification(Call& call) override;
 
   private:
     struct Tagging {

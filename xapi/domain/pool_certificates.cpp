@@ -5,6 +5,7 @@
 #include "base/undo.hpp"
 #include "idl/errors.hpp"
 #include "idl/records/certificate.hpp"
+#include "idl/records/host.hpp"
 #include "idl/records/pool.hpp"
 #include "xapi/domain/certificate_text.hpp"
 #include "xapi/domain/pool.hpp"
@@ -146,6 +147,15 @@ Task<void> PoolDomain::crl_uninstall(Call&, PoolCrlUninstall params) {
     const bool named = is_file_name(params.name);
     const bool gone = named && co_await trusted_.remove(Kind::crl, params.name);
     if (!gone) throw err::crl_does_not_exist(params.name);
+}
+
+Task<void> PoolDomain::enable_tls_verification(Call& call) {
+    call.db().transact([&](db::Txn& txn) {
+        txn.edit(core_.pool).tls_verification_enabled = true;
+        txn.each<Host>(
+            [&](Ref<Host> host, const Host&) { txn.edit(host).tls_verification_enabled = true; });
+    });
+    co_return;
 }
 
 Task<std::vector<std::string>> PoolDomain::crl_list(Call&) {

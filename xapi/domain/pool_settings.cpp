@@ -168,6 +168,12 @@ Task<void> PoolDomain::disable_external_auth(Call& call, PoolDisableExternalAuth
         co_await hosts_.disable_external_auth(call, {host, params.config, false});
 }
 
+Task<void> PoolDomain::external_auth_set_ldaps(Call& call, PoolExternalAuthSetLdaps params) {
+    (void)call.db().get(params.pool);
+    for (const Ref<Host> host : all_hosts())
+        co_await hosts_.external_auth_set_ldaps(call, {host, params.ldaps, params.force});
+}
+
 Task<void> PoolDomain::detect_nonhomogeneous_external_auth(
     Call& call, PoolDetectNonhomogeneousExternalAuth params) {
     call.db().transact([&](db::Txn& txn) {

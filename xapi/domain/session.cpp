@@ -22,7 +22,7 @@ namespace {
 constexpr Duration wrong_password_delay = 5s;
 }  // namespace
 
-SessionDomain::SessionDomain(core::Core& core) : core_(core) {
+SessionDomain::SessionDomain(core::Core& core, UserAgents& agents) : core_(core), agents_(agents) {
     core_.limits.use(Limit::sessions,
                      [this] { return core_.db.count(xenapi::class_of<Session>()); });
 }
@@ -136,6 +136,7 @@ Ref<Session> SessionDomain::open(Call& call, const std::string& user, const std:
 
 Task<Ref<Session>> SessionDomain::login_with_password(Call& call, SessionLoginWithPassword params) {
     const Person person = co_await authenticate(call, params.uname, params.pwd);
+    agents_.note(call.caller().user_agent);
     co_return open(call, params.uname, params.originator, person);
 }
 

@@ -2,6 +2,7 @@
 #include "idl/api/session_api.hpp"
 #include "xapi/core/call.hpp"
 #include "xapi/core/core.hpp"
+#include "xapi/domain/user_agents.hpp"
 
 namespace basalt::domain {
 
@@ -9,7 +10,7 @@ namespace basalt::domain {
 class SessionDomain final : public xenapi::SessionApi {
   public:
     /// Beyond the core's limits of sessions the one that was not used for longest ends.
-    explicit SessionDomain(core::Core& core);
+    SessionDomain(core::Core& core, UserAgents& agents);
 
     Task<xenapi::Ref<xenapi::Session>> login_with_password(
         Call& call, xenapi::SessionLoginWithPassword params) override;
@@ -51,6 +52,7 @@ class SessionDomain final : public xenapi::SessionApi {
     void make_room(db::Txn& txn, const std::string& user, const std::string& originator);
 
     core::Core& core_;
+    UserAgents& agents_;
 };
 
 }  // namespace basalt::domain

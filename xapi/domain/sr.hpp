@@ -45,6 +45,19 @@ class SrDomain final : public xenapi::SrApi {
     Task<void> set_name_description(Call& call, xenapi::SrSetNameDescription params) override;
     Task<void> set_shared(Call& call, xenapi::SrSetShared params) override;
 
+    // sr_facts.cpp
+    Task<std::vector<xenapi::ProbeResult>> probe_ext(Call& call,
+                                                     xenapi::SrProbeExt params) override;
+    Task<std::string> make(Call& call, xenapi::SrMake params) override;
+    Task<std::vector<xenapi::Ref<xenapi::Host>>> get_live_hosts(
+        Call& call, xenapi::SrGetLiveHosts params) override;
+    Task<void> set_physical_size(Call& call, xenapi::SrSetPhysicalSize params) override;
+    Task<void> set_physical_utilisation(Call& call,
+                                        xenapi::SrSetPhysicalUtilisation params) override;
+    Task<void> set_virtual_allocation(Call& call, xenapi::SrSetVirtualAllocation params) override;
+    Task<xenapi::Ref<xenapi::Blob>> create_new_blob(Call& call,
+                                                    xenapi::SrCreateNewBlob params) override;
+
     // figures.cpp
     Task<std::vector<xenapi::DataSource>> get_data_sources(
         Call& call, xenapi::SrGetDataSources params) override;

@@ -16,6 +16,10 @@ xenapi::Ref<xenapi::Host> first_boot_records(core::Core& core, db::Txn& txn,
                                              const agent::HostFacts& facts,
                                              const std::vector<agent::SmFacts>& drivers);
 
+/// The host's address and its interfaces, as the host tells them.
+void land_addresses(core::Core& core, db::Txn& txn, xenapi::Ref<xenapi::Host> host,
+                    const agent::HostFacts& facts);
+
 /// What may have changed since the host was last seen: versions, memory, interfaces, drivers.
 void refresh_host(core::Core& core, db::Txn& txn, xenapi::Ref<xenapi::Host> host,
                   const agent::HostFacts& facts, const std::vector<agent::SmFacts>& drivers);

@@ -1,0 +1,291 @@
+// What hosts, networks and repositories are asked for besides: tunnels, local copies of disks,
+// trust among hosts, probes, and what a host is about inside. Over simulated hosts.
+#include <gtest/gtest.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cstdlib>
+#include <filesystem>
+
+#include "idl/records.hpp"
+#include "tests/sim/sim_pool.hpp"
+#include "xapi/domain/user_agents.hpp"
+
+namespace basalt::testing {
+namespace {
+
+using wire::Value;
+using xenapi::Host;
+using xenapi::Network;
+using xenapi::Pif;
+using xenapi::Ref;
+using xenapi::Sr;
+using Texts = std::vector<std::string>;
+
+Value of(const auto& ref) {
+    return Value(ref.text());
+}
+
+Value map_of(std::initializer_list<std::pair<const char*, const char*>> entries) {
+    wire::Object out;
+    for (const auto& [key, text] : entries)
+        out.push_back({key, Value(text)});
+    return Value(std::move(out));
+}
+
+class HostInside : public ::testing::Test {
+  protected:
+    HostInside() : pool_(11) {
+        std::string name = "/tmp/basalt-host-XXXXXX";
+        if (mkdtemp(name.data()) == nullptr) throw std::runtime_error("mkdtemp");
+        folder_ = name;
+        pool_.xapi->core().files = folder_;
+    }
+
+    ~HostInside() override {
+        std::error_code ignored;
+        std::filesystem::remove_all(folder_, ignored);
+    }
+
+    std::string code(const std::string& method, std::vector<Value> args = {}) {
+        try {
+            pool_.call(method, std::move(args));
+        } catch (const ApiError& error) {
+            return error.code();
+        }
+        return "success";
+    }
+
+    [[nodiscard]] Ref<Host> host() const { return pool_.xapi->core().this_host; }
+
+    [[nodiscard]] const Host& row() { return pool_.db().get(host()); }
+
+    Ref<Network> network(const char* name) {
+        return pool_.get<Ref<Network>>("network.create", {SimPool::network_record(name)});
+    }
+
+    /// The repository for disks that the host came with.
+    Ref<Sr> local_sr() {
+        Ref<Sr> found;
+        pool_.db().each<Sr>([&](Ref<Sr> ref, const Sr& sr) {
+            if (sr.content_type == "user") found = ref;
+        });
+        return found;
+    }
+
+    [[nodiscard]] const std::map<std::string, nm::Bridge>& bridges() {
+        return pool_.hosts[0]->network().bridges();
+    }
+
+    SimPool pool_;
+    std::string folder_;
+};
+
+TEST_F(HostInside, a_tunnel_is_a_bridge_without_a_card) {
+    const Ref<Pif> eth0 = row().PIFs.front();
+    const Ref<Network> inner = network("private");
+    const std::string bridge = pool_.db().get(inner).bridge;
+    const auto create = [&](Ref<Pif> transport) {
+        return code("tunnel.create", {of(transport), of(inner), Value("vxlan")});
+    };
+    pool_.hosts[0]->network().fail_next("apply", ApiError("INTERNAL_ERROR", {"broken"}));
+    EXPECT_EQ(create(eth0), "INTERNAL_ERROR");
+    EXPECT_EQ(pool_.db().count(xenapi::class_of<xenapi::Tunnel>()), 0U);
+    EXPECT_TRUE(pool_.db().get(inner).PIFs.empty());
+
+    const auto tunnel =
+        pool_.get<Ref<xenapi::Tunnel>>("tunnel.create", {of(eth0), of(inner), Value("vxlan")});
+    EXPECT_EQ(pool_.db().get(tunnel).protocol, xenapi::TunnelProtocol::vxlan);
+    EXPECT_EQ(pool_.db().get(tunnel).status.get(std::string("active")), "false");
+    const Ref<Pif> access = pool_.db().get(tunnel).access_PIF;
+    EXPECT_EQ(pool_.db().get(access).device, "tunnel0");
+    EXPECT_FALSE(pool_.db().get(access).physical);
+    EXPECT_EQ(pool_.db().get(access).tunnel_access_PIF_of, std::vector{tunnel});
+    EXPECT_EQ(bridges().at(bridge).uplink, "");
+    EXPECT_EQ(create(eth0), "NETWORK_ALREADY_CONNECTED");
+    EXPECT_EQ(create(access), "IS_TUNNEL_ACCESS_PIF");
+
+    // Its own bridge goes and comes; with the outer end's address gone it does not come.
+    EXPECT_EQ(code("PIF.unplug", {of(access)}), "success");
+    EXPECT_FALSE(bridges().contains(bridge));
+    pool_.db().transact([&](db::Txn& txn) {
+        txn.edit(eth0).ip_configuration_mode = xenapi::IpConfigurationMode::none;
+    });
+    EXPECT_EQ(code("PIF.plug", {of(access)}), "TRANSPORT_PIF_NOT_CONFIGURED");
+    EXPECT_EQ(code("tunnel.destroy", {of(tunnel)}), "success");
+    EXPECT_EQ(pool_.db().find(access), nullptr);
+    EXPECT_EQ(create(eth0), "TRANSPORT_PIF_NOT_CONFIGURED");
+}
+
+TEST_F(HostInside, networks_are_brought_to_where_a_vm_needs_them) {
+    const auto vm = pool_.make_vm("guest");
+    const auto vif = pool_.db().get(vm).VIFs.front();
+    const Ref<Network> lan = pool_.db().get(vif).network;
+    const Ref<Pif> eth0 = row().PIFs.front();
+    const Ref<Network> tagged = network("tagged");
+    const auto vlan = pool_.get<Ref<Pif>>(
+        "PIF.create_VLAN", {Value("eth0"), of(tagged), of(host()), Value(std::int64_t{12})});
+    pool_.call("PIF.unplug", {of(vlan)});
+    pool_.call("VIF.move", {of(vif), of(tagged)});
+    pool_.call("network.attach_for_vm", {of(host()), of(vm)});
+    EXPECT_TRUE(pool_.db().get(vlan).currently_attached);
+    pool_.call("network.detach_for_vm", {of(host()), of(vm)});
+    EXPECT_NE(lan, tagged);
+
+    EXPECT_EQ(
+        code("VLAN.pool_introduce", {of(eth0), of(vlan), Value(std::int64_t{12}), map_of({})}),
+        "PIF_VLAN_EXISTS");
+    EXPECT_EQ(
+        code("VLAN.pool_introduce", {of(eth0), of(vlan), Value(std::int64_t{4095}), map_of({})}),
+        "VLAN_TAG_INVALID");
+    const auto introduced = pool_.get<Ref<xenapi::Vlan>>(
+        "VLAN.pool_introduce",
+        {of(eth0), of(vlan), Value(std::int64_t{13}), map_of({{"of", "a member"}})});
+    EXPECT_EQ(pool_.db().get(introduced).untagged_PIF, vlan);
+
+    EXPECT_EQ(code("PIF.set_primary_address_type", {of(eth0), Value("IPv6")}),
+              "PIF_HAS_NO_V6_NETWORK_CONFIGURATION");
+    EXPECT_EQ(code("PIF.set_primary_address_type", {of(eth0), Value("IPv4")}), "success");
+    pool_.call("PIF.set_primary_address_type", {of(vlan), Value("IPv6")});
+    EXPECT_EQ(pool_.db().get(vlan).primary_address_type, xenapi::PrimaryAddressType::ipv6);
+}
+
+TEST_F(HostInside, local_copies_need_a_driver_that_can_and_an_idle_host) {
+    const Ref<Sr> sr = local_sr();
+    const Ref<xenapi::Pool> pool = pool_.xapi->core().pool;
+    const auto enable = [&] {
+        return code("host.enable_local_storage_caching", {of(host()), of(sr)});
+    };
+    EXPECT_EQ(enable(), "HOST_NOT_DISABLED");
+    const auto vm = pool_.make_vm("guest");
+    pool_.call("VM.start", {of(vm), Value(false), Value(false)});
+    pool_.call("host.disable", {of(host()), Value(false)});
+    EXPECT_EQ(enable(), "HOST_IN_USE");
+    pool_.call("VM.hard_shutdown", {of(vm)});
+    EXPECT_EQ(enable(), "SR_OPERATION_NOT_SUPPORTED");
+    EXPECT_EQ(code("pool.enable_local_storage_caching", {of(pool)}),
+              "HOSTS_FAILED_TO_ENABLE_CACHING");
+    EXPECT_TRUE(row().local_cache_sr.null());
+    pool_.db().transact([&](db::Txn& txn) {
+        txn.each<xenapi::Sm>([&](Ref<xenapi::Sm> driver, const xenapi::Sm&) {
+            txn.edit(driver).features.insert_or_assign("SR_SUPPORTS_LOCAL_CACHING", 1);
+        });
+    });
+    EXPECT_EQ(enable(), "success");
+    EXPECT_EQ(row().local_cache_sr, sr);
+    EXPECT_TRUE(pool_.db().get(sr).local_cache_enabled);
+    EXPECT_EQ(code("pool.disable_local_storage_caching", {of(pool)}), "success");
+    EXPECT_TRUE(row().local_cache_sr.null());
+    EXPECT_FALSE(pool_.db().get(sr).local_cache_enabled);
+    EXPECT_EQ(code("pool.enable_local_storage_caching", {of(pool)}), "success");
+    EXPECT_FALSE(row().local_cache_sr.null());
+    pool_.call("host.enable", {of(host())});
+    EXPECT_EQ(code("pool.disable_local_storage_caching", {of(pool)}),
+              "HOSTS_FAILED_TO_DISABLE_CACHING");
+}
+
+TEST_F(HostInside, hosts_trust_what_the_pool_has) {
+    const auto on_host = [&](const char* message, std::vector<Value> rest) {
+        rest.insert(rest.begin(), of(host()));
+        return code(std::string("host.") + message, std::move(rest));
+    };
+    EXPECT_EQ(on_host("install_ca_certificate", {Value("../x"), Value("text")}),
+              "CERTIFICATE_NAME_INVALID");
+    EXPECT_EQ(on_host("install_ca_certificate", {Value("one"), Value("text")}),
+              "CA_CERTIFICATE_INVALID");
+    EXPECT_EQ(pool_.get<Texts>("host.certificate_list", {of(host())}), Texts{});
+    EXPECT_EQ(on_host("uninstall_ca_certificate", {Value("one"), Value(false)}),
+              "CERTIFICATE_DOES_NOT_EXIST");
+    EXPECT_EQ(on_host("uninstall_ca_certificate", {Value("one"), Value(true)}), "success");
+    EXPECT_EQ(on_host("crl_install", {Value("list"), Value("text")}), "CRL_CORRUPT");
+    EXPECT_EQ(on_host("crl_uninstall", {Value("list")}), "CRL_DOES_NOT_EXIST");
+    EXPECT_EQ(pool_.get<Texts>("host.crl_list", {of(host())}), Texts{});
+    EXPECT_EQ(on_host("certificate_sync", {}), "success");
+
+    EXPECT_EQ(code("host.emergency_reenable_tls_verification"),
+              "TLS_VERIFICATION_NOT_ENABLED_IN_POOL");
+    pool_.call("pool.enable_tls_verification");
+    EXPECT_TRUE(row().tls_verification_enabled);
+    EXPECT_TRUE(pool_.db().get(pool_.xapi->core().pool).tls_verification_enabled);
+    EXPECT_EQ(code("host.emergency_reenable_tls_verification"), "success");
+
+    const Value yes(true);
+    EXPECT_EQ(on_host("external_auth_set_ldaps", {yes, yes}), "AUTH_IS_DISABLED");
+    pool_.call("host.enable_external_auth", {of(host()), map_of({}), Value("local"), Value("PAM")});
+    EXPECT_EQ(code("pool.external_auth_set_ldaps", {of(pool_.xapi->core().pool), yes, yes}),
+              "AUTH_SET_LDAPS_FAILED");
+}
+
+TEST_F(HostInside, a_host_says_what_it_is_about) {
+    const auto vm = pool_.make_vm("guest");
+    pool_.call("VM.start", {of(vm), Value(false), Value(false)});
+    const std::string storage = pool_.get<std::string>("host.get_sm_diagnostics", {of(host())});
+    EXPECT_NE(storage.find("repository " + pool_.db().get(local_sr()).uuid), std::string::npos);
+    EXPECT_NE(storage.find("open RW in VM " + pool_.db().get(vm).uuid), std::string::npos);
+    const std::string inside = pool_.get<std::string>("host.get_thread_diagnostics", {of(host())});
+    EXPECT_NE(inside.find("thread " + std::to_string(::getpid()) + " "), std::string::npos);
+    EXPECT_EQ(pool_.get<Texts>("host.get_uncooperative_domains", {of(host())}), Texts{});
+    EXPECT_EQ(code("host.sync_data", {of(host())}), "success");
+    EXPECT_EQ(code("host.refresh_pack_info", {of(host())}), "success");
+    pool_.call("host.set_license_params", {of(host()), map_of({{"sku", "x"}})});
+    EXPECT_EQ(row().license_params.get(std::string("sku")), "x");
+    pool_.db().transact([&](db::Txn& txn) { txn.edit(host()).address = "192.0.2.77"; });
+    pool_.call("host.signal_networking_change");
+    EXPECT_EQ(row().address, "10.0.0.1");
+}
+
+TEST_F(HostInside, repositories_are_probed_made_and_corrected) {
+    const Ref<Sr> sr = local_sr();
+    const auto live = [&] {
+        return pool_.get<std::vector<Ref<Host>>>("SR.get_live_hosts", {of(sr)});
+    };
+    EXPECT_EQ(live(), std::vector{host()});
+    const std::string type = pool_.db().get(sr).type;
+    const auto results = pool_.get<std::vector<xenapi::ProbeResult>>(
+        "SR.probe_ext", {of(host()), map_of({{"location", "/srv/new"}}), Value(type), map_of({})});
+    ASSERT_EQ(results.size(), 1U);
+    EXPECT_TRUE(results.front().complete);
+    EXPECT_FALSE(results.front().sr.has_value());
+    EXPECT_EQ(results.front().configuration.get(std::string("location")), "/srv/new");
+    EXPECT_EQ(code("SR.probe_ext", {of(host()), map_of({}), Value("none"), map_of({})}),
+              "SR_UNKNOWN_DRIVER");
+    const auto uuid = pool_.get<std::string>(
+        "SR.make",
+        {of(host()), map_of({{"location", "/srv/new"}}), Value(std::int64_t{0}), Value("made"),
+         Value("by an old client"), Value(type), Value("user"), map_of({})});
+    const auto made = pool_.db().by_uuid<Sr>(uuid);
+    ASSERT_TRUE(made.has_value());
+    EXPECT_EQ(pool_.db().get(*made).name_label, "made");
+    EXPECT_FALSE(pool_.db().get(*made).shared);
+    for (const auto* field : {"size", "utilisation"})
+        pool_.call(std::string("SR.set_physical_") + field, {of(*made), Value(std::int64_t{7})});
+    pool_.call("SR.set_virtual_allocation", {of(*made), Value(std::int64_t{9})});
+    EXPECT_EQ(pool_.db().get(*made).physical_size, 7);
+    EXPECT_EQ(pool_.db().get(*made).physical_utilisation, 7);
+    EXPECT_EQ(pool_.db().get(*made).virtual_allocation, 9);
+    const auto blob = pool_.get<Ref<xenapi::Blob>>(
+        "SR.create_new_blob", {of(*made), Value("notes"), Value("text/plain"), Value(false)});
+    EXPECT_EQ(pool_.db().get(*made).blobs.get(std::string("notes")), blob);
+    pool_.call("PBD.unplug", {of(pool_.db().get(sr).PBDs.front())});
+    EXPECT_EQ(live(), std::vector<Ref<Host>>{});
+}
+
+TEST(UserAgents, the_newest_programs_are_known) {
+    domain::UserAgents agents;
+    agents.note("");
+    agents.note("xo-server/5.1 (linux)");
+    agents.note("xe");
+    agents.note("xo-server/5.2");
+    using Programs = xenapi::Map<std::string, std::string>;
+    EXPECT_EQ(agents.programs(), (Programs{{"xo-server", "5.2"}, {"xe", ""}}));
+    for (std::size_t i = 0; i < domain::UserAgents::programs_max; ++i)
+        agents.note("program" + std::to_string(i) + "/1");
+    EXPECT_EQ(agents.programs().size(), domain::UserAgents::programs_max);
+    EXPECT_FALSE(agents.programs().contains(std::string("xe")));
+    agents.note(std::string(1000, 'x') + "/" + std::string(1000, 'y'));
+    EXPECT_EQ(agents.programs().get(std::string(domain::UserAgents::text_bytes_max, 'x')).size(),
+              domain::UserAgents::text_bytes_max);
+}
+
+}  // namespace
+}  // namespace basalt::testing
