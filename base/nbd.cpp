@@ -5,21 +5,14 @@
 #include <cstring>
 
 #include "base/error.hpp"
+#include "base/nbd_protocol.hpp"
 
 namespace basalt::nbd {
 
 namespace {
 
-// https://github.com/NetworkBlockDevice/nbd/blob/master/doc/proto.md
-constexpr std::uint64_t greeting_magic = 0x4e42444d41474943;
-constexpr std::uint64_t option_magic = 0x49484156454f5054;
-constexpr std::uint64_t option_reply_magic = 0x3e889045565a9;
 constexpr std::uint32_t request_magic = 0x25609513;
 constexpr std::uint32_t reply_magic = 0x67446698;
-constexpr std::uint32_t option_go = 7;
-constexpr std::uint32_t reply_ack = 1;
-constexpr std::uint32_t reply_info = 3;
-constexpr std::uint32_t reply_is_error = 0x80000000;
 constexpr std::uint16_t flag_send_flush = 1U << 2U;
 constexpr std::uint16_t flag_send_write_zeroes = 1U << 6U;
 constexpr std::uint16_t command_read = 0;
@@ -27,21 +20,6 @@ constexpr std::uint16_t command_write = 1;
 constexpr std::uint16_t command_disconnect = 2;
 constexpr std::uint16_t command_flush = 3;
 constexpr std::uint16_t command_write_zeroes = 6;
-constexpr std::size_t option_bytes_max = 65536;
-
-template <class T>
-void put(std::string& out, T value) {
-    for (std::size_t i = sizeof(T); i > 0; --i)
-        out += static_cast<char>(static_cast<std::uint64_t>(value) >> (8 * (i - 1)));
-}
-
-template <class T>
-T get(std::string_view bytes, std::size_t at) {
-    std::uint64_t value = 0;
-    for (std::size_t i = 0; i < sizeof(T); ++i)
-        value = value << 8U | static_cast<unsigned char>(bytes.at(at + i));
-    return static_cast<T>(value);
-}
 
 [[noreturn]] void fail(const std::string& why) {
     throw ApiError("INTERNAL_ERROR", {"nbd: " + why});
@@ -62,7 +40,7 @@ Task<void> Client::greet(std::string name) {
         fail("not an NBD server");
     // Fixed newstyle and no zeroes, if offered.
     std::string out;
-    put<std::uint32_t>(out, get<std::uint16_t>(hello, 16) & 3U);
+    put<std::uint32_t>(out, get<std::uint16_t>(hello, 16) & (flag_fixed_newstyle | flag_no_zeroes));
     put(out, option_magic);
     put(out, option_go);
     put(out, static_cast<std::uint32_t>(4 + name.size() + 2));
@@ -79,7 +57,8 @@ Task<void> Client::greet(std::string name) {
         const std::string data = co_await take(length);
         if ((type & reply_is_error) != 0) fail("export " + name + " refused: " + data);
         if (type == reply_ack) co_return;
-        if (type != reply_info || length < 12 || get<std::uint16_t>(data, 0) != 0) continue;
+        if (type != reply_info || length < 12 || get<std::uint16_t>(data, 0) != info_export)
+            continue;
         size_bytes_ = get<std::uint64_t>(data, 2);
         flags_ = get<std::uint16_t>(data, 10);
     }

@@ -23,6 +23,7 @@ Coordinator::Coordinator(Loop& loop, db::Store& store)
       vdis_(core_, storage_),
       vifs_(core_),
       network_(core_, networks_),
+      recovery_(core_, storage_, network_),
       vlans_(core_, networks_),
       bonds_(core_, networks_),
       tunnels_(core_, networks_),
@@ -52,6 +53,8 @@ Coordinator::Coordinator(Loop& loop, db::Store& store)
         core_.pool = pool;
         core_.this_host = row.master;
     });
+    vms_.recover_by(recovery_);
+    appliances_.recover_by(recovery_);
     apis_.use(vms_);
     apis_.use(appliances_);
     apis_.use(schedules_);

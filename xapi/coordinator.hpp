@@ -15,6 +15,7 @@
 #include "xapi/domain/host.hpp"
 #include "xapi/domain/networks.hpp"
 #include "xapi/domain/pool.hpp"
+#include "xapi/domain/recovery.hpp"
 #include "xapi/domain/session.hpp"
 #include "xapi/domain/small.hpp"
 #include "xapi/domain/sr.hpp"
@@ -64,6 +65,8 @@ class Coordinator {
     // For what comes by other ways than a call: archives of VMs.
     [[nodiscard]] domain::Storage& storage() { return storage_; }
 
+    [[nodiscard]] domain::VmDomain& vms() { return vms_; }
+
     [[nodiscard]] domain::NetworkDomain& network() { return network_; }
 
   private:
@@ -84,6 +87,7 @@ class Coordinator {
     domain::VdiDomain vdis_;
     domain::VifDomain vifs_;
     domain::NetworkDomain network_;
+    domain::Recovery recovery_;
     domain::VlanDomain vlans_;
     domain::BondDomain bonds_;
     domain::TunnelDomain tunnels_;

@@ -23,8 +23,10 @@
 #include "xapi/rpc/loop_watch.hpp"
 #include "xapi/rpc/server.hpp"
 #include "xapi/transfer/database.hpp"
+#include "xapi/transfer/dial.hpp"
 #include "xapi/transfer/figures.hpp"
 #include "xapi/transfer/files.hpp"
+#include "xapi/transfer/nbd_server.hpp"
 #include "xapi/transfer/streams.hpp"
 #include "xapi/transfer/vm_streams.hpp"
 
@@ -73,9 +75,10 @@ bool is_https_only(const core::Core& core) {
     return host != nullptr && host->https_only;
 }
 
-Task<void> stop(server::Server& server, pool::MemberLinks& links, Coordinator& coordinator,
-                RealLoop& loop) {
+Task<void> stop(server::Server& server, transfer::NbdServer& nbd, pool::MemberLinks& links,
+                Coordinator& coordinator, RealLoop& loop) {
     links.close();
+    co_await nbd.stop();
     co_await server.stop(stop_grace);
     co_await coordinator.stop();
     co_await coordinator.core().audit->flush();
@@ -126,7 +129,16 @@ int run_coordinator(const Config& config, const std::string& fault_points) {
     auth.add_unserved(router);
     server::add_metrics_route(router, auth, metrics);
     const auto adopt = [&loop](UniqueFd fd) { return adopt_stream(loop, std::move(fd)); };
+    coordinator.storage().read_by(adopt);
     const transfer::VmParts parts{coordinator.storage(), coordinator.network(), adopt};
+    coordinator.vms().import_by([&loop, parts](Call& call, xenapi::VmImport params) {
+        return transfer::import_from(
+            call, parts,
+            [&loop](std::string host, std::uint16_t port, bool secure) {
+                return transfer::dial(loop, std::move(host), port, secure);
+            },
+            std::move(params));
+    });
     transfer::add_disk_routes(router, auth, parts);
     transfer::add_vm_routes(router, auth, parts);
     transfer::add_console_routes(router, auth, adopt);
@@ -164,8 +176,19 @@ int run_coordinator(const Config& config, const std::string& fault_points) {
     server.refuse_plain([&coordinator] { return is_https_only(coordinator.core()); });
     server::raise_descriptor_limit(limits);
     server::add_server_metrics(metrics, server);
-    for (server::ListeningSocket& socket : server::inherited_sockets())
-        server.listen(loop, std::move(socket));
+    transfer::NbdServer nbd(coordinator.core(), sessions, adopt,
+                            [&server](std::unique_ptr<Stream> stream, std::string peer) {
+                                return server.start_tls(std::move(stream), std::move(peer));
+                            });
+    metrics.gauge("xapi_nbd_connections",
+                  [&nbd] { return static_cast<double>(nbd.connections()); });
+    for (server::ListeningSocket& socket : server::inherited_sockets()) {
+        if (socket.scheme == server::Scheme::nbd) {
+            nbd.listen(adopt_listener(loop, std::move(socket.fd)));
+        } else {
+            server.listen(loop, std::move(socket));
+        }
+    }
 
     coordinator.keep_host(
         "local", [&loop, path = config.hostd_socket] { return connect_hostd(loop, path); });
@@ -174,7 +197,7 @@ int run_coordinator(const Config& config, const std::string& fault_points) {
     const auto members = spawn(loop, "member watch", links.watch());
     const auto certificate = spawn(loop, "own certificate", note_certificate(coordinator));
     end = [&] {
-        if (!stopping) stopping = spawn(loop, "stop", stop(server, links, coordinator, loop));
+        if (!stopping) stopping = spawn(loop, "stop", stop(server, nbd, links, coordinator, loop));
     };
     loop.on_terminate([&end] { end(); });
     log::info("xapi_started", {{"role", "coordinator"}, {"store", config.store_path}});

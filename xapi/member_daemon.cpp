@@ -84,8 +84,9 @@ int run_member(const Config& config, const std::string& coordinator) {
     server::Server server(loop, router, &tls, limits);
     server::raise_descriptor_limit(limits);
     server::add_server_metrics(metrics, server);
+    // Disks are served over NBD by the coordinator alone: that socket is closed.
     for (server::ListeningSocket& socket : server::inherited_sockets())
-        server.listen(loop, std::move(socket));
+        if (socket.scheme != server::Scheme::nbd) server.listen(loop, std::move(socket));
 
     const auto watch = spawn(loop, "loop watch", server::watch_loop(loop, metrics));
     std::shared_ptr<Job> stopping;

@@ -296,11 +296,12 @@ Kind sim_kind(Loop& loop, SharedWorld world, const std::string& type) {
     kind.facts.description = "Disks in memory";
     kind.facts.vendor = "Basalt";
     kind.facts.version = "1.0";
-    kind.facts.capabilities = {
-        "SR_PROBE",          "SR_SCAN",       "SR_ATTACH",  "SR_DETACH",         "VDI_CREATE",
-        "VDI_DELETE",        "VDI_ATTACH",    "VDI_DETACH", "VDI_CLONE",         "VDI_SNAPSHOT",
-        "VDI_RESIZE",        "VDI_ACTIVATE",  "LARGE_VDI",  "THIN_PROVISIONING", "VDI_DEACTIVATE",
-        "VDI_RESIZE_ONLINE", "VDI_CONFIG_CBT"};
+    kind.facts.capabilities = {"SR_PROBE",          "SR_SCAN",           "SR_ATTACH",
+                               "SR_DETACH",         "VDI_CREATE",        "VDI_DELETE",
+                               "VDI_ATTACH",        "VDI_DETACH",        "VDI_CLONE",
+                               "VDI_SNAPSHOT",      "VDI_RESIZE",        "VDI_ACTIVATE",
+                               "LARGE_VDI",         "THIN_PROVISIONING", "VDI_DEACTIVATE",
+                               "VDI_RESIZE_ONLINE", "VDI_CONFIG_CBT",    "VDI_INTRODUCE"};
     kind.make = [&loop, world, type, name_of](std::string sr_uuid,
                                               DeviceConfig config) -> std::unique_ptr<Driver> {
         const std::string name = name_of(config);

@@ -1,11 +1,13 @@
 """VMs as archives over HTTP: what is exported comes back, and what others exported comes in."""
 
+import base64
 import hashlib
 import http.client
 import io
 import os
 import socket
 import ssl
+import subprocess
 import tarfile
 import unittest
 import xmlrpc.client
@@ -16,6 +18,25 @@ import lab
 MIB = 1 << 20
 UNKNOWN_LENGTH = 1125899906842624  # what xen-api announces for a stream without a length
 NULL = "OpaqueRef:NULL"
+# Says its port; /moved leads to the archive, which needs a password; /short is half of it.
+WEB_SERVER = """
+import http.server, pathlib, sys
+body = (pathlib.Path(sys.argv[1]) / "vm.xva").read_bytes()
+class Handler(http.server.BaseHTTPRequestHandler):
+    def do_GET(self):
+        known = self.headers.get("Authorization") == "Basic bWU6c2VjcmV0"
+        status = {"/moved": 302, "/vm.xva": 200, "/short": 200}.get(self.path, 404)
+        self.send_response(status if known or status != 302 else 401)
+        self.send_header("Location", "/vm.xva")
+        self.send_header("Content-Length", str(len(body) if status == 200 else 0))
+        self.end_headers()
+        if status == 200:
+            self.wfile.write(body[:len(body) // 2] if self.path == "/short" else body)
+server = http.server.HTTPServer(("127.0.0.1", 0), Handler)
+print(server.server_port)
+for _ in range(int(sys.argv[2])):
+    server.handle_request()
+"""
 
 
 def member_values(struct):
@@ -460,6 +481,72 @@ class Archives(unittest.TestCase):
                                  capture_output=True, timeout=120)
         self.assertEqual(done.returncode, 0, done.stdout + done.stderr)
         return done.stdout.split()
+
+    def serve(self, body, requests):
+        """A web server on the host that redirects once, answers so many requests, and ends."""
+        folder = "/tmp/xva-web"
+        self.assertEqual(lab.host().inside(
+            "sh", "-c", f"mkdir -p {folder} && base64 -d > {folder}/vm.xva",
+            input=base64.b64encode(body).decode(), capture_output=True).returncode, 0)
+        server = subprocess.Popen(
+            [str(lab.DEV), "shell", "--state", str(lab.host().state), "--host", "1", "timeout",
+             "120", "python3", "-u", "-c", WEB_SERVER, folder, str(requests)],
+            stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+        self.addCleanup(server.wait)
+        self.addCleanup(server.terminate)
+        self.addCleanup(server.stdout.close)
+        return f"127.0.0.1:{server.stdout.readline().strip()}"
+
+    def fetch(self, *arguments):
+        return getattr(self.api.VM, "import")(*arguments)  # a word of Python's
+
+    def test_a_vm_is_fetched_from_a_web_server(self):
+        content = os.urandom(MIB)
+        body = self.export(self.vm(self.disk(content)))
+        where = self.serve(body, 5)
+        (vm,) = self.fetch(f"http://me:secret@{where}/moved", self.sr, False, False)
+        self.assertEqual(self.content(self.only_disk(vm)), content)
+        self.assertEqual(self.api.VM.get_name_label(vm), "xva test")
+        before = self.inventory()
+        for url, code in ((f"http://{where}/none", "IMPORT_ERROR"), ("ftp://x/y", "INVALID_VALUE"),
+                          (f"http://{where}/short", "IMPORT_ERROR_PREMATURE_EOF"),
+                          ("http://127.0.0.1:1/x", "IMPORT_ERROR")):
+            with self.subTest(url), self.assertRaises(lab.xenapi_module().Failure) as refused:
+                self.fetch(url, self.sr, False, False)
+            self.assertEqual(refused.exception.details[0], code, refused.exception.details)
+        self.left_nothing(before)
+
+    def test_a_vm_is_recovered_from_a_dump(self):
+        content = os.urandom(MIB)
+        disk = self.disk(content)
+        vm = self.vm(disk)
+        row = self.api.VM.get_record(vm)
+        dump = "/tmp/xva-dump.xml"
+        lab.host().inside("rm", "-f", dump)
+        done = lab.host().xe("pool-dump-database", f"file-name={dump}")
+        self.assertEqual(done.returncode, 0, done.stderr)
+        lab.host().inside("chmod", "0644", dump)
+        self.api.VM.destroy(vm)
+        file = self.api.session.create_from_db_file(dump)
+        raw = lab.Raw()
+        lost = raw.call("VM.get_by_uuid", file, row["uuid"])["Value"]
+        here = self.session._session
+        self.assertEqual(raw.call("VM.get_SRs_required_for_recovery", file, lost, here)["Value"],
+                         [])
+        self.assertEqual(raw.call("VM.assert_can_be_recovered", file, lost, here)["Status"],
+                         "Success")
+        self.assertEqual(raw.call("VM.recover", file, lost, file, False)["ErrorDescription"][0],
+                         "SESSION_INVALID")
+        said = raw.call("VM.recover", file, lost, here, False)
+        self.assertEqual(said["Status"], "Success", said)
+        back = self.api.VM.get_by_uuid(row["uuid"])
+        self.assertEqual(self.api.VM.get_name_label(back), row["name_label"])
+        self.assertEqual(self.only_disk(back), disk)
+        (vif,) = self.api.VM.get_VIFs(back)
+        self.assertEqual(self.api.VIF.get_MAC(vif), "02:aa:00:00:00:01")
+        self.assertEqual(raw.call("VM.recover", file, lost, here, False)["ErrorDescription"][0],
+                         "DUPLICATE_VM")
+        raw.call("session.logout", file)
 
     def test_xe_exports_and_imports(self):
         content = os.urandom(2 * MIB)

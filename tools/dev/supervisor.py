@@ -85,7 +85,8 @@ class Supervisor:
 
     def open_sockets(self, host, forwarded):
         sockets = [("http", net.listening_socket(host.holder, "0.0.0.0", 80)),
-                   ("https", net.listening_socket(host.holder, "0.0.0.0", 443))]
+                   ("https", net.listening_socket(host.holder, "0.0.0.0", 443)),
+                   ("nbd", net.listening_socket(host.holder, "0.0.0.0", 10809))]
         if forwarded:
             sockets.append(("https", forwarded))
         return sockets + [("unix", unix_listener(host.folder / "xcp/xapi"))]

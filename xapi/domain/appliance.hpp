@@ -19,6 +19,15 @@ class ApplianceDomain final : public xenapi::VmApplianceApi {
     Task<void> hard_shutdown(Call& call, xenapi::VmApplianceHardShutdown params) override;
     Task<void> shutdown(Call& call, xenapi::VmApplianceShutdown params) override;
 
+    // vm_recovery.cpp
+    void recover_by(Recovery& recovery) { recovery_ = &recovery; }
+
+    Task<void> assert_can_be_recovered(Call& call,
+                                       xenapi::VmApplianceAssertCanBeRecovered params) override;
+    Task<std::vector<xenapi::Ref<xenapi::Sr>>> get_SRs_required_for_recovery(
+        Call& call, xenapi::VmApplianceGetSRsRequiredForRecovery params) override;
+    Task<void> recover(Call& call, xenapi::VmApplianceRecover params) override;
+
     /// Starts the halted VMs whose other_config, like the pool's, says auto_poweron. What does not
     /// start is logged.
     Task<void> power_on();
@@ -42,6 +51,7 @@ class ApplianceDomain final : public xenapi::VmApplianceApi {
 
     core::Core& core_;
     VmDomain& vms_;
+    Recovery* recovery_ = nullptr;
 };
 
 /// allowed_operations of an appliance.

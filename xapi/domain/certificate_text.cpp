@@ -6,6 +6,7 @@
 #include <openssl/pem.h>
 #include <openssl/rsa.h>
 #include <openssl/x509.h>
+#include <openssl/x509v3.h>
 
 #include <algorithm>
 #include <array>
@@ -29,6 +30,7 @@ constexpr std::size_t name_bytes_max = 255;
 using Bio = std::unique_ptr<BIO, Released<BIO_free_all>>;
 using Certificate = std::unique_ptr<X509, Released<X509_free>>;
 using Key = std::unique_ptr<EVP_PKEY, Released<EVP_PKEY_free>>;
+using Names = std::unique_ptr<GENERAL_NAMES, Released<GENERAL_NAMES_free>>;
 using Crl = std::unique_ptr<X509_CRL, Released<X509_CRL_free>>;
 
 Bio reader_of(const std::string& text) {
@@ -60,6 +62,11 @@ int no_password(char*, int, int, void*) {
 Key private_key(const std::string& pem) {
     const Bio in = reader_of(pem);
     return forgetting(Key(PEM_read_bio_PrivateKey(in.get(), nullptr, no_password, nullptr)));
+}
+
+std::string text_of(const ASN1_STRING* text) {
+    return {reinterpret_cast<const char*>(ASN1_STRING_get0_data(text)),
+            static_cast<std::size_t>(ASN1_STRING_length(text))};
 }
 
 std::int64_t seconds_of(const ASN1_TIME* time) {
@@ -135,6 +142,27 @@ std::string certificates_only(const std::string& pem) {
     for (const Certificate& one : all_certificates(pem))
         out += text_of(one.get());
     return out;
+}
+
+std::string first_certificate(const std::string& pem) {
+    const auto found = all_certificates(pem);
+    return found.empty() ? std::string() : text_of(found.front().get());
+}
+
+std::string name_in_certificate(const std::string& pem) {
+    const auto found = all_certificates(pem);
+    if (found.empty()) throw std::invalid_argument("no certificate");
+    X509* const certificate = found.front().get();
+    const Names names(static_cast<GENERAL_NAMES*>(
+        X509_get_ext_d2i(certificate, NID_subject_alt_name, nullptr, nullptr)));
+    for (int i = 0; names && i < sk_GENERAL_NAME_num(names.get()); ++i) {
+        const GENERAL_NAME* name = sk_GENERAL_NAME_value(names.get(), i);
+        if (name->type == GEN_DNS) return text_of(name->d.dNSName);
+    }
+    const X509_NAME* subject = X509_get_subject_name(certificate);
+    const int at = X509_NAME_get_index_by_NID(subject, NID_commonName, -1);
+    if (at < 0) return {};
+    return text_of(X509_NAME_ENTRY_get_data(X509_NAME_get_entry(subject, at)));
 }
 
 void check_crl(const std::string& pem) {

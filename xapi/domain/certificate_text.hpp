@@ -17,6 +17,11 @@ struct CertificateFacts {
 CertificateFacts read_certificate(const std::string& pem);
 /// The certificates of a text without anything else (keys), as PEM.
 std::string certificates_only(const std::string& pem);
+/// The first of them, which is the server's own; empty: there is none.
+std::string first_certificate(const std::string& pem);
+/// By which name a client knows the server: the first host name that the certificate is for, else
+/// its common name. Throws std::invalid_argument when there is no certificate.
+std::string name_in_certificate(const std::string& pem);
 /// Throws std::invalid_argument unless the text is one revocation list.
 void check_crl(const std::string& pem);
 

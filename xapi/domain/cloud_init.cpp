@@ -1,9 +1,12 @@
 #include "xapi/domain/cloud_init.hpp"
 
 #include <array>
+#include <cstdlib>
+#include <map>
 
 #include "idl/errors.hpp"
 #include "idl/records/secret.hpp"
+#include "idl/records/vif.hpp"
 #include "xapi/domain/words.hpp"
 
 namespace basalt::domain {
@@ -49,6 +52,44 @@ std::string default_meta_data(const Vm& vm) {
     return host.empty() ? std::string() : "local-hostname: " + host + "\n";
 }
 
+// A line of the network's description for each address of the interface; empty: it says nothing.
+std::string interface_lines(const Vif& vif) {
+    const bool v4 = vif.ipv4_configuration_mode == VifIpv4ConfigurationMode::static_;
+    const bool v6 = vif.ipv6_configuration_mode == VifIpv6ConfigurationMode::static_;
+    std::string out;
+    if (vif.ipv4_configuration_mode == VifIpv4ConfigurationMode::dhcp) out += "    dhcp4: true\n";
+    if (vif.ipv6_configuration_mode == VifIpv6ConfigurationMode::autoconf)
+        out += "    accept-ra: true\n";
+    std::string addresses;
+    std::string routes;
+    const auto add = [&](const std::vector<std::string>& given, const std::string& gateway) {
+        for (const std::string& address : given)
+            addresses += "      - \"" + address + "\"\n";
+        if (!gateway.empty()) routes += "      - {to: default, via: \"" + gateway + "\"}\n";
+    };
+    if (v4) add(vif.ipv4_addresses, vif.ipv4_gateway);
+    if (v6) add(vif.ipv6_addresses, vif.ipv6_gateway);
+    if (!addresses.empty()) out += "    addresses:\n" + addresses;
+    if (!routes.empty()) out += "    routes:\n" + routes;
+    return out;
+}
+
+/// What VIF.configure_ipv4 and its like said, in the form that cloud-init calls version 2.
+std::string network_config(const db::Txn& txn, const Vm& vm) {
+    std::map<std::int64_t, const Vif*> by_device;
+    for (const auto ref : vm.VIFs)
+        if (const Vif* vif = txn.find(ref); vif != nullptr)
+            by_device.emplace(std::strtoll(vif->device.c_str(), nullptr, 10), vif);
+    std::string out;
+    for (const auto& [device, vif] : by_device) {
+        const std::string lines = interface_lines(*vif);
+        if (lines.empty()) continue;
+        out += "  vif" + std::to_string(device) + ":\n    match: {macaddress: \"" + vif->MAC +
+               "\"}\n" + lines;
+    }
+    return out.empty() ? out : "version: 2\nethernets:\n" + out;
+}
+
 }  // namespace
 
 std::string host_name_of(const std::string& name_label) {
@@ -80,6 +121,8 @@ std::optional<agent::SeedDrive> cloud_init_drive(const db::Txn& txn, const Vm& v
         with_instance(meta == drive.files.end() ? default_meta_data(vm) : meta->second, vm));
     // Without it a drive is none of cloud-init's.
     drive.files.try_emplace("user-data", "#cloud-config\n{}\n");
+    if (std::string network = network_config(txn, vm); !network.empty())
+        drive.files.try_emplace("network-config", std::move(network));
     std::size_t bytes = 0;
     for (const auto& [name, text] : drive.files)
         bytes += text.size();

@@ -18,6 +18,7 @@
 #include "idl/records/vif.hpp"
 #include "idl/records/vlan.hpp"
 #include "idl/records/vm.hpp"
+#include "idl/runtime/enum_text.hpp"
 #include "xapi/core/hosts.hpp"
 #include "xapi/core/operation.hpp"
 #include "xapi/domain/blobs.hpp"
@@ -44,6 +45,20 @@ std::string bridge_name(const db::Txn& txn) {
     txn.each<Network>([&](Ref<Network>, const Network& network) { used.insert(network.bridge); });
     for (int number = 0;; ++number)
         if (std::string name = "xapi" + std::to_string(number); !used.contains(name)) return name;
+}
+
+// What one network of the pool serves encrypted, none is to serve in the clear.
+void require_compatible(const db::Txn& txn, const std::vector<NetworkPurpose>& added) {
+    std::set<NetworkPurpose> all(added.begin(), added.end());
+    txn.each<Network>([&](Ref<Network>, const Network& network) {
+        all.insert(network.purpose.begin(), network.purpose.end());
+    });
+    for (const NetworkPurpose purpose : added) {
+        const NetworkPurpose other =
+            purpose == NetworkPurpose::nbd ? NetworkPurpose::insecure_nbd : NetworkPurpose::nbd;
+        if (all.contains(other))
+            throw err::network_incompatible_purposes(wire_text(purpose), wire_text(other));
+    }
 }
 
 agent::BridgeWant bridge_of(const db::Txn& txn, const Network& network, const Pif& pif,
@@ -182,6 +197,7 @@ Task<void> NetworkDomain::set_default_locking_mode(Call& call,
 
 Task<void> NetworkDomain::add_purpose(Call& call, NetworkAddPurpose params) {
     call.db().transact([&](db::Txn& txn) {
+        require_compatible(txn, {params.value});
         auto& purposes = txn.edit(params.self).purpose;
         if (std::ranges::find(purposes, params.value) == purposes.end())
             purposes.push_back(params.value);
@@ -208,6 +224,7 @@ Task<Ref<Network>> NetworkDomain::pool_introduce(Call& call, NetworkPoolIntroduc
         txn.each<Network>([&](Ref<Network>, const Network& other) {
             if (other.bridge == row.bridge) throw err::bridge_name_exists(row.bridge);
         });
+        require_compatible(txn, row.purpose);
         return txn.insert(std::move(row));
     });
 }

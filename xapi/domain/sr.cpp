@@ -12,6 +12,7 @@
 #include "idl/records/vdi.hpp"
 #include "xapi/core/hosts.hpp"
 #include "xapi/core/operation.hpp"
+#include "xapi/domain/blobs.hpp"
 #include "xapi/domain/storage.hpp"
 #include "xapi/domain/views.hpp"
 #include "xapi/domain/words.hpp"
@@ -240,6 +241,13 @@ Task<void> SrDomain::set_name_description(Call& call, SrSetNameDescription param
     call.db().transact(
         [&](db::Txn& txn) { txn.edit(params.sr).name_description = std::move(params.value); });
     co_return;
+}
+
+Task<Ref<Blob>> SrDomain::create_new_blob(Call& call, SrCreateNewBlob params) {
+    co_return call.db().transact([&](db::Txn& txn) {
+        return attach_blob(txn, params.sr,
+                           {std::move(params.name), std::move(params.mime_type), params.public_});
+    });
 }
 
 Task<void> SrDomain::set_shared(Call& call, SrSetShared params) {

@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "agent_verbs.hpp"
+#include "base/stream.hpp"
 #include "idl/records/sr.hpp"
 #include "idl/records/vdi.hpp"
 #include "xapi/core/core.hpp"
@@ -106,6 +107,16 @@ class Storage {
     static void land_sizes(db::Txn& txn, xenapi::Ref<xenapi::Sr> sr, const agent::SrInfo& info);
     Task<void> scan(Call& call, xenapi::Ref<xenapi::Sr> sr);
 
+    /// Makes a stream of a descriptor that a host's agent handed over.
+    using Adopt = std::function<std::unique_ptr<Stream>(UniqueFd)>;
+
+    /// Without it (a simulated pool) no disk can be read here.
+    void read_by(Adopt adopt) { adopt_ = std::move(adopt); }
+
+    /// MD5 of the disk's bytes as lower-case hex; they are all read. VDI_IN_USE while somebody
+    /// writes to it.
+    Task<std::string> checksum(Call& call, xenapi::Ref<xenapi::Vdi> disk);
+
     [[nodiscard]] agent::DiskRef disk_ref(xenapi::Ref<xenapi::Vdi> disk) const;
     /// The uuid of the running VM that has the disk open, or empty.
     [[nodiscard]] std::string live_in(xenapi::Ref<xenapi::Vdi> disk) const;
@@ -136,6 +147,7 @@ class Storage {
     Task<void> refresh_sizes(xenapi::Ref<xenapi::Sr> sr);
 
     core::Core& core_;
+    Adopt adopt_;
     std::multiset<xenapi::Ref<xenapi::Vdi>> held_;
     std::vector<std::shared_ptr<Job>> discards_;
     std::multiset<std::string> hidden_;  // disks by uuid that are being made or unmade

@@ -205,6 +205,16 @@ Task<void> VbdDomain::set_mode(Call& call, VbdSetMode params) {
     co_return;
 }
 
+// No driver of ours can hold a guest's requests back; the real server's cannot either.
+Task<std::string> VbdDomain::pause(Call& call, VbdPause params) {
+    throw err::sr_operation_not_supported(call.db().get(call.db().get(params.self).VDI).SR);
+    co_return std::string();
+}
+
+Task<void> VbdDomain::unpause(Call& call, VbdUnpause params) {
+    co_await pause(call, {params.self});
+}
+
 Task<void> VbdDomain::assert_attachable(Call& call, VbdAssertAttachable params) {
     call.db().transact([&](db::Txn& txn) { require(txn, params.self, VbdOperations::attach); });
     co_return;

@@ -21,6 +21,9 @@ class VbdDomain final : public xenapi::VbdApi {
     Task<void> set_mode(Call& call, xenapi::VbdSetMode params) override;
     Task<void> assert_attachable(Call& call, xenapi::VbdAssertAttachable params) override;
 
+    Task<std::string> pause(Call& call, xenapi::VbdPause params) override;
+    Task<void> unpause(Call& call, xenapi::VbdUnpause params) override;
+
   private:
     Task<void> take_out(Call& call, xenapi::Ref<xenapi::Vbd> vbd, xenapi::VbdOperations operation);
 

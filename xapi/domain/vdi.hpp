@@ -6,7 +6,8 @@ namespace basalt::domain {
 
 class Storage;
 
-/// Class VDI: the disks. What is done to files is in storage.cpp.
+/// Class VDI: the disks. What is done to files is in storage.cpp; rows that come and go without
+/// their files are in vdi_records.cpp, NBD is in vdi_nbd.cpp.
 class VdiDomain final : public xenapi::VdiApi {
   public:
     VdiDomain(core::Core& core, Storage& storage) : core_(core), storage_(storage) {}
@@ -42,6 +43,20 @@ class VdiDomain final : public xenapi::VdiApi {
     Task<void> set_cbt_enabled(Call& call, xenapi::VdiSetCbtEnabled params) override;
     Task<void> data_destroy(Call& call, xenapi::VdiDataDestroy params) override;
     Task<std::string> list_changed_blocks(Call& call, xenapi::VdiListChangedBlocks params) override;
+
+    // vdi_records.cpp
+    Task<xenapi::Ref<xenapi::Vdi>> introduce(Call& call, xenapi::VdiIntroduce params) override;
+    Task<xenapi::Ref<xenapi::Vdi>> pool_introduce(Call& call,
+                                                  xenapi::VdiPoolIntroduce params) override;
+    Task<xenapi::Ref<xenapi::Vdi>> db_introduce(Call& call, xenapi::VdiDbIntroduce params) override;
+    Task<void> db_forget(Call& call, xenapi::VdiDbForget params) override;
+    Task<void> force_unlock(Call& call, xenapi::VdiForceUnlock params) override;
+    Task<std::string> generate_config(Call& call, xenapi::VdiGenerateConfig params) override;
+    Task<std::string> checksum(Call& call, xenapi::VdiChecksum params) override;
+
+    // vdi_nbd.cpp
+    Task<std::vector<xenapi::VdiNbdServerInfo>> get_nbd_info(Call& call,
+                                                             xenapi::VdiGetNbdInfo params) override;
 
   private:
     core::Core& core_;

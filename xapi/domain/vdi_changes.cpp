@@ -1,12 +1,11 @@
 // Class VDI: which blocks changed between two disks. Images of a chain tell it themselves, so that
 // nothing is recorded beside them: docs/decisions/0015.
-#include <openssl/evp.h>
-
 #include <algorithm>
 
 #include "idl/errors.hpp"
 #include "idl/records/sr.hpp"
 #include "idl/records/vdi.hpp"
+#include "xapi/core/base64.hpp"
 #include "xapi/core/operation.hpp"
 #include "xapi/domain/storage.hpp"
 #include "xapi/domain/vdi.hpp"
@@ -29,15 +28,6 @@ unsigned char digit(char c) {
 void append_bytes(std::string& out, const std::string& hex) {
     for (std::size_t i = 0; i + 1 < hex.size(); i += 2)
         out += static_cast<char>(digit(hex[i]) << 4 | digit(hex[i + 1]));
-}
-
-std::string base64(const std::string& bytes) {
-    std::string out((bytes.size() + 2) / 3 * 4 + 1, '\0');
-    const int length = EVP_EncodeBlock(reinterpret_cast<unsigned char*>(out.data()),
-                                       reinterpret_cast<const unsigned char*>(bytes.data()),
-                                       static_cast<int>(bytes.size()));
-    out.resize(static_cast<std::size_t>(length));
-    return out;
 }
 
 void require_recorded(const db::Txn& txn, Ref<Vdi> disk) {
@@ -107,7 +97,7 @@ Task<std::string> VdiDomain::list_changed_blocks(Call& call, VdiListChangedBlock
         call.progress(static_cast<double>(offset + length) / static_cast<double>(to.virtual_size));
     }
     static_assert(window_bytes / block_bytes % 8 == 0, "windows join at whole bytes");
-    co_return base64(bits);
+    co_return core::base64(bits);
 }
 
 }  // namespace basalt::domain

@@ -33,6 +33,9 @@ class VifDomain final : public xenapi::VifApi {
     Task<void> add_ipv6_allowed(Call& call, xenapi::VifAddIpv6Allowed params) override;
     Task<void> remove_ipv6_allowed(Call& call, xenapi::VifRemoveIpv6Allowed params) override;
 
+    Task<void> configure_ipv4(Call& call, xenapi::VifConfigureIpv4 params) override;
+    Task<void> configure_ipv6(Call& call, xenapi::VifConfigureIpv6 params) override;
+
     /// The interfaces of guests that run on an appearing host with other rules than their rows say
     /// (a change was cut off between the host and the row) get those of the rows. Failures are
     /// logged; changes under way land their own outcome.

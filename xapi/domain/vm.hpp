@@ -12,6 +12,8 @@
 
 namespace basalt::domain {
 
+class Recovery;
+
 /// Class VM. Records and settings are in vm.cpp, power in vm_power.cpp, copies in vm_copy.cpp, the
 /// way back to a snapshot in vm_revert.cpp, memory and vCPUs in vm_size.cpp, what changes a running
 /// guest in vm_live.cpp, settings that few use in vm_settings.cpp.
@@ -19,6 +21,9 @@ class VmDomain final : public xenapi::VmApi {
   public:
     VmDomain(core::Core& core, Storage& storage, Balloons& balloons)
         : core_(core), storage_(storage), balloons_(balloons) {}
+
+    /// Before anything is served; it outlives this.
+    void recover_by(Recovery& recovery) { recovery_ = &recovery; }
 
     // vm.cpp
     Task<xenapi::Ref<xenapi::Vm>> create(Call& call, xenapi::VmCreate params) override;
@@ -110,6 +115,25 @@ class VmDomain final : public xenapi::VmApi {
                                         xenapi::VmUpdateSnapshotMetadata params) override;
     Task<void> assert_agile(Call& call, xenapi::VmAssertAgile params) override;
 
+    Task<xenapi::Ref<xenapi::Blob>> create_new_blob(Call& call,
+                                                    xenapi::VmCreateNewBlob params) override;
+    Task<void> atomic_set_resident_on(Call& call, xenapi::VmAtomicSetResidentOn params) override;
+    Task<void> set_suspend_VDI(Call& call, xenapi::VmSetSuspendVdi params) override;
+    Task<void> sysprep(Call& call, xenapi::VmSysprep params) override;
+
+    // vm_recovery.cpp
+    Task<void> assert_can_be_recovered(Call& call, xenapi::VmAssertCanBeRecovered params) override;
+    Task<std::vector<xenapi::Ref<xenapi::Sr>>> get_SRs_required_for_recovery(
+        Call& call, xenapi::VmGetSRsRequiredForRecovery params) override;
+    Task<void> recover(Call& call, xenapi::VmRecover params) override;
+    /// Takes VMs in by an archive; set by whoever can open connections.
+    using Importer = std::function<Task<std::vector<xenapi::Ref<xenapi::Vm>>>(
+        Call& call, xenapi::VmImport params)>;
+
+    void import_by(Importer importer) { importer_ = std::move(importer); }
+
+    Task<std::vector<xenapi::Ref<xenapi::Vm>>> import(Call& call, xenapi::VmImport params) override;
+
     // figures.cpp
     Task<std::vector<xenapi::DataSource>> get_data_sources(
         Call& call, xenapi::VmGetDataSources params) override;
@@ -146,6 +170,7 @@ class VmDomain final : public xenapi::VmApi {
     // vm_revert.cpp
     Task<void> revert(Call& call, xenapi::VmRevert params) override;
     Task<xenapi::Ref<xenapi::Vm>> checkpoint(Call& call, xenapi::VmCheckpoint params) override;
+    Task<xenapi::Ref<xenapi::Vm>> csvm(Call& call, xenapi::VmCsvm params) override;
 
   private:
     using Landing = std::function<void(db::Txn&)>;
@@ -213,6 +238,8 @@ class VmDomain final : public xenapi::VmApi {
     core::Core& core_;
     Storage& storage_;
     Balloons& balloons_;
+    Recovery* recovery_ = nullptr;
+    Importer importer_;
 };
 
 }  // namespace basalt::domain

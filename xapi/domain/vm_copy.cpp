@@ -185,7 +185,7 @@ Ref<Vm> VmDomain::land_copy(db::Txn& txn, const CopySpec& spec,
     const Ref<Vm> ref = txn.insert(std::move(vm));
     for (const DriveCopy& drive : copies)
         add_drive(txn, drive, ref);
-    copy_nics(txn, source, ref, is_snapshot);
+    copy_nics(txn, source, ref, is_snapshot || spec.same_macs);
     if (is_snapshot) txn.edit(spec.source).parent = ref;
     return ref;
 }

@@ -20,6 +20,7 @@ struct CopySpec {
     CopyKind kind;
     xenapi::Ref<xenapi::Sr> sr{};  // copy: where the disks go; null: where they are
     std::vector<xenapi::Ref<xenapi::Vdi>> ignored{};  // snapshot: left out
+    bool same_macs = false;                           // as a guest that sleeps knows its interfaces
 };
 
 /// A drive of the source, and what is in it on the other side.

@@ -261,6 +261,34 @@ Task<Ref<Vm>> VmDomain::checkpoint(Call& call, VmCheckpoint params) {
     co_return made;
 }
 
+// A second guest that sleeps the same sleep: with copies of the disks and of the memory.
+Task<Ref<Vm>> VmDomain::csvm(Call& call, VmCsvm params) {
+    core::Operation marks(call);
+    CopySpec spec{.source = params.vm, .name = {}, .kind = CopyKind::clone, .same_macs = true};
+    const std::vector<DriveCopy> drives = call.db().transact([&](db::Txn& txn) {
+        require(txn, params.vm, VmOperations::csvm);
+        const Vm& row = txn.get(params.vm);
+        if (txn.find(row.suspend_VDI) == nullptr) throw err::vm_has_no_suspend_vdi(params.vm);
+        spec.name = row.name_label;
+        marks.mark(txn, params.vm, VmOperations::csvm);
+        return drives_to_copy(txn, spec);
+    });
+    Ref<Vm> made;
+    Storage::Drafts drafts(storage_);
+    co_await with_undo([&](Undo& undo) -> Task<void> {
+        const Sleeper sleeper = co_await copy_asleep(call, spec, drives, drafts, undo);
+        made = call.db().transact([&](db::Txn& txn) {
+            drafts.keep(txn);
+            const Ref<Vm> ref = land_copy(txn, spec, sleeper.drives);
+            land_asleep(txn, ref, sleeper.image);
+            marks.unmark(txn);
+            call.succeed(txn, Reply::of(ref));
+            return ref;
+        });
+    });
+    co_return made;
+}
+
 Task<void> VmDomain::sleep_for_checkpoint(Call& call, Ref<Vm> vm) {
     std::optional<ApiError> failure;
     try {

@@ -16,6 +16,8 @@
 #include "idl/records/vm_group.hpp"
 #include "idl/records/vm_guest_metrics.hpp"
 #include "idl/records/vmss.hpp"
+#include "xapi/domain/blobs.hpp"
+#include "xapi/domain/storage.hpp"
 #include "xapi/domain/views.hpp"
 #include "xapi/domain/vm.hpp"
 #include "xapi/domain/vm_rules.hpp"
@@ -157,6 +159,62 @@ Task<void> VmDomain::update_snapshot_metadata(Call& call, VmUpdateSnapshotMetada
         vm.snapshot_of = params.snapshot_of;
         vm.snapshot_time = params.snapshot_time;
         vm.transportable_snapshot_id = std::move(params.transportable_snapshot_id);
+    });
+    co_return;
+}
+
+Task<Ref<Blob>> VmDomain::create_new_blob(Call& call, VmCreateNewBlob params) {
+    co_return call.db().transact([&](db::Txn& txn) {
+        return attach_blob(txn, params.vm,
+                           {std::move(params.name), std::move(params.mime_type), params.public_});
+    });
+}
+
+Task<void> VmDomain::atomic_set_resident_on(Call& call, VmAtomicSetResidentOn params) {
+    call.db().transact([&](db::Txn& txn) {
+        if (params.host) (void)txn.get(params.host);
+        Vm& row = txn.edit(params.vm);
+        row.resident_on = params.host;
+        row.scheduled_to_be_resident_on = {};
+    });
+    co_return;
+}
+
+// Another disk may take its place only if it holds the very same memory.
+Task<void> VmDomain::set_suspend_VDI(Call& call, VmSetSuspendVdi params) {
+    const Vm vm = call.db().get(params.self);
+    if (vm.power_state != VmPowerState::suspended)
+        throw err::vm_bad_power_state(params.self, "suspended",
+                                      rules::power_state_text(vm.power_state));
+    const Vdi next = call.db().get(params.value);
+    if (vm.suspend_VDI == params.value) co_return;
+    const Vdi* now = call.db().find(vm.suspend_VDI);
+    if (now == nullptr) throw err::vm_has_no_suspend_vdi(params.self);
+    const std::string old = now->uuid + " : " + co_await storage_.checksum(call, vm.suspend_VDI);
+    const std::string sum = co_await storage_.checksum(call, params.value);
+    if (!old.ends_with(" : " + sum))
+        throw err::suspend_vdi_replacement_is_not_identical(old, next.uuid + " : " + sum);
+    call.db().transact([&](db::Txn& txn) {
+        const Vm& row = txn.get(params.self);
+        if (row.suspend_VDI != vm.suspend_VDI)
+            throw err::vm_bad_power_state(params.self, "suspended",
+                                          rules::power_state_text(row.power_state));
+        (void)txn.get(params.value);
+        txn.edit(params.self).suspend_VDI = params.value;
+    });
+}
+
+// Guests of ours have no agent that could run the tool: what is missing is told, in this order.
+Task<void> VmDomain::sysprep(Call& call, VmSysprep params) {
+    constexpr std::size_t answers_bytes_max = std::size_t{32} << 10;
+    if (params.timeout < 0) throw err::invalid_value("timeout", std::to_string(params.timeout));
+    if (params.unattend.reveal().size() > answers_bytes_max)
+        throw err::sysprep(params.self, "UNATTEND.xml too large");
+    call.db().transact([&](db::Txn& txn) {
+        const Vm& vm = txn.get(params.self);
+        if (vm.power_state != VmPowerState::running)
+            throw err::sysprep(params.self, "VM is not running");
+        throw err::sysprep(params.self, "VM misses feature-sysprep");
     });
     co_return;
 }

@@ -1,6 +1,7 @@
 #include "xapi/rpc/dispatch.hpp"
 
 #include <algorithm>
+#include <array>
 #include <boost/system/system_error.hpp>
 
 #include "base/context.hpp"
@@ -71,6 +72,20 @@ void check_decodable(const MessageInfo& message, Args args) {
             if (error.code() == "INTERNAL_ERROR") throw;
         }
     }
+}
+
+/// What a session that looks at a file may do beside reading: leave, and bring VMs from there here.
+bool serves_files(const MessageInfo& message) {
+    constexpr std::array names = {
+        std::string_view("session.logout"),
+        std::string_view("VM.assert_can_be_recovered"),
+        std::string_view("VM.get_SRs_required_for_recovery"),
+        std::string_view("VM.recover"),
+        std::string_view("VM_appliance.assert_can_be_recovered"),
+        std::string_view("VM_appliance.get_SRs_required_for_recovery"),
+        std::string_view("VM_appliance.recover"),
+    };
+    return std::ranges::find(names, message.wire_name) != names.end();
 }
 
 /// Runs `check`; when it refuses, what cannot be decoded is the answer all the same.
@@ -280,7 +295,7 @@ Task<Answer> Dispatcher::run_message(Target target, const MethodCall& call,
                                      const HttpRequest& request) {
     Admitted admitted = admit(target, call, request);
     const MessageInfo& message = *target.message;
-    if (admitted.caller.file && message.wire_name != "session.logout")
+    if (admitted.caller.file && !serves_files(message))
         return done(run_on_file(message, admitted.caller, admitted.args, target.async));
     if (target.async)
         return done(run_async(message, std::move(admitted.caller),

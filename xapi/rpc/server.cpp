@@ -95,6 +95,13 @@ void Server::serve(std::unique_ptr<Stream> stream, Scheme scheme, Peer peer) {
     if (const auto at = connections_.find(id); at != connections_.end()) at->second = job;
 }
 
+Task<std::unique_ptr<Stream>> Server::start_tls(std::unique_ptr<Stream> stream, std::string peer) {
+    if (!tls_) co_return nullptr;
+    auto secure = co_await tls_->accept(std::move(stream), std::move(peer));
+    if (!secure) ++counts_.handshakes_failed;
+    co_return secure;
+}
+
 /// One line a second: who refuses ten thousand connections must not write ten thousand lines.
 void Server::tell_refusal(const std::string& address, std::size_t of_peer) {
     if (loop_.now() < refusal_told_ + refusal_line_interval) return;

@@ -19,9 +19,9 @@ class RealLoop;
 
 namespace basalt::server {
 
-enum class Scheme { http, https, unix_socket };
+enum class Scheme { http, https, unix_socket, nbd };
 
-/// "http", "https" or "unix"; the names under which listening sockets are handed over.
+/// "http", "https", "unix" or "nbd"; the names under which listening sockets are handed over.
 [[nodiscard]] std::optional<Scheme> parse_scheme(std::string_view name);
 
 struct ListeningSocket {
@@ -56,6 +56,10 @@ class Server {
     void listen(RealLoop& loop, ListeningSocket socket);
     /// Serves one connection that came from elsewhere (a relay, a test).
     void serve(std::unique_ptr<Stream> stream, Scheme scheme, Peer peer);
+
+    /// TLS on a connection that began in the clear, under the limits of all others; null when that
+    /// failed, or when there is no certificate.
+    Task<std::unique_ptr<Stream>> start_tls(std::unique_ptr<Stream> stream, std::string peer);
 
     /// Connections over TCP without TLS are closed at once for as long as `refused` says so.
     void refuse_plain(std::function<bool()> refused) { plain_refused_ = std::move(refused); }

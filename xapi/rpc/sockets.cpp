@@ -48,6 +48,7 @@ std::optional<Scheme> parse_scheme(std::string_view name) {
     if (name == "http") return Scheme::http;
     if (name == "https") return Scheme::https;
     if (name == "unix") return Scheme::unix_socket;
+    if (name == "nbd") return Scheme::nbd;
     return std::nullopt;
 }
 

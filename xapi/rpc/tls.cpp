@@ -484,14 +484,17 @@ Task<std::unique_ptr<Stream>> PoolConnector::connect(Loop& loop, std::unique_ptr
     co_return co_await connect_with(loop, std::move(raw), std::move(ssl));
 }
 
-Task<std::unique_ptr<Stream>> tls_connect_unverified(Loop& loop, std::unique_ptr<Stream> raw) {
+Task<std::unique_ptr<Stream>> tls_connect_unverified(Loop& loop, std::unique_ptr<Stream> raw,
+                                                     std::string name) {
     const std::unique_ptr<SSL_CTX, decltype(&SSL_CTX_free)> context(
         SSL_CTX_new(TLS_client_method()), &SSL_CTX_free);
     if (!context) throw_ssl("SSL_CTX_new");
     SSL_CTX_set_min_proto_version(context.get(), TLS1_2_VERSION);
     SSL_CTX_set_mode(context.get(),
                      SSL_MODE_ENABLE_PARTIAL_WRITE | SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER);
-    co_return co_await connect_with(loop, std::move(raw), make_ssl(context.get()));
+    Ssl ssl = make_ssl(context.get());
+    if (!name.empty()) SSL_set_tlsext_host_name(ssl.get(), name.c_str());
+    co_return co_await connect_with(loop, std::move(raw), std::move(ssl));
 }
 
 }  // namespace basalt::server

@@ -88,7 +88,9 @@ class TlsAcceptor {
 };
 
 /// A client's side of TLS that accepts any certificate: for tests and for the pool's own peers,
-/// which are checked by fingerprint. Throws std::runtime_error when the handshake fails.
-Task<std::unique_ptr<Stream>> tls_connect_unverified(Loop& loop, std::unique_ptr<Stream> raw);
+/// which are checked by fingerprint. `name` is what the server is told it is asked for. Throws
+/// std::runtime_error when the handshake fails.
+Task<std::unique_ptr<Stream>> tls_connect_unverified(Loop& loop, std::unique_ptr<Stream> raw,
+                                                     std::string name = {});
 
 }  // namespace basalt::server

@@ -13,8 +13,8 @@ namespace {
 constexpr std::size_t line_bytes_max = std::size_t{64} * 1024;
 
 // One direction; the end of either ends both, so that nobody waits for a side that is gone.
-Task<void> copy(Stream& from, Stream& to) {
-    std::array<char, 16384> buffer{};
+Task<void> copy(Stream& from, Stream& to, std::size_t piece_bytes) {
+    std::string buffer(piece_bytes, '\0');
     try {
         for (;;) {
             const std::size_t got = co_await from.read_some(buffer);
@@ -31,10 +31,10 @@ Task<void> copy(Stream& from, Stream& to) {
 
 }  // namespace
 
-Task<void> join_streams(Loop& loop, Stream& one, Stream& other) {
+Task<void> join_streams(Loop& loop, Stream& one, Stream& other, std::size_t piece_bytes) {
     std::vector<Task<void>> directions;
-    directions.push_back(copy(one, other));
-    directions.push_back(copy(other, one));
+    directions.push_back(copy(one, other, piece_bytes));
+    directions.push_back(copy(other, one, piece_bytes));
     co_await all(loop, std::move(directions));
 }
 

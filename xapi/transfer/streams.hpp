@@ -17,8 +17,8 @@ using Adopt = std::function<std::unique_ptr<Stream>(UniqueFd)>;
 /// CONNECT /console and, as a WebSocket, GET /console (README.md). All outlive the router.
 void add_console_routes(server::Router& router, server::HttpAuth& auth, Adopt adopt);
 
-/// Copies both ways until either side ends.
-Task<void> join_streams(Loop& loop, Stream& one, Stream& other);
+/// Copies both ways until either side ends, at most so many bytes at a time.
+Task<void> join_streams(Loop& loop, Stream& one, Stream& other, std::size_t piece_bytes = 16384);
 
 /// Reads lines, and the bytes after them, from one stream.
 class LineReader {

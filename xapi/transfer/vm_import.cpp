@@ -85,16 +85,9 @@ Task<void> import_archive(Exchange& exchange, Call& call, const VmParts& parts, 
     domain::ImportWish wish = wish_of(call, exchange.request(), with_disks);
     if (co_await answered_early(exchange, call)) co_return;
     UploadBody body(exchange, call);
-    ArchiveReader reader(call.core().loop,
-                         [&body](std::span<char> buffer) { return body.read(buffer); });
-    domain::VmImport import(call, parts.storage, parts.networks, wish);
-    co_await with_undo([&](Undo& undo) -> Task<void> {
-        undo.push("take the import back", [&import] { return import.undo(); });
-        co_await take_in(call, parts, reader, import, wish);
-        throw_if_cancelled(call);
-        const std::vector<Ref<xenapi::Vm>> vms = import.keep();
-        if (call.task()) call.core().tasks->succeed_text(call.task(), result_text(vms));
-    });
+    const std::vector<Ref<xenapi::Vm>> vms = co_await import_stream(
+        call, parts, [&body](std::span<char> buffer) { return body.read(buffer); }, wish);
+    if (call.task()) call.core().tasks->succeed_text(call.task(), result_text(vms));
 }
 
 /// Only looks whether it could be imported.
@@ -111,6 +104,20 @@ Task<void> try_metadata(Exchange& exchange, Call& call, const VmParts& parts) {
 }
 
 }  // namespace
+
+Task<std::vector<Ref<xenapi::Vm>>> import_stream(Call& call, const VmParts& parts, ReadArchive read,
+                                                 domain::ImportWish wish) {
+    ArchiveReader reader(call.core().loop, std::move(read));
+    domain::VmImport import(call, parts.storage, parts.networks, wish);
+    std::vector<Ref<xenapi::Vm>> vms;
+    co_await with_undo([&](Undo& undo) -> Task<void> {
+        undo.push("take the import back", [&import] { return import.undo(); });
+        co_await take_in(call, parts, reader, import, wish);
+        throw_if_cancelled(call);
+        vms = import.keep();
+    });
+    co_return vms;
+}
 
 Task<void> import_vm(Exchange& exchange, Call& call, const VmParts& parts) {
     return import_archive(exchange, call, parts, true);

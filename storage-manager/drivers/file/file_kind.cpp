@@ -76,11 +76,11 @@ Task<std::string> probe_folder(RealLoop& loop, DeviceConfig config) {
 }  // namespace
 
 std::vector<std::string> qcow2_capabilities() {
-    return {"SR_PROBE",      "SR_SCAN",        "SR_ATTACH",         "SR_DETACH",
-            "VDI_CREATE",    "VDI_DELETE",     "VDI_ATTACH",        "VDI_DETACH",
-            "VDI_ACTIVATE",  "VDI_CLONE",      "VDI_SNAPSHOT",      "VDI_RESIZE",
-            "LARGE_VDI",     "VDI_DEACTIVATE", "THIN_PROVISIONING", "VDI_RESIZE_ONLINE",
-            "VDI_CONFIG_CBT"};
+    return {"SR_PROBE",       "SR_SCAN",        "SR_ATTACH",         "SR_DETACH",
+            "VDI_CREATE",     "VDI_DELETE",     "VDI_ATTACH",        "VDI_DETACH",
+            "VDI_ACTIVATE",   "VDI_CLONE",      "VDI_SNAPSHOT",      "VDI_RESIZE",
+            "LARGE_VDI",      "VDI_DEACTIVATE", "THIN_PROVISIONING", "VDI_RESIZE_ONLINE",
+            "VDI_CONFIG_CBT", "VDI_INTRODUCE"};
 }
 
 Task<void> create_folder_sr(RealLoop& loop, std::string sr_uuid, fs::path folder) {
