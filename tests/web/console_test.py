@@ -41,6 +41,16 @@ def packages():
         raise unittest.SkipTest(f"no packages: {str(error)[-200:]}") from None
 
 
+def user_of(host):
+    """A user of the host's machine who has a password there, as `NAME:PASSWORD`."""
+    name, password = "games", "e2e-games"  # every Debian has it
+    made = host.inside("openssl", "passwd", "-6", password, capture_output=True)
+    if made.returncode != 0:
+        raise AssertionError(made.stderr)
+    (host.state / f"host1/pam.d/passwd.{name}").write_text(made.stdout)
+    return f"{name}:{password}"
+
+
 class Console(unittest.TestCase):
     def setUp(self):
         packages()
@@ -62,7 +72,8 @@ class Console(unittest.TestCase):
         if not kept:
             self.addCleanup(shutil.rmtree, pictures, ignore_errors=True)
         # The host made its certificate itself, a moment ago.
-        environment = {**os.environ, "NODE_TLS_REJECT_UNAUTHORIZED": "0", "CHROMIUM": browser}
+        environment = {**os.environ, "NODE_TLS_REJECT_UNAUTHORIZED": "0", "CHROMIUM": browser,
+                       "READER": user_of(host)}
         done = subprocess.run(
             ["nice", "-n", "5", "node", "e2e/console.mjs", host.url, lab.PASSWORD, lab.TEMPLATE,
              pictures], cwd=APP, env=environment, capture_output=True, text=True, check=False,

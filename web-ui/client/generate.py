@@ -135,9 +135,10 @@ def emit_message(model, cls, message, unbuilt) -> str:
 
 
 def offered(cls):
-    """Messages that a client can call: not those of the hosts among themselves."""
-    return [m for m in cls.messages if m.life.state != "removed" and m.mask != 0
-            and "pool_internal" not in m.flags]
+    """Messages that a client can call: not those of the hosts among themselves. What only root may
+    call, whom no role stands for, is there unless it is hidden."""
+    return [m for m in cls.messages if m.life.state != "removed"
+            and (m.mask != 0 or "hidden" not in m.flags) and "pool_internal" not in m.flags]
 
 
 def emit_apis(model, unbuilt) -> str:

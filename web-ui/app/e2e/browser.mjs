@@ -31,7 +31,8 @@ export async function open(browser, url, options = {}) {
   return page
 }
 
-export async function signIn(page, password) {
+export async function signIn(page, password, user = "root") {
+  await page.getByLabel("User").fill(user)
   await page.getByLabel("Password").fill(password)
   await page.getByRole("button", { name: "Sign in" }).click()
   await page.getByText("Live", { exact: true }).waitFor()

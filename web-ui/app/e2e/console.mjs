@@ -1,11 +1,16 @@
 // The built console in a browser, against a running host:
 //
-//     node e2e/console.mjs URL PASSWORD TEMPLATE PICTURES [VMS]
+//     READER=USER:PASSWORD node e2e/console.mjs URL PASSWORD TEMPLATE PICTURES [VMS]
+//
+// READER is a user of the host's machine, who may not sign in yet. STEPS, words of names of steps
+// with commas between them, picks some.
 //
 // Prints a line for each step, `ok NAME` or `FAILED NAME: why`, and figures as `figure NAME VALUE`.
 import { mkdirSync, readFileSync, writeFileSync } from "node:fs"
 import { createRequire } from "node:module"
 import { client, go, launch, open, signIn } from "./browser.mjs"
+import * as guest from "./guest.mjs"
+import * as host from "./host.mjs"
 
 const [url, password, template, pictures, vmCount = "500"] = process.argv.slice(2)
 const axe = readFileSync(createRequire(import.meta.url).resolve("axe-core/axe.min.js"), "utf8")
@@ -31,9 +36,18 @@ async function step(name, work) {
 }
 
 const name = "e2e-web"
-const other = await client(url, password)
+let other = await client(url, password)
 const browser = await launch()
 let page
+
+/** What steps of other files work with. */
+const visit = {
+  url, password, name, browser, demand, until,
+  reader: (process.env.READER ?? "").split(":"),
+  get page() { return page },
+  get other() { return other },
+  set other(fresh) { other = fresh },
+}
 
 async function firstLoad() {
   page = await open(browser, "about:blank")
@@ -229,31 +243,6 @@ async function loseAndRecover() {
   demand((await page.getByText("The host does not answer.").count()) === 0, "the warning stays")
 }
 
-async function readOnly() {
-  const reader = await open(browser, "about:blank")
-  await reader.route("**/jsonrpc", async (route) => {
-    if (!route.request().postData()?.includes('"session.get_record"')) return route.fallback()
-    const response = await route.fetch()
-    const answer = await response.json()
-    // Who comes by a directory has roles instead; this pool is in none, so the record is changed.
-    Object.assign(answer.result, { is_local_superuser: false, subject: "OpaqueRef:NULL" })
-    return route.fulfill({ response, json: answer })
-  })
-  await reader.goto(url)
-  await signIn(reader, password)
-  const [vm] = await other.call("VM.get_by_name_label", name)
-  const uuid = await other.call("VM.get_uuid", vm)
-  for (const path of ["/", "/vms", `/vm/${uuid}`, `/vm/${uuid}/disks`, "/storage", "/network", "/settings"]) {
-    await go(reader, path)
-    await reader.waitForTimeout(300)
-    const offered = await reader.locator("main").getByRole("button").allInnerTexts()
-    const doing = offered.filter((text) => /\b(New|Add|Start|Shut|Reboot|Suspend|Upload|Delete|Save|Take|Attach)\b/.test(text))
-    demand(doing.length === 0, `${path} offers ${doing}`)
-    demand((await reader.getByRole("link", { name: "New VM" }).count()) === 0, `${path} offers a new VM`)
-  }
-  await reader.context().close()
-}
-
 const hostile = `<img src=x onerror="window.owned=1"><script>window.owned=2</script>{{constructor}}\u202e"'&`
 
 async function hostileNames() {
@@ -287,7 +276,8 @@ async function everyPage() {
   const srUuid = await other.call("SR.get_uuid", sr)
   const pages = {
     overview: "/", vms: "/vms", vm: `/vm/${uuid}`, "vm-disks": `/vm/${uuid}/disks`, "vm-network": `/vm/${uuid}/network`,
-    "vm-snapshots": `/vm/${uuid}/snapshots`, "vm-properties": `/vm/${uuid}/advanced`, create: "/vms/new", host: `/host/${hostUuid}`,
+    "vm-snapshots": `/vm/${uuid}/snapshots`, "vm-performance": `/vm/${uuid}/performance`, "vm-cloud-init": `/vm/${uuid}/cloudInit`, "vm-properties": `/vm/${uuid}/advanced`, "vm-console": `/vm/${uuid}/console`,
+    create: "/vms/new", host: `/host/${hostUuid}`, "host-performance": `/host/${hostUuid}/performance`, "host-logs": `/host/${hostUuid}/logs`, "host-settings": `/host/${hostUuid}/settings`,
     "host-network": `/host/${hostUuid}/network`, "host-certificates": `/host/${hostUuid}/certificates`, storage: "/storage", sr: `/sr/${srUuid}`,
     network: "/network", tasks: "/tasks", events: "/events", access: "/access", settings: "/settings",
   }
@@ -298,6 +288,7 @@ async function everyPage() {
       await page.setViewportSize({ width, height })
       for (const [key, path] of Object.entries(pages)) {
         await go(page, path)
+        if (key === "host-logs") await page.locator(".log > div").first().waitFor()
         await page.waitForTimeout(150)
         await page.screenshot({ path: `${pictures}/${key}-${width}-${scheme}.png` })
         const sideways = await page.evaluate(() => document.documentElement.scrollWidth > innerWidth)
@@ -453,10 +444,12 @@ async function noComplaints() {
 const steps = {
   "the first load is small": firstLoad, "a wrong password is told": signInFails, "signing in": signInWorks, "a VM from a template": makeVm,
   "another client's change is seen": changeOfAnother, "the screen draws": screenDraws, "typing on the serial line": serialTypes, "a new disk is attached": addDisk,
-  "a snapshot is taken": takeSnapshot, "an ISO file is uploaded": uploadIso, "a VLAN is made and deleted": makeVlan, "an error is told in words": errorInWords,
-  "the connection is lost and comes back": loseAndRecover, "a reader is offered nothing": readOnly, "hostile names are text": hostileNames,
+  "a snapshot is taken": takeSnapshot, "a keyboard of another layout": () => guest.keyboard(visit), "cloud-init is told": () => guest.cloudInit(visit),
+  "a cloud image's first user": () => guest.cloudChoice(visit), "an ISO file is uploaded": uploadIso, "a large upload goes on where it broke": () => guest.largeUpload(visit), "a VLAN is made and deleted": makeVlan, "going back to a snapshot": () => guest.revert(visit), "an error is told in words": errorInWords,
+  "the connection is lost and comes back": loseAndRecover, "a host's logs": () => host.logs(visit), "a host's certificate": () => host.certificates(visit), "a host's settings": () => host.settings(visit),
+  "users and roles": () => host.usersAndRoles(visit), "a reader is offered nothing": () => host.readOnly(visit), "hostile names are text": hostileNames,
   "every page, narrow and wide, light and dark": everyPage, "in German": german, "by keyboard": keyboardOnly, "many VMs": manyVms,
-  "a VM is deleted with its disks": destroyVm, "signing out": leave, "nothing was complained of": noComplaints,
+  "a VM is deleted with its disks": destroyVm, "the toolstack is started anew": () => host.toolstack(visit), "the host is booted anew": () => host.reboot(visit), "signing out": leave, "nothing was complained of": noComplaints,
 }
 const only = process.env.STEPS?.split(",")
 for (const [key, work] of Object.entries(steps))

@@ -1,6 +1,6 @@
 // The assistant: what stands against a VM, what it calls, and that nothing stays of what failed.
 import { describe, expect, it } from "vitest"
-import { create, objections, wantedDisks, type Maker, type NewVm } from "@/vm/create.js"
+import { create, noCloud, objections, wantedDisks, type Maker, type NewVm } from "@/vm/create.js"
 import { createVlan, tagProblem } from "@/lib/networks.js"
 import { snapshotRows } from "@/lib/snapshots.js"
 import { healthOf } from "@/lib/health.js"
@@ -18,7 +18,7 @@ const house = storeWith({
   VDI: { d: { SR: "sr" }, e: { SR: "away" } },
 })
 const plan = (changes: Partial<Record<keyof NewVm, unknown>> = {}) =>
-  ({ template: "tpl", name: "web", description: "", vcpus: 2, memory: GIB, disks: [], networks: ["net"], disc: undefined, start: true, ...changes }) as NewVm
+  ({ template: "tpl", name: "web", description: "", vcpus: 2, memory: GIB, disks: [], networks: ["net"], disc: undefined, cloud: noCloud, start: true, ...changes }) as NewVm
 const keys = (changes: Parameters<typeof plan>[0]) => objections(house, plan(changes)).map(({ key, warning }) => (warning ? `(${key})` : key))
 
 describe("objections", () => {
@@ -32,6 +32,8 @@ describe("objections", () => {
     expect(keys({ networks: ["none"] })).toEqual(["noNetwork"])
     expect(keys({ disks: [{ name: "d", sr: undefined, size: 0 }] })).toEqual(["diskSize", "noStore"])
     expect(keys({ template: "far" })).toEqual(["storeAway"])
+    expect(keys({ cloud: { ...noCloud, mode: "simple" } })).toEqual(["cloud"])
+    expect(keys({ cloud: { ...noCloud, mode: "own", userData: "users: []" } })).toEqual(["cloud"])
   })
   it("only warn of what may still go well", () => {
     expect(keys({ memory: 3 * GIB })).toEqual(["(hostMemory)"])
@@ -55,7 +57,7 @@ function maker(failing = "") {
     log.push([name, ...params.map((one) => JSON.stringify(one))].join(" "))
     if (name === failing) throw new Error(name)
   }
-  const answers: Record<string, unknown> = { get_record: record, get_VBDs: [], get_VIFs: ["old"] }
+  const answers: Record<string, unknown> = { get_record: record, get_other_config: record.other_config, get_VBDs: [], get_VIFs: ["old"] }
   const cls = new Proxy({}, {
     get: (_, name: string) => async (...params: unknown[]) => {
       if (name in answers) return answers[name]
@@ -71,6 +73,7 @@ function maker(failing = "") {
     addDisk: async (_, { size, bootable }) => said("addDisk", size, bootable),
     addNic: async (_, network) => said("addNic", network),
     addDisc: async (_, disc) => said("addDisc", disc),
+    mayHide: true,
     destroy: async () => said("destroyAll"),
     step: () => undefined,
   }
@@ -89,6 +92,14 @@ describe("create", () => {
       'provision "OpaqueRef:new"', "addDisk 5 true", "addDisk 6 false", 'destroy "old"', 'addNic "net"', 'addDisc "iso"',
       'start "OpaqueRef:new" false false',
     ])
+  })
+  it("tells cloud-init before anything is started, and beside what the template says", async () => {
+    const { made, log } = maker()
+    const cloud = { ...noCloud, mode: "own", userData: "#!/bin/sh", secret: false }
+    await create(made, plan({ cloud }))
+    const set = log.filter((line) => line.startsWith("set_other_config"))
+    expect(set.at(-1)).toContain('"cloud-init:user-data":"#!/bin/sh"')
+    expect(log.indexOf(set.at(-1)!)).toBeLessThan(log.findIndex((line) => line.startsWith("provision")))
   })
   it("takes away what it made when a step fails", async () => {
     for (const step of ["set_memory_limits", "provision", "addDisk", "addNic"]) {

@@ -1,50 +1,23 @@
-// Disks over HTTP: bytes in, with progress, and out, as a download of the browser's own.
-import { TransportError, type Ref } from "@basalt/xenapi"
+// What leaves the host as a download of the browser's own.
+import type { Ref } from "@basalt/xenapi"
 import type { ImageFormat } from "@/lib/image.js"
 import { awaitTask, type Action } from "./actions.js"
 import { calls, signedIn } from "./session.js"
 
-function path(name: string, query: Record<string, string>): string {
-  return `/${name}?${new URLSearchParams(query).toString()}`
+/** Resolves when the last byte has left the host: its task shows the progress, and can be cancelled. */
+async function downloaded(action: Action, path: string, query: Record<string, string>, name: string): Promise<void> {
+  const task = await calls().task.create(action.title, "")
+  download(`/${path}?${new URLSearchParams({ ...query, session_id: signedIn().session, task_id: task }).toString()}`, name)
+  await awaitTask(action, task)
 }
 
-/** Sends a file into a disk. The task tells the end: the answer's head leaves before the bytes. */
-export async function uploadDisk(
-  action: Action,
-  file: Blob,
-  vdi: Ref<"VDI">,
-  format: ImageFormat,
-  label: string,
-): Promise<void> {
-  const { session } = signedIn()
-  const task = await calls().task.create(label, "")
-  const request = new XMLHttpRequest()
-  let stopped = false
-  const sent = new Promise<void>((resolve) => {
-    request.upload.onprogress = ({ loaded, total }) => (action.progress = loaded / total)
-    request.onloadend = () => resolve()
-    request.open("PUT", path("import_raw_vdi", { session_id: session, task_id: task, vdi, format }))
-    request.setRequestHeader("content-type", "application/octet-stream")
-    request.send(file)
-  })
-  const ended = awaitTask(action, task)
-  action.cancel = () => {
-    stopped = true
-    void calls().task.cancel(task).catch(() => undefined)
-    request.abort()
-  }
-  const broken = sent.then(async () => {
-    if (stopped || (request.status >= 200 && request.status < 300)) return ended
-    // The server's own word is better than "it broke": it gets the time to say it.
-    await new Promise((resolve) => setTimeout(resolve, 1500))
-    throw new TransportError("import_raw_vdi", `HTTP ${request.status}`)
-  })
-  await Promise.race([ended, broken])
+export function downloadDisk(action: Action, vdi: Ref<"VDI">, format: ImageFormat, name: string): Promise<void> {
+  return downloaded(action, "export_raw_vdi", { vdi, format }, name)
 }
 
-/** The address under which the browser downloads a disk. */
-export function exportPath(vdi: Ref<"VDI">, format: ImageFormat): string {
-  return path("export_raw_vdi", { session_id: signedIn().session, vdi, format })
+/** A virtual machine with its disks, as an archive (XVA). */
+export function downloadVm(action: Action, vm: Ref<"VM">, name: string): Promise<void> {
+  return downloaded(action, "export", { ref: vm }, name)
 }
 
 export function download(url: string, name: string): void {
@@ -52,4 +25,12 @@ export function download(url: string, name: string): void {
   link.href = url
   link.download = name
   link.click()
+}
+
+/** Gives a text to the person as a file, without asking the host for it. */
+export function saveText(text: string, name: string, type = "text/plain"): void {
+  const url = URL.createObjectURL(new Blob([text], { type }))
+  download(url, name)
+  // The browser has begun to read by then.
+  setTimeout(() => URL.revokeObjectURL(url), 10_000)
 }

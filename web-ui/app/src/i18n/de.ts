@@ -76,7 +76,7 @@ const de: typeof en = {
       coredump_and_restart: "Speicher sichern, neu starten", preserve: "lassen, wie es ist", rename_restart: "Kopie behalten, neu starten",
     },
     platform: "Virtuelle Hardware", snapshotTime: "Schnappschuss vom",
-    tab: { overview: "Übersicht", console: "Konsole", disks: "Platten", network: "Netzwerk", snapshots: "Schnappschüsse", performance: "Leistung", advanced: "Eigenschaften" },
+    tab: { overview: "Übersicht", console: "Konsole", disks: "Platten", network: "Netzwerk", snapshots: "Schnappschüsse", performance: "Leistung", cloudInit: "cloud-init", advanced: "Eigenschaften" },
   },
   vmAction: {
     start: { name: "Starten", doing: "{name} wird gestartet" },
@@ -89,6 +89,7 @@ const de: typeof en = {
     hardReboot: { name: "Zurücksetzen", doing: "{name} wird zurückgesetzt", ask: "{name} zurücksetzen?", loss: "Der Gast wird nicht gefragt. Was er nicht auf seine Platten geschrieben hat, ist verloren." },
     hardShutdown: { name: "Ausschalten", doing: "{name} wird ausgeschaltet", ask: "{name} ausschalten?", loss: "Der Gast wird nicht gefragt. Was er nicht auf seine Platten geschrieben hat, ist verloren." },
     copy: { name: "Klonen", doing: "{name} wird geklont", newName: "Kopie von {name}" },
+    export: { name: "Herunterladen (XVA)", doing: "{name} wird heruntergeladen" },
     template: {
       name: "Zur Vorlage machen", doing: "{name} wird zur Vorlage", ask: "{name} zur Vorlage machen?",
       loss: "Sie lässt sich dann nicht mehr starten; neue virtuelle Maschinen werden aus ihr gemacht.",
@@ -118,7 +119,7 @@ const de: typeof en = {
   },
   snapshot: {
     none: "Keine Schnappschüsse.", take: "Schnappschuss machen", taking: "Schnappschuss von {name} wird gemacht", what: "Die Platten, wie sie jetzt sind: zum Zurückkehren oder Kopieren.",
-    defaultName: "Schnappschuss {time}", current: "jetzt", copy: "Neue virtuelle Maschine aus {name}", remove: "Löschen", removeOf: "{name} löschen", removing: "{name} wird gelöscht",
+    defaultName: "Schnappschuss {time}", current: "jetzt", memory: "Mit Arbeitsspeicher: um dort weiterzumachen, wo sie jetzt ist", hasMemory: "mit Arbeitsspeicher", copy: "Neue virtuelle Maschine aus {name}", remove: "Löschen", removeOf: "{name} löschen", removing: "{name} wird gelöscht",
     removeAsk: "{name} löschen?", removeLoss: "Die virtuelle Maschine bleibt, wie sie ist; zu diesem Schnappschuss kann sie nicht mehr zurück.",
     revert: "Zurückkehren", reverting: "{name} kehrt zurück", revertAsk: "Zu {name} zurückkehren?", revertLoss: "Die Platten werden wieder, was sie damals waren.",
     revertLine: "Alles, was seit {time} auf {name} geschrieben wurde",
@@ -127,16 +128,19 @@ const de: typeof en = {
     which: "Welche Konsole", screen: "Bildschirm", serial: "Seriell", off: "Die virtuelle Maschine ist aus.", offText: "{name} ist aus.", none: "Diese virtuelle Maschine hat keine solche Konsole.",
     paste: "Text tippen", pasteHint: "Der Text wird auf der Tastatur des Gastes getippt, Taste für Taste.", nothing: "Nichts zu tippen.", type: "Tippen",
     full: "Vollbild", small: "Vollbild verlassen", connecting: "Verbinde mit der Konsole …", ended: "Die Konsole wurde geschlossen.", again: "Neu verbinden",
+    keyboard: "Tastatur des Gastes", keyboardHint: "Wählen Sie die Belegung, die der Gast hat: dann schreibt er, was auf Ihren Tasten steht und was Sie tippen lassen.",
+    missing: "Auf der Tastatur des Gastes fehlt: {characters}",
+    layout: { pressed: "Tastatur: Tasten wie gedrückt", us: "Tastatur: US", gb: "Tastatur: Großbritannien", de: "Tastatur: deutsch", ch: "Tastatur: schweizerdeutsch", fr: "Tastatur: französisch", es: "Tastatur: spanisch", it: "Tastatur: italienisch" },
     screenOf: "Bildschirm von {name}", serialOf: "Serielle Konsole von {name}",
   },
   create: {
     title: "Neue virtuelle Maschine", button: "Neue VM", from: "Woraus", ready: "Bringt eine fertige Platte mit", blank: "Leer, von einer CD zu installieren", what: "Was sie ist",
     addDisk: "Platte hinzufügen", disk: "Platte", diskSize: "Größe der Platte {index}", diskStore: "Speicher der Platte {index}", removeDisk: "Platte {index} entfernen",
     disc: "CD im Laufwerk", noDisc: "Keine", noDiscs: "Kein Speicher hat CDs; laden Sie erst eine ISO-Datei hoch.", nic: "Netzwerk der Schnittstelle {index}", removeNic: "Schnittstelle {index} entfernen",
-    summary: "Was geschehen wird", start: "Starten, sobald sie fertig ist", making: "{name} wird gemacht",
+    summary: "Was geschehen wird", noStart: "Kein Host würde sie jetzt starten:", start: "Starten, sobald sie fertig ist", making: "{name} wird gemacht",
     does: {
       template: "Gemacht aus „{name}“", size: "Keine vCPU, {memory} Speicher | Eine vCPU, {memory} Speicher | {vcpus} vCPUs, {memory} Speicher",
-      copy: "Kopie der Platte der Vorlage: {size} auf {sr}", disk: "Neue Platte: {size} auf {sr}", network: "Schnittstelle an {name}", disc: "Startet von der CD {name}",
+      copy: "Kopie der Platte der Vorlage: {size} auf {sr}", disk: "Neue Platte: {size} auf {sr}", network: "Schnittstelle an {name}", disc: "Startet von der CD {name}", cloud: "Sagt cloud-init im Gast, wer sich anmelden darf und was Sie geschrieben haben",
       start: "Wird gleich gestartet", stay: "Bleibt aus",
     },
     step: { clone: "Vorlage wird kopiert", configure: "Größen werden gesetzt", provision: "wird zur Maschine", disks: "Platten werden gemacht", network: "Schnittstellen werden gemacht", start: "wird gestartet" },
@@ -146,6 +150,24 @@ const de: typeof en = {
       noStore: "{name}: dafür gibt es keinen Speicher.", diskSize: "{name}: sie braucht eine Größe.", storeFull: "{name} hat {there} frei, und die neuen Platten können bis {wanted} wachsen.",
       storeAway: "{name}, wo die Platte der Vorlage liegt, ist nicht eingehängt.", noNetwork: "Wählen Sie für jede Schnittstelle ein Netzwerk.",
       noBoot: "Sie hat nichts, wovon sie startet: keine CD, und keine oder eine leere Platte.",
+    },
+  },
+  cloud: {
+    what: "Ein Gast mit cloud-init liest diese Texte beim Start, jede Instanz einmal: ein Klon liest sie neu. Änderungen erreichen den Gast bei seinem nächsten Start.",
+    forImages: "Für Cloud-Abbilder: der Gast richtet sich beim ersten Start selbst ein. Andere Gäste sehen nicht danach.",
+    mode: { none: "Wie in der Vorlage", simple: "Benutzer und Schlüssel", own: "Eigener Text" },
+    userHint: "Leer: der des Abbilds.", passwordHint: "Wird als Geheimnis aufbewahrt.", passwordOpen: "Wer diese virtuelle Maschine ansehen darf, kann es lesen.",
+    keys: "Öffentliche SSH-Schlüssel", keysHint: "Einer je Zeile.", secret: "Enthält Passwörter: als Geheimnis aufbewahren",
+    inSecret: "Als Geheimnis aufbewahrt.", show: "Anzeigen", replace: "Ersetzen", others: "Weitere Dateien",
+    file: {
+      "user-data": "Benutzer, Pakete, Befehle: beginnt mit #cloud-config, #! oder einem anderen Zeichen, das cloud-init kennt.",
+      "network-config": "Adressen des Gastes; ohne sie fragt er per DHCP.",
+      "vendor-data": "Wie user-data, das vorgeht.",
+      "meta-data": "Namen der Instanz; ohne sie werden sie aus Name und UUID dieser virtuellen Maschine gemacht.",
+    },
+    problem: {
+      user: "Ein Benutzername hat kleine Buchstaben, Ziffern, _ und -.", nobody: "Es braucht ein Passwort oder einen Schlüssel: niemand könnte sich anmelden.", keys: "Jede Zeile muss ein öffentlicher SSH-Schlüssel sein, etwa ssh-ed25519 AAAA….",
+      size: "Zusammen höchstens 256 KiB.", header: "cloud-init übergeht einen Text, der nicht mit einem bekannten Zeichen beginnt, etwa #cloud-config oder #!.",
     },
   },
   storage: {
@@ -162,11 +184,12 @@ const de: typeof en = {
   },
   vdi: {
     list: "Platten", none: "Nichts ist darauf.", usedBy: "Benutzt von", onDisk: "Belegt", snapshot: "Schnappschuss", snapshotting: "Schnappschuss von {name} wird gemacht", copying: "{name} wird geklont",
-    download: "Herunterladen ({format})", many: "{count} Platten", destroyAsk: "{name} löschen?", destroying: "{name} wird gelöscht", making: "Die Platte {name} wird gemacht",
+    download: "Herunterladen ({format})", many: "{count} Platten", destroyAsk: "{name} löschen?", destroying: "{name} wird gelöscht", making: "Die Platte {name} wird gemacht", downloading: "{name} wird heruntergeladen", incomplete: "Halb hochgeladen",
   },
   upload: {
     title: "Abbild hochladen", button: "Hochladen", what: "Eine CD (ISO) oder ein Plattenabbild (raw, VHD, qcow2) von diesem Rechner.", drop: "Datei wählen oder hierher ziehen", go: "Hochladen",
     isDisc: "Eine CD (ISO)", isDisk: "Ein Plattenabbild ({format}), {size} Inhalt", chooseFile: "Wählen Sie eine Datei.", notDisc: "Dieser Speicher nimmt nur CDs (ISO).", sending: "{name} wird hochgeladen",
+    waiting: "wartet auf den Host", goOn: "{share} dieser Datei sind schon da, als „{name}“: dort weitermachen",
   },
   network: {
     isSystem: "Die Hosts brauchen es selbst.",
@@ -184,7 +207,35 @@ const de: typeof en = {
     disableAsk: "{name} sperren?", disableText: "Was läuft, läuft weiter; Neues wird dort nicht gestartet, bis er wieder freigegeben ist.", hostname: "Rechnername", product: "Produkt", build: "Ausgabe", hypervisor: "Hypervisor",
     kernel: "Kernel", timezone: "Zeitzone", lastSeen: "Zuletzt gehört", hardware: "Hardware", cpu: "Prozessor", cores: "Prozessoren", sockets: "Sockel", vendor: "Hersteller", model: "Modell", serial: "Seriennummer",
     capacity: "Kapazität", memoryUsed: "{used} von {total} belegt", vcpusGiven: "vCPUs vergeben", runningVms: "Virtuelle Maschinen", noVms: "Hier läuft keine virtuelle Maschine.",
-    tab: { overview: "Übersicht", vms: "Virtuelle Maschinen", storage: "Speicher", network: "Netzwerk", performance: "Leistung", certificates: "Zertifikate" },
+    tab: { overview: "Übersicht", vms: "Virtuelle Maschinen", storage: "Speicher", network: "Netzwerk", performance: "Leistung", logs: "Protokolle", certificates: "Zertifikate", settings: "Einstellungen" },
+  },
+  hostPower: {
+    reboot: {
+      name: "Neu starten", doing: "{name} wird neu gestartet", ask: "{name} neu starten?",
+      text: "Nichts läuft darauf. Er ist weg, bis er wieder hochgefahren ist, und mit ihm diese Seite, wenn sie von dort kommt. | Eine virtuelle Maschine läuft darauf und wird erst heruntergefahren. Der Host ist weg, bis er wieder hochgefahren ist, und mit ihm diese Seite, wenn sie von dort kommt. | {count} virtuelle Maschinen laufen darauf und werden erst heruntergefahren. Der Host ist weg, bis er wieder hochgefahren ist, und mit ihm diese Seite, wenn sie von dort kommt.",
+    },
+    shutdown: {
+      name: "Herunterfahren", doing: "{name} wird heruntergefahren", ask: "{name} herunterfahren?",
+      text: "Nichts läuft darauf. Jemand muss ihn wieder einschalten. | Eine virtuelle Maschine läuft darauf und wird erst heruntergefahren. Jemand muss den Host wieder einschalten. | {count} virtuelle Maschinen laufen darauf und werden erst heruntergefahren. Jemand muss den Host wieder einschalten.",
+    },
+    agent: {
+      name: "Dienste neu starten", doing: "Die Dienste von {name} werden neu gestartet", ask: "Die Dienste von {name} neu starten?",
+      text: "Virtuelle Maschinen laufen weiter. Laufende Aufgaben brechen ab, und diese Seite ist einige Sekunden ohne ihren Host.",
+    },
+    on: { name: "Einschalten", doing: "{name} wird geweckt", unknown: "Niemand hat gesagt, wie er geweckt wird." },
+    step: { disable: "wird gesperrt", vms: "virtuelle Maschinen werden heruntergefahren", power: "fährt herunter", undo: "das Getane wird zurückgenommen" },
+    guest: "„{name}“ hört auf zu laufen",
+  },
+  logs: {
+    which: "Welches Protokoll", kind: { daemons: "Dienste des Hosts", kernel: "Kernel", audit: "Wer was tat, seit gestern" }, follow: "Mitlesen", none: "Keine Zeilen.",
+    save: "Sichern", bundle: "Paket für den Support",
+  },
+  hostSettings: {
+    machine: "Rechner", reach: "Erreichbarkeit und Protokolle", saving: "Die Einstellungen von {name} werden geändert", unchanged: "Nichts ist geändert.",
+    hostnameProblem: "Buchstaben, Ziffern und Bindestriche, höchstens 63, und nicht nur Ziffern.", clock: "Uhr", inStep: "Im Takt mit einem Zeitserver.", notInStep: "Nicht im Takt mit einem Zeitserver.",
+    ntp: { Factory: "Nach den Zeitservern des Produkts", DHCP: "Nach den Zeitservern der Adressvergabe", Custom: "Nach eigenen Zeitservern", Disabled: "Von Hand gestellt" },
+    servers: "Zeitserver", serversHint: "Namen oder Adressen, mit Leerzeichen dazwischen.", ssh: "Anmeldungen über SSH", httpsOnly: "Nur verschlüsselte Verbindungen (HTTPS)",
+    syslog: "Protokoll senden an", syslogHint: "Name oder Adresse eines Syslog-Servers; leer für keinen.", iqn: "iSCSI-Name", iqnHint: "Name, unter dem sich der Host an iSCSI-Zielen anmeldet.",
   },
   charts: {
     cpu: "Prozessoren", memory: "Arbeitsspeicher", network: "Netzwerk", disk: "Platten", period: "Zeitraum", perSecond: "{amount}/s",
@@ -194,14 +245,27 @@ const de: typeof en = {
     line: { cpus: "Alle Prozessoren", memoryGiven: "Zugeteilt", memoryThere: "Vorhanden", memoryUsed: "Belegt", received: "Empfangen", sent: "Gesendet", read: "Gelesen", written: "Geschrieben" },
     lineOf: { cpu: "Prozessor {of}", received: "{of}: empfangen", sent: "{of}: gesendet", read: "{of}: gelesen", written: "{of}: geschrieben" },
   },
-  certificate: { none: "Keine Zertifikate sind verzeichnet.", host: "Zertifikat des Hosts", ca: "Zertifizierungsstelle", host_internal: "Zertifikat im Pool", pinned: "Festgelegtes Zertifikat", from: "Von", to: "Bis", ends: "endet {when}" },
+  certificate: { none: "Keine Zertifikate sind verzeichnet.", host: "Zertifikat des Hosts", ca: "Zertifizierungsstelle", host_internal: "Zertifikat im Pool", pinned: "Festgelegtes Zertifikat", from: "Von", to: "Bis", ends: "endet {when}",
+    save: "Zertifikat sichern", reading: "Das Zertifikat von {name} wird gelesen", install: "Zertifikat einsetzen", installing: "{name} bekommt ein Zertifikat",
+    installText: "Browser und Programme bekommen es von nun an zu sehen. Als PEM; der Schlüssel ist RSA mit 2048 bis 4096 Bit, ohne Passwort.",
+    part: { certificate: "Zertifikat", key: "Privater Schlüssel", chain: "Zertifikate bis zu einer Zertifizierungsstelle (darf leer sein)" }, file: "Datei: {part}", incomplete: "Es braucht ein Zertifikat und seinen Schlüssel.",
+    problem: { empty: "Das fehlt.", noCertificate: "Es ist kein Zertifikat darin (BEGIN CERTIFICATE).", noKey: "Es ist kein privater Schlüssel darin (BEGIN PRIVATE KEY).", encrypted: "Der Schlüssel hat ein Passwort: nehmen Sie es erst weg." },
+    reset: "Ein neues machen", resetting: "{name} macht ein neues Zertifikat", resetAsk: "Ein neues Zertifikat für {name} machen?",
+    resetText: "Der Host unterschreibt es selbst. Das jetzige ist dann weg, und Browser fragen neu, ob sie dem Host trauen.",
+  },
   tasks: { none: "Keine Aufgaben.", onlyRunning: "Nur laufende", started: "Begonnen", took: "Dauer", cancelling: "{name} wird abgebrochen" },
   events: {
     none: "Keine Meldungen.", time: "Zeit", priority: "Gewicht", what: "Was", about: "Über", body: "Text", reload: "Neu lesen", clear: "{count} löschen", clearing: "Meldungen werden gelöscht: {count}",
     level: { high: "hoch", middle: "mittel", low: "gering" },
   },
   access: {
-    mine: "Diese Sitzung", user: "Benutzer", role: "Rolle", since: "Seit", program: "Programm", session: "Sitzung", roles: "Rollen", users: "Benutzer und Gruppen", noUsers: "Nur root der Hosts kann sich anmelden: der Pool gehört zu keinem Verzeichnis.",
+    mine: "Diese Sitzung", user: "Benutzer", role: "Rolle", since: "Seit", program: "Programm", session: "Sitzung", roles: "Rollen", users: "Benutzer und Gruppen",
+    onlyRoot: "Nur root der Hosts kann sich anmelden.", nobody: "Außer root ist hier noch niemand bekannt.", enable: "Benutzer der Hosts zulassen", enabling: "Benutzer werden zugelassen", disable: "Nur root zulassen", disabling: "Nur root wird zugelassen",
+    disableAsk: "Nur root zulassen?", disableText: "Alle anderen werden abgemeldet. Benutzer und Rollen bleiben, bis sie wieder dürfen.", sessionOf: "Sitzungen von {name}",
+    add: "Benutzer oder Gruppe hinzufügen", addIt: "Hinzufügen", addText: "Ein Benutzer oder eine Gruppe auf dem Rechner der Hosts, wie sein System sie kennt. Das Passwort ist das von dort.", adding: "{name} wird hinzugefügt",
+    userOrGroup: "Name des Benutzers oder der Gruppe", nameHim: "Wer ist es?", chooseRole: "Wählen Sie eine Rolle.", group: "Gruppe", noRole: "keine Rolle: darf sich nicht anmelden", changeRole: "Rolle ändern", roleOf: "Rolle von {name}", changing: "Die Rolle von {name} wird geändert",
+    remove: "Entfernen", removing: "{name} wird entfernt", removeAsk: "{name} entfernen?", removeText: "Wer dadurch hereinkommt, darf sich nicht mehr anmelden, und offene Sitzungen enden. Der Benutzer des Rechners bleibt.",
+    password: "Passwort ändern", oldPassword: "Jetziges Passwort", newPassword: "Neues Passwort", newAgain: "Neues Passwort noch einmal", passwordsDiffer: "Die beiden sind nicht gleich.", fillIn: "Füllen Sie alle drei aus.", changingPassword: "Das Passwort wird geändert",
     sessions: "Sitzungen", signedIn: "angemeldet", end: "Abmelden", endAsk: "{name} abmelden?", endText: "Alle Sitzungen dieses Benutzers enden.", ending: "{name} wird abgemeldet",
   },
   role: {

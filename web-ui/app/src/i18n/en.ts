@@ -75,7 +75,7 @@ const en = {
       coredump_and_restart: "dump memory, start again", preserve: "keep as it is", rename_restart: "keep a copy, start again",
     },
     platform: "Virtual hardware", snapshotTime: "Snapshot taken",
-    tab: { overview: "Overview", console: "Console", disks: "Disks", network: "Network", snapshots: "Snapshots", performance: "Performance", advanced: "Properties" },
+    tab: { overview: "Overview", console: "Console", disks: "Disks", network: "Network", snapshots: "Snapshots", performance: "Performance", cloudInit: "cloud-init", advanced: "Properties" },
   },
   vmAction: {
     start: { name: "Start", doing: "Starting {name}" },
@@ -88,6 +88,7 @@ const en = {
     hardReboot: { name: "Reset", doing: "Resetting {name}", ask: "Reset {name}?", loss: "The guest is not asked. What it has not written to its disks is lost." },
     hardShutdown: { name: "Power off", doing: "Powering off {name}", ask: "Power off {name}?", loss: "The guest is not asked. What it has not written to its disks is lost." },
     copy: { name: "Clone", doing: "Cloning {name}", newName: "Copy of {name}" },
+    export: { name: "Download (XVA)", doing: "Downloading {name}" },
     template: {
       name: "Make a template", doing: "Making {name} a template", ask: "Make {name} a template?",
       loss: "It cannot be started any more; new virtual machines are made from it.",
@@ -117,7 +118,7 @@ const en = {
   },
   snapshot: {
     none: "No snapshots.", take: "Take a snapshot", taking: "Taking a snapshot of {name}", what: "The disks as they are now, to go back to or to copy from.",
-    defaultName: "Snapshot {time}", current: "now", copy: "New virtual machine from {name}", remove: "Delete", removeOf: "Delete {name}", removing: "Deleting {name}",
+    defaultName: "Snapshot {time}", current: "now", memory: "With its memory: to go on where it is now", hasMemory: "with memory", copy: "New virtual machine from {name}", remove: "Delete", removeOf: "Delete {name}", removing: "Deleting {name}",
     removeAsk: "Delete {name}?", removeLoss: "The virtual machine stays as it is; it cannot go back to this snapshot any more.",
     revert: "Revert", reverting: "Reverting {name}", revertAsk: "Revert to {name}?", revertLoss: "The disks become what they were then.",
     revertLine: "Everything written to {name} since {time}",
@@ -126,16 +127,19 @@ const en = {
     which: "Which console", screen: "Screen", serial: "Serial", off: "The virtual machine is off.", offText: "{name} is off.", none: "This virtual machine has no such console.",
     paste: "Type text", pasteHint: "The text is typed on the guest's keyboard, a key at a time.", nothing: "Nothing to type.", type: "Type it",
     full: "Full screen", small: "Leave full screen", connecting: "Connecting to the console …", ended: "The console was closed.", again: "Connect again",
+    keyboard: "Keyboard of the guest", keyboardHint: "Choose the layout that the guest has, and it writes what stands on your keys, and what you let it type.",
+    missing: "The guest's keyboard does not have: {characters}",
+    layout: { pressed: "Keyboard: keys as pressed", us: "Keyboard: US", gb: "Keyboard: UK", de: "Keyboard: German", ch: "Keyboard: Swiss German", fr: "Keyboard: French", es: "Keyboard: Spanish", it: "Keyboard: Italian" },
     screenOf: "Screen of {name}", serialOf: "Serial console of {name}",
   },
   create: {
     title: "New virtual machine", button: "New VM", from: "From", ready: "Comes with an installed disk", blank: "Empty, to be installed from a disc", what: "What it is",
     addDisk: "Add a disk", disk: "Disk", diskSize: "Size of disk {index}", diskStore: "Storage of disk {index}", removeDisk: "Remove disk {index}",
     disc: "Disc in the CD drive", noDisc: "None", noDiscs: "No storage has discs; upload an ISO file first.", nic: "Network of interface {index}", removeNic: "Remove interface {index}",
-    summary: "What will be done", start: "Start it when it is made", making: "Making {name}",
+    summary: "What will be done", noStart: "No host would start it now:", start: "Start it when it is made", making: "Making {name}",
     does: {
       template: "Made from “{name}”", size: "No vCPU, {memory} of memory | One vCPU, {memory} of memory | {vcpus} vCPUs, {memory} of memory",
-      copy: "Copy of the template's disk: {size} on {sr}", disk: "New disk: {size} on {sr}", network: "Interface on {name}", disc: "Starts from the disc {name}",
+      copy: "Copy of the template's disk: {size} on {sr}", disk: "New disk: {size} on {sr}", network: "Interface on {name}", disc: "Starts from the disc {name}", cloud: "Tells cloud-init in the guest who may log in, and what you wrote",
       start: "Started at once", stay: "Stays off",
     },
     step: { clone: "copying the template", configure: "setting sizes", provision: "making it a machine", disks: "making disks", network: "making interfaces", start: "starting" },
@@ -145,6 +149,24 @@ const en = {
       noStore: "{name}: there is no storage for it.", diskSize: "{name}: it needs a size.", storeFull: "{name} has {there} free, and the new disks can grow to {wanted}.",
       storeAway: "{name}, where the template's disk is, is not attached.", noNetwork: "Choose a network for each interface.",
       noBoot: "It has nothing to start from: no disc, and an empty disk or none.",
+    },
+  },
+  cloud: {
+    what: "A guest with cloud-init reads these texts when it starts, each instance once: a clone reads them anew. Changes reach the guest at its next start.",
+    forImages: "For cloud images: the guest sets itself up at its first start. Other guests do not look at it.",
+    mode: { none: "As the template has it", simple: "User and keys", own: "Own text" },
+    userHint: "Empty: the image's own.", passwordHint: "Kept as a secret.", passwordOpen: "Everybody who may look at this virtual machine can read it.",
+    keys: "Public SSH keys", keysHint: "A line each.", secret: "Contains passwords: keep it as a secret",
+    inSecret: "Kept as a secret.", show: "Show it", replace: "Replace it", others: "Further files",
+    file: {
+      "user-data": "Users, packages, commands: begins with #cloud-config, #! or another mark that cloud-init knows.",
+      "network-config": "Addresses of the guest; without it the guest asks for them by DHCP.",
+      "vendor-data": "As user-data, which goes before it.",
+      "meta-data": "Names of the instance; without it they are made of this virtual machine's name and uuid.",
+    },
+    problem: {
+      user: "A user's name has small letters, digits, _ and -.", nobody: "It needs a password or a key: nobody could log in.", keys: "Each line must be a public SSH key, such as ssh-ed25519 AAAA….",
+      size: "At most 256 KiB together.", header: "cloud-init ignores a text that does not begin with a mark that it knows, such as #cloud-config or #!.",
     },
   },
   storage: {
@@ -161,11 +183,12 @@ const en = {
   },
   vdi: {
     list: "Disks", none: "Nothing is on it.", usedBy: "Used by", onDisk: "On disk", snapshot: "Snapshot", snapshotting: "Taking a snapshot of {name}", copying: "Cloning {name}",
-    download: "Download ({format})", many: "{count} disks", destroyAsk: "Delete {name}?", destroying: "Deleting {name}", making: "Making the disk {name}",
+    download: "Download ({format})", many: "{count} disks", destroyAsk: "Delete {name}?", destroying: "Deleting {name}", making: "Making the disk {name}", downloading: "Downloading {name}", incomplete: "Incomplete upload",
   },
   upload: {
     title: "Upload an image", button: "Upload", what: "A disc (ISO) or a disk image (raw, VHD, qcow2) of this computer.", drop: "Choose a file, or drop it here", go: "Upload",
     isDisc: "A disc (ISO)", isDisk: "A disk image ({format}), {size} inside", chooseFile: "Choose a file.", notDisc: "This storage takes discs (ISO) only.", sending: "Uploading {name}",
+    waiting: "waiting for the host", goOn: "{share} of this file is there already, as “{name}”: go on from there",
   },
   network: {
     isSystem: "The hosts need it themselves.",
@@ -183,7 +206,35 @@ const en = {
     disableAsk: "Disable {name}?", disableText: "What runs goes on; nothing new is started there until it is enabled again.", hostname: "Host name", product: "Product", build: "Build", hypervisor: "Hypervisor",
     kernel: "Kernel", timezone: "Time zone", lastSeen: "Last heard of", hardware: "Hardware", cpu: "Processor", cores: "Processors", sockets: "Sockets", vendor: "Maker", model: "Model", serial: "Serial number",
     capacity: "Capacity", memoryUsed: "{used} of {total} in use", vcpusGiven: "vCPUs given", runningVms: "Virtual machines", noVms: "No virtual machine runs here.",
-    tab: { overview: "Overview", vms: "Virtual machines", storage: "Storage", network: "Network", performance: "Performance", certificates: "Certificates" },
+    tab: { overview: "Overview", vms: "Virtual machines", storage: "Storage", network: "Network", performance: "Performance", logs: "Logs", certificates: "Certificates", settings: "Settings" },
+  },
+  hostPower: {
+    reboot: {
+      name: "Reboot", doing: "Rebooting {name}", ask: "Reboot {name}?",
+      text: "Nothing runs on it. It is away until it has booted, and this page with it if it came from there. | One virtual machine runs on it and is shut down first. The host is away until it has booted, and this page with it if it came from there. | {count} virtual machines run on it and are shut down first. The host is away until it has booted, and this page with it if it came from there.",
+    },
+    shutdown: {
+      name: "Shut down", doing: "Shutting down {name}", ask: "Shut down {name}?",
+      text: "Nothing runs on it. Somebody must switch it on again. | One virtual machine runs on it and is shut down first. Somebody must switch the host on again. | {count} virtual machines run on it and are shut down first. Somebody must switch the host on again.",
+    },
+    agent: {
+      name: "Restart the toolstack", doing: "Restarting the toolstack of {name}", ask: "Restart the toolstack of {name}?",
+      text: "Virtual machines run on. Tasks that are under way are broken off, and this page is without its host for some seconds.",
+    },
+    on: { name: "Power on", doing: "Waking {name}", unknown: "Nobody has said how it is woken." },
+    step: { disable: "disabling it", vms: "shutting down virtual machines", power: "going down", undo: "undoing what was done" },
+    guest: "“{name}” stops running",
+  },
+  logs: {
+    which: "Which log", kind: { daemons: "Daemons of the host", kernel: "Kernel", audit: "Who did what, since yesterday" }, follow: "Follow", none: "No lines.",
+    save: "Save", bundle: "Bundle for support",
+  },
+  hostSettings: {
+    machine: "Machine", reach: "Reach and logs", saving: "Changing the settings of {name}", unchanged: "Nothing has been changed.",
+    hostnameProblem: "Letters, digits and hyphens, at most 63, and not digits alone.", clock: "Clock", inStep: "In step with a time server.", notInStep: "Not in step with a time server.",
+    ntp: { Factory: "By the product's time servers", DHCP: "By the time servers of the address lease", Custom: "By own time servers", Disabled: "Set by hand" },
+    servers: "Time servers", serversHint: "Names or addresses, with spaces between them.", ssh: "Logins over SSH", httpsOnly: "Only encrypted connections (HTTPS)",
+    syslog: "Send the log to", syslogHint: "Name or address of a syslog server; empty for none.", iqn: "iSCSI name", iqnHint: "Name under which the host logs in to iSCSI targets.",
   },
   charts: {
     cpu: "Processors", memory: "Memory", network: "Network", disk: "Disks", period: "Period", perSecond: "{amount}/s",
@@ -193,14 +244,27 @@ const en = {
     line: { cpus: "All processors", memoryGiven: "Given", memoryThere: "Installed", memoryUsed: "In use", received: "Received", sent: "Sent", read: "Read", written: "Written" },
     lineOf: { cpu: "Processor {of}", received: "{of}: received", sent: "{of}: sent", read: "{of}: read", written: "{of}: written" },
   },
-  certificate: { none: "No certificates are recorded.", host: "Certificate of the host", ca: "Certificate authority", host_internal: "Certificate within the pool", pinned: "Pinned certificate", from: "From", to: "Until", ends: "ends {when}" },
+  certificate: { none: "No certificates are recorded.", host: "Certificate of the host", ca: "Certificate authority", host_internal: "Certificate within the pool", pinned: "Pinned certificate", from: "From", to: "Until", ends: "ends {when}",
+    save: "Save the certificate", reading: "Reading the certificate of {name}", install: "Install a certificate", installing: "Installing a certificate on {name}",
+    installText: "Shown to browsers and clients from now on. As PEM; the key is RSA of 2048 to 4096 bits, without a password.",
+    part: { certificate: "Certificate", key: "Private key", chain: "Certificates that lead to an authority (may be empty)" }, file: "File: {part}", incomplete: "It needs a certificate and its key.",
+    problem: { empty: "It is needed.", noCertificate: "There is no certificate in it (BEGIN CERTIFICATE).", noKey: "There is no private key in it (BEGIN PRIVATE KEY).", encrypted: "The key has a password: take that off first." },
+    reset: "Make a new one", resetting: "Making a new certificate for {name}", resetAsk: "Make a new certificate for {name}?",
+    resetText: "The host signs it itself. The one that it shows now is gone, and browsers ask again whether to trust the host.",
+  },
   tasks: { none: "No tasks.", onlyRunning: "Only running ones", started: "Started", took: "Took", cancelling: "Cancelling {name}" },
   events: {
     none: "No messages.", time: "Time", priority: "Weight", what: "What", about: "About", body: "Text", reload: "Read again", clear: "Delete {count}", clearing: "Deleting messages: {count}",
     level: { high: "high", middle: "middle", low: "low" },
   },
   access: {
-    mine: "This session", user: "User", role: "Role", since: "Since", program: "Program", session: "Session", roles: "Roles", users: "Users and groups", noUsers: "Only root of the hosts can sign in: the pool is in no directory.",
+    mine: "This session", user: "User", role: "Role", since: "Since", program: "Program", session: "Session", roles: "Roles", users: "Users and groups",
+    onlyRoot: "Only root of the hosts can sign in.", nobody: "Nobody but root is known here yet.", enable: "Let users of the hosts sign in", enabling: "Letting users sign in", disable: "Let only root sign in", disabling: "Letting only root sign in",
+    disableAsk: "Let only root sign in?", disableText: "Everybody else is signed out. Users and roles stay, for when they may again.", sessionOf: "Sessions of {name}",
+    add: "Add a user or group", addIt: "Add", addText: "A user or group of the hosts' machine, as its system knows them. They sign in with the password that they have there.", adding: "Adding {name}",
+    userOrGroup: "Name of the user or group", nameHim: "Who is it?", chooseRole: "Choose a role.", group: "group", noRole: "no role: may not sign in", changeRole: "Change the role", roleOf: "Role of {name}", changing: "Changing the role of {name}",
+    remove: "Remove", removing: "Removing {name}", removeAsk: "Remove {name}?", removeText: "Who comes in by it may no longer sign in, and open sessions end. The user of the machine stays.",
+    password: "Change the password", oldPassword: "Present password", newPassword: "New password", newAgain: "New password once more", passwordsDiffer: "The two are not the same.", fillIn: "Fill in all three.", changingPassword: "Changing the password",
     sessions: "Sessions", signedIn: "signed in", end: "Sign out", endAsk: "Sign out {name}?", endText: "All sessions of this user end.", ending: "Signing out {name}",
   },
   role: {

@@ -1,13 +1,14 @@
 // What can be done with VMs: offered when the role may, possible when the VM's state allows.
 import { resultRef, type Ref, type VMRecord, type VmOperations } from "@basalt/xenapi"
 import type { MessageName } from "@generated/messages"
-import { Camera, CirclePause, CirclePlay, CopyPlus, Layers, Moon, OctagonX, Play, Power, RotateCcw, RotateCw, Sunrise, Trash2, Unplug } from "@lucide/vue"
+import { Camera, CirclePause, CirclePlay, CopyPlus, Download, Layers, Moon, OctagonX, Play, Power, RotateCcw, RotateCw, Sunrise, Trash2, Unplug } from "@lucide/vue"
 import type { Component } from "vue"
 import { awaited, performEach, performTask, perform, type Action } from "@/api/actions.js"
 import { may, signedIn, tasks } from "@/api/session.js"
 import { store } from "@/api/store.js"
 import { confirm } from "@/lib/confirm.js"
 import { ownDisks, type VmEntry } from "@/lib/objects.js"
+import { destroySecrets, ownSecrets } from "./cloudInit.js"
 
 export type Translate = (key: string, named?: Record<string, unknown>) => string
 
@@ -103,13 +104,15 @@ export async function destroyOne(vm: Ref<"VM">): Promise<void> {
   const record = await api.VM.get_record(vm)
   for (const snapshot of record.snapshots) await destroyOne(snapshot)
   const disks = ownDisks(store, record).map(([ref]) => ref)
+  const secrets = ownSecrets(store, [[vm, record], ...store.some("VM", record.snapshots)])
   await api.VM.destroy(vm)
+  await destroySecrets(api, secrets)
   for (const disk of disks) await quietly(tasks().VDI.destroy(disk))
 }
 
-export async function takeSnapshot(t: Translate, vm: VmEntry, name: string) {
+export async function takeSnapshot(t: Translate, vm: VmEntry, name: string, withMemory = false) {
   const title = t("snapshot.taking", { name: vm.record.name_label })
-  return performTask(title, () => tasks().VM.snapshot(vm.ref, name))
+  return performTask(title, () => (withMemory ? tasks().VM.checkpoint(vm.ref, name) : tasks().VM.snapshot(vm.ref, name)))
 }
 
 export async function copyVm(t: Translate, vm: VmEntry, name: string, full: Ref<"SR"> | undefined) {
@@ -119,4 +122,4 @@ export async function copyVm(t: Translate, vm: VmEntry, name: string, full: Ref<
   })
 }
 
-export const otherIcons = { snapshot: Camera, copy: CopyPlus, template: Layers, destroy: Trash2, eject: Unplug }
+export const otherIcons = { export: Download, snapshot: Camera, copy: CopyPlus, template: Layers, destroy: Trash2, eject: Unplug }

@@ -2,6 +2,7 @@
 import { resultRef, type Api, type AsyncApi, type Ref, type TaskRecord, type VMRecord } from "@basalt/xenapi"
 import type { Store } from "@/api/store.js"
 import { capacityOf, drivesOf, isAttached } from "@/lib/objects.js"
+import { cloudConfig, setCloudTexts, simpleProblem, textProblem, type CloudFile, type SimpleCloud, type WantedText } from "./cloudInit.js"
 import { memoryLeast, vcpuProblem } from "./sizes.js"
 
 const MIB = 2 ** 20
@@ -12,6 +13,17 @@ export interface ChosenDisk {
   size: number
 }
 
+export interface CloudChoice extends SimpleCloud {
+  /** none: as the template has it. */
+  mode: "none" | "simple" | "own"
+  userData: string
+  network: string
+  /** Whether secrets hold the person's own texts. */
+  secret: boolean
+}
+
+export const noCloud: CloudChoice = { mode: "none", user: "", password: "", keys: "", userData: "", network: "", secret: false }
+
 export interface NewVm {
   template: Ref<"VM"> | undefined
   name: string
@@ -21,12 +33,13 @@ export interface NewVm {
   disks: ChosenDisk[]
   networks: (Ref<"network"> | undefined)[]
   disc: Ref<"VDI"> | undefined
+  cloud: CloudChoice
   start: boolean
 }
 
 export interface Objection {
-  key: "noTemplate" | "noName" | "vcpus" | "memory" | "hostMemory" | "noStore" | "diskSize" | "storeFull" | "storeAway" | "noNetwork" | "noBoot"
-  /** A thing that it is about. */
+  key: "noTemplate" | "noName" | "vcpus" | "memory" | "hostMemory" | "noStore" | "diskSize" | "storeFull" | "storeAway" | "noNetwork" | "noBoot" | "cloud"
+  /** A thing that it is about; of `cloud` a key of cloud.problem. */
   name?: string
   /** Bytes: wanted and there. */
   wanted?: number
@@ -54,6 +67,8 @@ export function objections(store: Store, plan: NewVm): Objection[] {
   found.push(...diskObjections(store, plan, template))
   for (const network of plan.networks)
     if (!store.get("network", network)) found.push({ key: "noNetwork" })
+  const cloud = cloudProblem(plan.cloud)
+  if (cloud) found.push({ key: "cloud", name: cloud })
   if (plan.start) found.push(...memoryObjections(store, plan))
   const copied = template ? copiedDisks(store, template) : []
   if (template && copied.length === 0 && !plan.disc) found.push({ key: "noBoot", warning: true })
@@ -84,6 +99,24 @@ function diskObjections(store: Store, plan: NewVm, template: VMRecord | undefine
   return found
 }
 
+function cloudProblem(cloud: CloudChoice) {
+  if (cloud.mode === "none") return undefined
+  if (cloud.mode === "simple") return simpleProblem(cloud)
+  return textProblem(new Map<CloudFile, string>([["user-data", cloud.userData], ["network-config", cloud.network]]))
+}
+
+/** The files that were chosen; a password goes into a secret where the role may make one. */
+export function cloudWanted(cloud: CloudChoice, mayHide: boolean): Map<CloudFile, WantedText> {
+  const wanted = new Map<CloudFile, WantedText>()
+  if (cloud.mode === "simple")
+    wanted.set("user-data", { text: cloudConfig(cloud), secret: mayHide && cloud.password !== "" })
+  if (cloud.mode === "own") {
+    wanted.set("user-data", { text: cloud.userData, secret: cloud.secret })
+    if (cloud.network.trim()) wanted.set("network-config", { text: cloud.network, secret: cloud.secret })
+  }
+  return wanted
+}
+
 function memoryObjections(store: Store, plan: NewVm): Objection[] {
   let most = 0
   for (const host of store.table("host").values())
@@ -100,6 +133,8 @@ export interface Maker {
   addDisk: (vm: Ref<"VM">, disk: { sr: Ref<"SR">; name: string; size: number; bootable: boolean }) => Promise<void>
   addNic: (vm: Ref<"VM">, network: Ref<"network">) => Promise<unknown>
   addDisc: (vm: Ref<"VM">, disc: Ref<"VDI">) => Promise<void>
+  /** Whether secrets may be made. */
+  mayHide: boolean
   /** Takes the half-made VM away, with its disks. */
   destroy: (vm: Ref<"VM">) => Promise<void>
   /** Told before each step with its name and the share that is done. */
@@ -114,6 +149,8 @@ export async function create(maker: Maker, plan: NewVm): Promise<Ref<"VM">> {
   try {
     maker.step("configure", 0.35)
     await configure(api, vm, plan)
+    const cloud = cloudWanted(plan.cloud, maker.mayHide)
+    if (cloud.size > 0) await setCloudTexts(api, vm, cloud)
     maker.step("provision", 0.45)
     await maker.wait(maker.async.VM.provision(vm))
     maker.step("disks", 0.55)

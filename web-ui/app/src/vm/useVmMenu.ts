@@ -2,8 +2,10 @@
 import { Settings2 } from "@lucide/vue"
 import { useRouter } from "vue-router"
 import { perform } from "@/api/actions.js"
-import { calls, may } from "@/api/session.js"
+import { calls, may, mayAs } from "@/api/session.js"
+import { downloadVm } from "@/api/transfer.js"
 import { confirm } from "@/lib/confirm.js"
+import { fileName } from "@/lib/image.js"
 import type { VmEntry } from "@/lib/objects.js"
 import { useWords } from "@/lib/use.js"
 import type { MenuItem } from "@/ui/menu.js"
@@ -30,7 +32,7 @@ export function useVmMenu() {
     const { record } = vm
     const items: MenuItem[] = []
     const busy = Object.keys(record.current_operations).length > 0
-    const not = (operation: "snapshot" | "clone" | "destroy") =>
+    const not = (operation: "snapshot" | "clone" | "destroy" | "export") =>
       record.allowed_operations.includes(operation)
         ? undefined
         : busy ? t("why.busy") : t("why.state", { state: t(`power.${record.power_state}`) })
@@ -43,6 +45,11 @@ export function useVmMenu() {
       items.push({
         key: "clone", label: t("vmAction.copy.name"), icon: otherIcons.copy, why: not("clone"),
         run: () => void copyVm(words, vm, t("vmAction.copy.newName", { name: record.name_label }), undefined),
+      })
+    if (mayAs("vm-admin"))
+      items.push({
+        key: "export", label: t("vmAction.export.name"), icon: otherIcons.export, why: not("export"),
+        run: () => void perform(t("vmAction.export.doing", { name: record.name_label }), (action) => downloadVm(action, vm.ref, fileName(record.name_label, "xva"))),
       })
     if (may("VM.set_is_a_template"))
       items.push({

@@ -1,0 +1,205 @@
+// Steps with a guest: what cloud-init is told, its keyboard, going back to a snapshot, a large upload.
+import { createHash } from "node:crypto"
+import { closeSync, mkdtempSync, openSync, rmSync, writeSync } from "node:fs"
+import { tmpdir } from "node:os"
+import { join } from "node:path"
+import { go, open, signIn } from "./browser.mjs"
+
+async function vmOf({ other, name }) {
+  const [vm] = await other.call("VM.get_by_name_label", name)
+  return { vm, uuid: await other.call("VM.get_uuid", vm) }
+}
+
+export async function cloudInit(visit) {
+  const { page, other, demand } = visit
+  const { vm, uuid } = await vmOf(visit)
+  await go(page, `/vm/${uuid}/cloudInit`)
+  const text = page.getByLabel("user-data", { exact: true })
+  await text.fill("users: []")
+  await page.getByText("cloud-init ignores a text").waitFor()
+  await text.fill("#cloud-config\npassword: e2e\n")
+  await page.getByLabel("Contains passwords").first().check()
+  await page.getByRole("button", { name: "Save" }).click()
+  await page.getByText("Kept as a secret.").waitFor({ timeout: 10_000 })
+  const secretOf = async () => (await other.call("VM.get_other_config", vm))["cloud-init:user-data_secret"]
+  const secret = await secretOf()
+  demand(secret, "no secret")
+  const value = async (from) => other.call("secret.get_value", await other.call("secret.get_by_uuid", from))
+  demand((await value(secret)).includes("password: e2e"), await value(secret))
+  await page.getByRole("button", { name: "Show it" }).click()
+  await visit.until(async () => (await text.inputValue()).includes("password: e2e"), 10, "it is not shown")
+  await text.fill("#cloud-config\npassword: other\n")
+  await page.getByRole("button", { name: "Save" }).click()
+  await visit.until(async () => (await secretOf()) !== secret, 10, "the secret stays")
+  await visit.until(() => value(secret).then(() => false, () => true), 10, "the old secret is left behind")
+  await page.getByRole("button", { name: "Replace it" }).click()
+  await page.getByRole("button", { name: "Save" }).click()
+  await visit.until(async () => (await secretOf()) === undefined, 10, "an emptied text stays")
+}
+
+/** The assistant's own step, up to what it says before anything is made. */
+export async function cloudChoice(visit) {
+  const { page } = visit
+  await go(page, "/vms/new")
+  await page.getByLabel("Name", { exact: true }).fill(`${visit.name}-cloud`)
+  await page.getByRole("radio", { name: "User and keys" }).check()
+  await page.getByText("nobody could log in").waitFor()
+  await page.getByLabel("Public SSH keys").fill("not a key")
+  await page.getByText("Each line must be a public SSH key").waitFor()
+  await page.getByLabel("Public SSH keys").fill(`ssh-ed25519 ${"A".repeat(43)} e2e`)
+  await page.getByLabel("Password").fill("e2e-password")
+  await page.getByText("Tells cloud-init in the guest").waitFor()
+  await page.getByLabel("Start it when it is made").uncheck()
+  await page.getByRole("button", { name: "New VM" }).click()
+  await page.waitForURL(/\/vm\//, { timeout: 60_000 })
+  const [vm] = await visit.other.call("VM.get_by_name_label", `${visit.name}-cloud`)
+  const config = await visit.other.call("VM.get_other_config", vm)
+  const secret = config["cloud-init:user-data_secret"]
+  visit.demand(secret && !JSON.stringify(config).includes("e2e-password"), JSON.stringify(config))
+  const ref = await visit.other.call("secret.get_by_uuid", secret)
+  const told = JSON.parse((await visit.other.call("secret.get_value", ref)).replace("#cloud-config\n", ""))
+  visit.demand(told.password === "e2e-password" && told.ssh_authorized_keys.length === 1, "the guest is told something else")
+  // Its secret goes with it.
+  await page.getByRole("button", { name: `Actions for ${visit.name}-cloud` }).click()
+  await page.getByRole("menuitem", { name: "Delete" }).click()
+  await page.getByRole("dialog").getByRole("button", { name: "Delete" }).click()
+  await page.waitForURL(/\/vms/, { timeout: 30_000 })
+  await visit.until(() => visit.other.call("secret.get_by_uuid", secret).then(() => false, () => true), 15, "its secret is left behind")
+}
+
+/** What the page sends to the screen's server, from now on. */
+function sentBy(page) {
+  const sent = []
+  page.on("websocket", (socket) => {
+    if (!socket.url().includes("/console")) return
+    socket.on("framesent", ({ payload }) => sent.push(Buffer.from(payload)))
+  })
+  return sent
+}
+
+/** A key with its place, as QEMU's own message has it: down or up, keysym, scan code. */
+function keyMove(down, keysym, code) {
+  const message = Buffer.alloc(12)
+  message.writeUInt8(255, 0)
+  message.writeUInt16BE(down ? 1 : 0, 2)
+  message.writeUInt32BE(keysym, 4)
+  message.writeUInt32BE(code, 8)
+  return message
+}
+
+export async function keyboard(visit) {
+  const { page } = visit
+  const { uuid } = await vmOf(visit)
+  const sent = sentBy(page)
+  await go(page, `/vm/${uuid}`)
+  await go(page, `/vm/${uuid}/console`)
+  await page.locator(".screen canvas").waitFor({ timeout: 20_000 })
+  await page.getByLabel("Keyboard of the guest").selectOption("de")
+  await page.locator(".screen canvas").click()
+  const seen = (what, ...moves) => visit.until(async () => moves.every((move) => Buffer.concat(sent).includes(move)), 10, what)
+  // On a German keyboard z is where y is on this one, and @ is AltGr and q.
+  await page.keyboard.press("z")
+  await seen("no z of a German keyboard", keyMove(true, 0x7a, 0x15), keyMove(false, 0x7a, 0x15))
+  await page.keyboard.down("Shift")
+  await page.keyboard.press("@")
+  await page.keyboard.up("Shift")
+  await seen("no @ of a German keyboard", keyMove(true, 0xfe03, 0xb8), keyMove(true, 0x40, 0x10), keyMove(false, 0xfe03, 0xb8))
+  await page.getByRole("button", { name: "Type text" }).click()
+  await page.getByRole("textbox", { name: "Type text" }).fill("ß😀")
+  await page.getByText("The guest's keyboard does not have: 😀").waitFor()
+  await page.getByRole("button", { name: "Type it" }).click()
+  await seen("no ß of a German keyboard", keyMove(true, 0xdf, 0x0c))
+  await page.getByLabel("Keyboard of the guest").selectOption({ index: 0 })
+}
+
+export async function revert(visit) {
+  const { page, other } = visit
+  const { vm, uuid } = await vmOf(visit)
+  await other.call("VM.add_tags", vm, "after the snapshot")
+  await go(page, `/vm/${uuid}/snapshots`)
+  const row = page.locator(".snapshots li", { hasText: "e2e moment" })
+  await row.getByRole("button", { name: "Revert" }).click()
+  await page.getByRole("dialog").getByText("Everything written").waitFor()
+  await page.getByRole("dialog").getByRole("button", { name: "Revert" }).click()
+  await page.locator(".notice.done", { hasText: "Reverting" }).waitFor({ timeout: 60_000 })
+  visit.demand(!(await other.call("VM.get_tags", vm)).includes("after the snapshot"), "it is as it was before")
+  await page.locator(".page > header").getByText("Off", { exact: true }).waitFor({ timeout: 20_000 })
+  await page.locator(".page > header").getByRole("button", { name: "Start" }).click()
+  await page.locator(".page > header").getByText("Running", { exact: true }).waitFor({ timeout: 60_000 })
+}
+
+const MIB = 2 ** 20
+
+function largeFile(megabytes) {
+  const folder = mkdtempSync(join(tmpdir(), "e2e-upload-"))
+  const path = join(folder, "large.img")
+  const hash = createHash("sha256")
+  const file = openSync(path, "w")
+  const piece = Buffer.alloc(MIB)
+  for (let index = 0; index < megabytes; ++index) {
+    piece.fill(index)
+    piece.writeUInt32BE(index, 100)
+    writeSync(file, piece)
+    hash.update(piece)
+  }
+  closeSync(file)
+  return { path, digest: hash.digest("hex"), remove: () => rmSync(folder, { recursive: true }) }
+}
+
+/** Fails the segments of an upload whose number the rule names, as a network that breaks does. */
+async function breaking(page, rule) {
+  let number = 0
+  await page.route((url) => url.pathname === "/import_raw_vdi" && rule(++number), (route) => route.abort("connectionreset"))
+}
+
+async function choose(page, path) {
+  await go(page, "/storage")
+  await page.getByRole("button", { name: "Upload an image" }).click()
+  await page.locator('input[type="file"]').setInputFiles(path)
+  await page.getByText(/A disk image \(raw\)/).waitFor({ timeout: 20_000 })
+}
+
+/** Leaves while the network is down, comes back, and goes on where it stopped. */
+export async function largeUpload(visit) {
+  const { other, demand, browser, url, password } = visit
+  const file = largeFile(100)
+  try {
+    const first = await open(browser, url)
+    await signIn(first, password)
+    await choose(first, file.path)
+    await breaking(first, (number) => number > 1)
+    await first.getByRole("dialog").getByRole("button", { name: "Upload" }).click()
+    await first.locator(".notice", { hasText: "waiting for the host" }).waitFor({ timeout: 60_000 })
+    await first.context().close()
+
+    const { page } = visit
+    await choose(page, file.path)
+    await page.getByText(/64% of this file is there already/).waitFor({ timeout: 20_000 })
+    await breaking(page, (number) => number === 1)
+    await page.getByRole("dialog").getByRole("button", { name: "Upload" }).click()
+    await page.locator(".notice.done", { hasText: "Uploading large.img" }).waitFor({ timeout: 90_000 })
+    await page.unrouteAll()
+    const found = await other.call("VDI.get_by_name_label", "large.img")
+    demand(found.length === 1, `${found.length} disks`)
+    demand(!(await other.call("VDI.get_other_config", found[0]))["web-upload"], "it counts as incomplete")
+    const pending = Object.values(await other.call("task.get_all_records")).filter(({ status }) => status === "pending")
+    // Who closes the page leaves the task of the moment behind, and the one whose request never left.
+    demand(pending.length <= 2, `${pending.length} tasks are left behind`)
+
+    const sr = await other.call("VDI.get_SR", found[0])
+    await go(page, `/sr/${await other.call("SR.get_uuid", sr)}`)
+    await page.getByRole("button", { name: "Actions for large.img" }).click()
+    const [download] = await Promise.all([
+      page.waitForEvent("download", { timeout: 60_000 }),
+      page.getByRole("menuitem", { name: "Download (raw)" }).click(),
+    ])
+    demand(download.suggestedFilename().endsWith(".raw"), download.suggestedFilename())
+    const hash = createHash("sha256")
+    for await (const piece of await download.createReadStream()) hash.update(piece)
+    demand(hash.digest("hex") === file.digest, "other bytes come back")
+    await page.locator(".notice.done", { hasText: "Downloading large.img" }).waitFor({ timeout: 20_000 })
+    await other.call("VDI.destroy", found[0])
+  } finally {
+    file.remove()
+  }
+}

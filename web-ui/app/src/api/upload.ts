@@ -1,0 +1,149 @@
+// A file becomes the bytes of a disk. Raw ones go in segments: when the connection breaks, the last
+// segment is sent again, and who had to leave goes on later where it stopped.
+import { TransportError, XenApiError, isError, type Ref } from "@basalt/xenapi"
+import { watch } from "vue"
+import type { ImageFormat } from "@/lib/image.js"
+import { noteKey, segmentBody, sendSegments, type UploadNote } from "@/lib/pieces.js"
+import { awaitTask, type Action } from "./actions.js"
+import { calls, client, link, signedIn } from "./session.js"
+
+export interface Upload {
+  vdi: Ref<"VDI">
+  format: ImageFormat
+  file: File
+  /** Title of the tasks. */
+  label: string
+  /** Bytes that are there from an earlier time. */
+  from: number
+  /** What is said while the host is away. */
+  waiting: string
+}
+
+/** Rejects with TASK_CANCELLED when the person has given it up. */
+export async function uploadDisk(action: Action, upload: Upload): Promise<void> {
+  const { file, vdi, format, from } = upload
+  const stop = new AbortController()
+  action.cancel = () => stop.abort(new XenApiError("import_raw_vdi", "TASK_CANCELLED", [""] as never))
+  /** Tasks of requests that may not have reached the server: then nobody there ends them. */
+  const orphans: Ref<"task">[] = []
+  const put = async (body: Blob, query: Record<string, string>, sent: (share: number) => void) => {
+    const task = await calls().task.create(upload.label, "")
+    try {
+      await send(body, { vdi, format, ...query }, task, sent, stop.signal)
+    } catch (error) {
+      orphans.push(task)
+      throw error
+    }
+  }
+  try {
+    if (format !== "raw") await put(file, {}, (share) => (action.progress = share))
+    else await inSegments()
+  } finally {
+    void Promise.all(orphans.map(endTask))
+  }
+
+  async function inSegments() {
+    await sendSegments(file.size, from, {
+      send: (at, end) =>
+        put(segmentBody(file, at, end), { chunked: "true" }, (share) => {
+          action.note = ""
+          action.progress = (at + share * (end - at)) / file.size
+        }),
+      // After a loss the server may not have seen yet that the old connection is gone.
+      passes: (error, tries) =>
+        !stop.signal.aborted && (error instanceof TransportError || (tries > 1 && isError(error, "OTHER_OPERATION_IN_PROGRESS"))),
+      again: async (tries) => {
+        action.note = upload.waiting
+        await pause(Math.min(500 * tries, 5000), stop.signal)
+        await hostAnswers(stop.signal)
+        await Promise.all(orphans.splice(0).map(endTask))
+      },
+      arrived: (done) => (done < file.size ? note(vdi, { ...fileNote(file), done }) : note(vdi, undefined)),
+    })
+  }
+}
+
+/** Its record stays for now: a server that has not noticed the loss looks there whether to go on. */
+async function endTask(task: Ref<"task">): Promise<void> {
+  await client.value?.api.task.cancel(task).catch(() => undefined)
+}
+
+export function fileNote(file: File): UploadNote {
+  return { name: file.name, size: file.size, modified: file.lastModified, done: 0 }
+}
+
+/** Leaves at the disk how far it has come; undefined: it is whole. A host that is away is not waited for. */
+async function note(vdi: Ref<"VDI">, text: UploadNote | undefined): Promise<void> {
+  try {
+    const { [noteKey]: _, ...rest } = await calls().VDI.get_other_config(vdi)
+    await calls().VDI.set_other_config(vdi, text ? { ...rest, [noteKey]: JSON.stringify(text) } : rest)
+  } catch (error) {
+    if (!(error instanceof TransportError)) throw error
+  }
+}
+
+/** One request. Its task tells the end: the head of the answer leaves before the bytes have come. */
+async function send(
+  body: Blob,
+  query: Record<string, string>,
+  task: Ref<"task">,
+  sent: (share: number) => void,
+  signal: AbortSignal,
+): Promise<void> {
+  signal.throwIfAborted()
+  const request = new XMLHttpRequest()
+  const ended = awaitTask({ progress: undefined, cancel: undefined, task: undefined } as unknown as Action, task)
+  ended.catch(() => undefined) // told by who waits, if anybody still does
+  const giveUp = () => {
+    void calls().task.cancel(task).catch(() => undefined)
+    request.abort()
+  }
+  signal.addEventListener("abort", giveUp)
+  // Bytes to a host that is away would be waited for until the network gives up.
+  const unwatch = watch(link, (now) => now === "lost" && request.abort())
+  try {
+    const status = new Promise<number>((resolve) => {
+      request.upload.onprogress = ({ loaded, total }) => sent(loaded / total)
+      request.onloadend = () => resolve(request.status)
+      request.open("PUT", `/import_raw_vdi?${new URLSearchParams({ ...query, session_id: signedIn().session, task_id: task }).toString()}`)
+      request.setRequestHeader("content-type", "application/octet-stream")
+      request.send(body)
+    })
+    const broken = status.then(async (code) => {
+      if (code >= 200 && code < 300) return ended
+      signal.throwIfAborted()
+      // The server's own word is better than "it broke": it gets the time to say it.
+      await pause(1500, signal)
+      throw new TransportError("import_raw_vdi", `HTTP ${code}`)
+    })
+    await Promise.race([ended, broken])
+  } finally {
+    unwatch()
+    signal.removeEventListener("abort", giveUp)
+  }
+}
+
+function pause(milliseconds: number, signal: AbortSignal): Promise<void> {
+  return new Promise((resolve, reject) => {
+    const timer = setTimeout(resolve, milliseconds)
+    signal.addEventListener("abort", () => {
+      clearTimeout(timer)
+      reject(signal.reason as Error)
+    }, { once: true })
+  })
+}
+
+/** Rejects when the session ends meanwhile. */
+function hostAnswers(signal: AbortSignal): Promise<void> {
+  return new Promise((resolve, reject) => {
+    const settle = (end: () => void) => {
+      queueMicrotask(() => unwatch())
+      end()
+    }
+    const unwatch = watch(link, (now) => {
+      if (now === "live") settle(resolve)
+      else if (now === "signed-out") settle(() => reject(new XenApiError("import_raw_vdi", "SESSION_INVALID", [""] as never)))
+    }, { immediate: true })
+    signal.addEventListener("abort", () => settle(() => reject(signal.reason as Error)), { once: true })
+  })
+}
