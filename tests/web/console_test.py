@@ -21,7 +21,7 @@ import lab  # noqa: E402
 import web  # noqa: E402
 
 APP = SOURCE / "web-ui/app"
-VISIT_SECONDS = 600
+VISIT_SECONDS = 900
 
 
 def chromium():

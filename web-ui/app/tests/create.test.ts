@@ -15,10 +15,10 @@ const house = storeWith({
   network: { net: { name_label: "LAN" } },
   VM: { tpl: { is_a_template: true, VBDs: ["b"] }, blank: { is_a_template: true }, far: { is_a_template: true, VBDs: ["f"] } },
   VBD: { b: { VDI: "d" }, f: { VDI: "e" } },
-  VDI: { d: { SR: "sr" }, e: { SR: "away" } },
+  VDI: { d: { SR: "sr" }, e: { SR: "away" }, img: { SR: "sr", virtual_size: 10 } },
 })
 const plan = (changes: Partial<Record<keyof NewVm, unknown>> = {}) =>
-  ({ template: "tpl", name: "web", description: "", vcpus: 2, memory: GIB, disks: [], networks: ["net"], disc: undefined, cloud: noCloud, start: true, ...changes }) as NewVm
+  ({ template: "tpl", name: "web", description: "", vcpus: 2, memory: GIB, disks: [], networks: ["net"], disc: undefined, image: undefined, cloud: noCloud, start: true, ...changes }) as NewVm
 const keys = (changes: Parameters<typeof plan>[0]) => objections(house, plan(changes)).map(({ key, warning }) => (warning ? `(${key})` : key))
 
 describe("objections", () => {
@@ -32,6 +32,9 @@ describe("objections", () => {
     expect(keys({ networks: ["none"] })).toEqual(["noNetwork"])
     expect(keys({ disks: [{ name: "d", sr: undefined, size: 0 }] })).toEqual(["diskSize", "noStore"])
     expect(keys({ template: "far" })).toEqual(["storeAway"])
+    expect(keys({ image: { vdi: "gone", size: 1 } })).toEqual(["imageGone"])
+    expect(keys({ image: { vdi: "img", size: 9 } })).toEqual(["imageSize"])
+    expect(keys({ template: "blank", image: { vdi: "img", size: 10 } })).toEqual([])
     expect(keys({ cloud: { ...noCloud, mode: "simple" } })).toEqual(["cloud"])
     expect(keys({ cloud: { ...noCloud, mode: "own", userData: "users: []" } })).toEqual(["cloud"])
   })
@@ -71,6 +74,7 @@ function maker(failing = "") {
     async: api as never,
     wait: async (task) => (await task, { result: "<value>OpaqueRef:new</value>" }) as never,
     addDisk: async (_, { size, bootable }) => said("addDisk", size, bootable),
+    addImage: async (_, { vdi, size }, name) => said("addImage", vdi, size, name),
     addNic: async (_, network) => said("addNic", network),
     addDisc: async (_, disc) => said("addDisc", disc),
     mayHide: true,
@@ -101,10 +105,15 @@ describe("create", () => {
     expect(set.at(-1)).toContain('"cloud-init:user-data":"#!/bin/sh"')
     expect(log.indexOf(set.at(-1)!)).toBeLessThan(log.findIndex((line) => line.startsWith("provision")))
   })
+  it("starts from the copy of an image, and from no other disk", async () => {
+    const { made, log } = maker()
+    await create(made, plan({ image: { vdi: "img", size: 7 }, disks: [{ name: "d", sr: "sr", size: 5 }] }))
+    expect(log.filter((line) => line.startsWith("add"))).toEqual(['addImage "img" 7 "web"', "addDisk 5 false", 'addNic "net"'])
+  })
   it("takes away what it made when a step fails", async () => {
-    for (const step of ["set_memory_limits", "provision", "addDisk", "addNic"]) {
+    for (const step of ["set_memory_limits", "provision", "addImage", "addDisk", "addNic"]) {
       const { made, log } = maker(step)
-      await expect(create(made, plan({ disks: [{ name: "d", sr: "sr", size: 5 }] }))).rejects.toThrow(step)
+      await expect(create(made, plan({ image: { vdi: "img", size: 7 }, disks: [{ name: "d", sr: "sr", size: 5 }] }))).rejects.toThrow(step)
       expect(log.at(-1)).toBe("destroyAll")
     }
   })

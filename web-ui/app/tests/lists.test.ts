@@ -7,6 +7,9 @@ import { sorted, type Column } from "@/lib/table.js"
 import { treeRows } from "@/lib/tree.js"
 import { NULL, storeWith } from "./fixtures.js"
 
+/** Of Node.js, in which the tests run. */
+declare const process: { cpuUsage(): { user: number } }
+
 const house = storeWith({
   host: { h1: { name_label: "alpha", metrics: "hm", address: "10.0.0.1" } },
   host_metrics: { hm: { live: true } },
@@ -94,14 +97,16 @@ describe("five thousand VMs", () => {
     VM: Object.fromEntries(Array.from({ length: 5000 }, (_, index) => [`v${index}`, { name_label: `machine ${index}`, resident_on: NULL }])),
   })
   it("are filtered, sorted, laid out and searched in less than a frame's worth of patience", () => {
-    const began = performance.now()
+    // Of the processor, in microseconds: the clock tells how busy the machine is with other things.
+    const worked = () => process.cpuUsage().user
+    const began = worked()
     expect(guests(many).filter(vmFilter(many, 'name:"machine 49"'))).toHaveLength(111)
     const columns: Column<(typeof all)[number]>[] = [{ key: "name", label: "", value: ({ record }) => record.name_label }]
     const all = guests(many)
     expect(sorted(all, columns, { key: "name", down: true })[0]!.record.name_label).toBe("machine 4999")
     expect(treeRows(many, new Set(), { halted: "", storage: "" })).toHaveLength(5002)
     expect(search(many, "machine 4999")).toHaveLength(1)
-    // A person notices from about 100 ms on; a busy machine of two cores gets five times that.
-    expect(performance.now() - began).toBeLessThan(500)
+    // A person notices from about 100 ms on; without warm code it takes some times that.
+    expect(worked() - began).toBeLessThan(500_000)
   })
 })

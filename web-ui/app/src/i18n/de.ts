@@ -136,11 +136,12 @@ const de: typeof en = {
   create: {
     title: "Neue virtuelle Maschine", button: "Neue VM", from: "Woraus", ready: "Bringt eine fertige Platte mit", blank: "Leer, von einer CD zu installieren", what: "Was sie ist",
     addDisk: "Platte hinzufügen", disk: "Platte", diskSize: "Größe der Platte {index}", diskStore: "Speicher der Platte {index}", removeDisk: "Platte {index} entfernen",
+    image: "Von einer Kopie der Platte starten", imageHint: "Etwa ein hochgeladenes Cloud-Abbild (raw, VHD, qcow2): die Kopie darf größer sein, das Abbild bleibt, wie es ist.", imageSize: "Größe der Kopie",
     disc: "CD im Laufwerk", noDisc: "Keine", noDiscs: "Kein Speicher hat CDs; laden Sie erst eine ISO-Datei hoch.", nic: "Netzwerk der Schnittstelle {index}", removeNic: "Schnittstelle {index} entfernen",
     summary: "Was geschehen wird", noStart: "Kein Host würde sie jetzt starten:", start: "Starten, sobald sie fertig ist", making: "{name} wird gemacht",
     does: {
       template: "Gemacht aus „{name}“", size: "Keine vCPU, {memory} Speicher | Eine vCPU, {memory} Speicher | {vcpus} vCPUs, {memory} Speicher",
-      copy: "Kopie der Platte der Vorlage: {size} auf {sr}", disk: "Neue Platte: {size} auf {sr}", network: "Schnittstelle an {name}", disc: "Startet von der CD {name}", cloud: "Sagt cloud-init im Gast, wer sich anmelden darf und was Sie geschrieben haben",
+      copy: "Kopie der Platte der Vorlage: {size} auf {sr}", disk: "Neue Platte: {size} auf {sr}", image: "Startet von einer Kopie der Platte {name}, {size}", network: "Schnittstelle an {name}", disc: "Startet von der CD {name}", cloud: "Sagt cloud-init im Gast, wer sich anmelden darf und was Sie geschrieben haben",
       start: "Wird gleich gestartet", stay: "Bleibt aus",
     },
     step: { clone: "Vorlage wird kopiert", configure: "Größen werden gesetzt", provision: "wird zur Maschine", disks: "Platten werden gemacht", network: "Schnittstellen werden gemacht", start: "wird gestartet" },
@@ -149,7 +150,7 @@ const de: typeof en = {
       hostMemory: "Kein Host hat {wanted} Speicher frei; am meisten sind {there}. Sie kann gemacht, aber jetzt nicht gestartet werden.",
       noStore: "{name}: dafür gibt es keinen Speicher.", diskSize: "{name}: sie braucht eine Größe.", storeFull: "{name} hat {there} frei, und die neuen Platten können bis {wanted} wachsen.",
       storeAway: "{name}, wo die Platte der Vorlage liegt, ist nicht eingehängt.", noNetwork: "Wählen Sie für jede Schnittstelle ein Netzwerk.",
-      noBoot: "Sie hat nichts, wovon sie startet: keine CD, und keine oder eine leere Platte.",
+      noBoot: "Sie hat nichts, wovon sie startet: keine CD, und keine oder eine leere Platte.", imageGone: "Die Platte, von der sie starten soll, gibt es nicht mehr.", imageSize: "{name} braucht mindestens {there}.",
     },
   },
   cloud: {

@@ -135,11 +135,12 @@ const en = {
   create: {
     title: "New virtual machine", button: "New VM", from: "From", ready: "Comes with an installed disk", blank: "Empty, to be installed from a disc", what: "What it is",
     addDisk: "Add a disk", disk: "Disk", diskSize: "Size of disk {index}", diskStore: "Storage of disk {index}", removeDisk: "Remove disk {index}",
+    image: "Start from a copy of the disk", imageHint: "Such as a cloud image (raw, VHD, qcow2) that was uploaded: the copy may be larger, the image stays as it is.", imageSize: "Size of the copy",
     disc: "Disc in the CD drive", noDisc: "None", noDiscs: "No storage has discs; upload an ISO file first.", nic: "Network of interface {index}", removeNic: "Remove interface {index}",
     summary: "What will be done", noStart: "No host would start it now:", start: "Start it when it is made", making: "Making {name}",
     does: {
       template: "Made from “{name}”", size: "No vCPU, {memory} of memory | One vCPU, {memory} of memory | {vcpus} vCPUs, {memory} of memory",
-      copy: "Copy of the template's disk: {size} on {sr}", disk: "New disk: {size} on {sr}", network: "Interface on {name}", disc: "Starts from the disc {name}", cloud: "Tells cloud-init in the guest who may log in, and what you wrote",
+      copy: "Copy of the template's disk: {size} on {sr}", disk: "New disk: {size} on {sr}", image: "Starts from a copy of the disk {name}, {size}", network: "Interface on {name}", disc: "Starts from the disc {name}", cloud: "Tells cloud-init in the guest who may log in, and what you wrote",
       start: "Started at once", stay: "Stays off",
     },
     step: { clone: "copying the template", configure: "setting sizes", provision: "making it a machine", disks: "making disks", network: "making interfaces", start: "starting" },
@@ -148,7 +149,7 @@ const en = {
       hostMemory: "No host has {wanted} of memory free; the most is {there}. It can be made, but not started now.",
       noStore: "{name}: there is no storage for it.", diskSize: "{name}: it needs a size.", storeFull: "{name} has {there} free, and the new disks can grow to {wanted}.",
       storeAway: "{name}, where the template's disk is, is not attached.", noNetwork: "Choose a network for each interface.",
-      noBoot: "It has nothing to start from: no disc, and an empty disk or none.",
+      noBoot: "It has nothing to start from: no disc, and an empty disk or none.", imageGone: "The disk to start from is not there any more.", imageSize: "{name} needs at least {there}.",
     },
   },
   cloud: {

@@ -1,7 +1,8 @@
 // What can be chosen in forms.
-import type { NetworkRecord, Ref, SRRecord } from "@basalt/xenapi"
+import type { NetworkRecord, Ref, SRRecord, VDIRecord } from "@basalt/xenapi"
 import type { Store } from "@/api/store.js"
 import { isAttached, isIsoStore } from "./objects.js"
+import { noteOf } from "./pieces.js"
 import { compareText } from "./table.js"
 
 /** Repositories that take disks, the pool's own choice first, then the roomiest. */
@@ -28,4 +29,15 @@ export function vmNetworks(store: Store): [Ref<"network">, NetworkRecord][] {
   return [...store.table("network")]
     .filter(([, network]) => network.other_config.is_host_internal_management_network !== "true")
     .sort(([, a], [, b]) => rank(b) - rank(a) || compareText(a.name_label, b.name_label))
+}
+
+/** Disks that a new VM may get a copy of: whole ones that nobody uses. */
+export function imageDisks(store: Store): [Ref<"VDI">, VDIRecord][] {
+  return [...store.table("VDI")]
+    .filter(([, vdi]) => {
+      const sr = store.get("SR", vdi.SR)
+      const whole = vdi.managed && !vdi.missing && !vdi.is_a_snapshot && vdi.type === "user" && !noteOf(vdi.other_config)
+      return whole && sr !== undefined && !isIsoStore(sr) && vdi.VBDs.length === 0 && vdi.allowed_operations.includes("clone")
+    })
+    .sort(([, a], [, b]) => compareText(a.name_label, b.name_label))
 }

@@ -24,6 +24,13 @@ export interface CloudChoice extends SimpleCloud {
 
 export const noCloud: CloudChoice = { mode: "none", user: "", password: "", keys: "", userData: "", network: "", secret: false }
 
+/** A disk of which it gets a copy to start from, such as a cloud image. */
+export interface ChosenImage {
+  vdi: Ref<"VDI">
+  /** Bytes of the copy: as many as the image has, or more. */
+  size: number
+}
+
 export interface NewVm {
   template: Ref<"VM"> | undefined
   name: string
@@ -33,12 +40,13 @@ export interface NewVm {
   disks: ChosenDisk[]
   networks: (Ref<"network"> | undefined)[]
   disc: Ref<"VDI"> | undefined
+  image: ChosenImage | undefined
   cloud: CloudChoice
   start: boolean
 }
 
 export interface Objection {
-  key: "noTemplate" | "noName" | "vcpus" | "memory" | "hostMemory" | "noStore" | "diskSize" | "storeFull" | "storeAway" | "noNetwork" | "noBoot" | "cloud"
+  key: "noTemplate" | "noName" | "vcpus" | "memory" | "hostMemory" | "noStore" | "diskSize" | "storeFull" | "storeAway" | "noNetwork" | "noBoot" | "imageGone" | "imageSize" | "cloud"
   /** A thing that it is about; of `cloud` a key of cloud.problem. */
   name?: string
   /** Bytes: wanted and there. */
@@ -67,11 +75,12 @@ export function objections(store: Store, plan: NewVm): Objection[] {
   found.push(...diskObjections(store, plan, template))
   for (const network of plan.networks)
     if (!store.get("network", network)) found.push({ key: "noNetwork" })
+  found.push(...imageObjections(store, plan))
   const cloud = cloudProblem(plan.cloud)
   if (cloud) found.push({ key: "cloud", name: cloud })
   if (plan.start) found.push(...memoryObjections(store, plan))
   const copied = template ? copiedDisks(store, template) : []
-  if (template && copied.length === 0 && !plan.disc) found.push({ key: "noBoot", warning: true })
+  if (template && copied.length === 0 && !plan.disc && !plan.image) found.push({ key: "noBoot", warning: true })
   return found
 }
 
@@ -97,6 +106,13 @@ function diskObjections(store: Store, plan: NewVm, template: VMRecord | undefine
   for (const { sr } of template ? copiedDisks(store, template) : [])
     if (sr && !isAttached(store, sr)) found.push({ key: "storeAway", name: sr.name_label })
   return found
+}
+
+function imageObjections(store: Store, { image }: NewVm): Objection[] {
+  if (!image) return []
+  const vdi = store.get("VDI", image.vdi)
+  if (!vdi) return [{ key: "imageGone" }]
+  return image.size < vdi.virtual_size ? [{ key: "imageSize", name: vdi.name_label, there: vdi.virtual_size }] : []
 }
 
 function cloudProblem(cloud: CloudChoice) {
@@ -131,6 +147,8 @@ export interface Maker {
   /** Waits for a task. */
   wait: (task: Promise<Ref<"task">>) => Promise<TaskRecord>
   addDisk: (vm: Ref<"VM">, disk: { sr: Ref<"SR">; name: string; size: number; bootable: boolean }) => Promise<void>
+  /** Gives it a copy of an image, from which it starts. */
+  addImage: (vm: Ref<"VM">, image: ChosenImage, name: string) => Promise<void>
   addNic: (vm: Ref<"VM">, network: Ref<"network">) => Promise<unknown>
   addDisc: (vm: Ref<"VM">, disc: Ref<"VDI">) => Promise<void>
   /** Whether secrets may be made. */
@@ -155,8 +173,9 @@ export async function create(maker: Maker, plan: NewVm): Promise<Ref<"VM">> {
     await maker.wait(maker.async.VM.provision(vm))
     maker.step("disks", 0.55)
     const copied = (await api.VM.get_VBDs(vm)).length > 0
+    if (plan.image) await maker.addImage(vm, plan.image, plan.name.trim())
     for (const [index, disk] of plan.disks.entries())
-      await maker.addDisk(vm, { sr: disk.sr!, name: disk.name, size: disk.size, bootable: index === 0 && !copied })
+      await maker.addDisk(vm, { sr: disk.sr!, name: disk.name, size: disk.size, bootable: index === 0 && !copied && !plan.image })
     maker.step("network", 0.75)
     for (const vif of await api.VM.get_VIFs(vm)) await api.VIF.destroy(vif)
     for (const network of plan.networks) await maker.addNic(vm, network!)
