@@ -445,7 +445,7 @@ const steps = {
   "the first load is small": firstLoad, "a wrong password is told": signInFails, "signing in": signInWorks, "a VM from a template": makeVm,
   "another client's change is seen": changeOfAnother, "the screen draws": screenDraws, "typing on the serial line": serialTypes, "a new disk is attached": addDisk,
   "a snapshot is taken": takeSnapshot, "a keyboard of another layout": () => guest.keyboard(visit), "cloud-init is told": () => guest.cloudInit(visit),
-  "a VM of a cloud image": () => guest.cloudImage(visit), "an ISO file is uploaded": uploadIso, "a large upload goes on where it broke": () => guest.largeUpload(visit), "a VLAN is made and deleted": makeVlan, "going back to a snapshot": () => guest.revert(visit), "an error is told in words": errorInWords,
+  "a VM of a cloud image": () => guest.cloudImage(visit), "an ISO file is uploaded": uploadIso, "a large upload goes on where it broke": () => guest.largeUpload(visit), "a VM goes out and comes in": () => guest.archive(visit), "a VLAN is made and deleted": makeVlan, "going back to a snapshot": () => guest.revert(visit), "an error is told in words": errorInWords,
   "the connection is lost and comes back": loseAndRecover, "a host's logs": () => host.logs(visit), "a host's certificate": () => host.certificates(visit), "a host's settings": () => host.settings(visit),
   "users and roles": () => host.usersAndRoles(visit), "a reader is offered nothing": () => host.readOnly(visit), "hostile names are text": hostileNames,
   "every page, narrow and wide, light and dark": everyPage, "in German": german, "by keyboard": keyboardOnly, "many VMs": manyVms,

@@ -224,3 +224,34 @@ export async function largeUpload(visit) {
     file.remove()
   }
 }
+
+/** A VM goes out as an archive and comes in again as another. */
+export async function archive(visit) {
+  const { page, other, demand } = visit
+  const label = `${visit.name}-archive`
+  const [template] = await other.call("VM.get_by_name_label", "Other install media")
+  const vm = await other.call("VM.clone", template, label)
+  await other.call("VM.provision", vm)
+  const folder = mkdtempSync(join(tmpdir(), "e2e-archive-"))
+  try {
+    await go(page, `/vm/${await other.call("VM.get_uuid", vm)}`)
+    await page.getByRole("button", { name: `Actions for ${label}` }).click()
+    const [download] = await Promise.all([
+      page.waitForEvent("download", { timeout: 60_000 }),
+      page.getByRole("menuitem", { name: "Download (XVA)" }).click(),
+    ])
+    const path = join(folder, "vm.xva")
+    await download.saveAs(path)
+    await page.locator(".notice.done", { hasText: `Downloading ${label}` }).waitFor({ timeout: 30_000 })
+    await go(page, "/storage")
+    await page.getByRole("button", { name: "Upload an image" }).click()
+    await page.locator('input[type="file"]').setInputFiles(path)
+    await page.getByText("A virtual machine with its disks (XVA)").waitFor({ timeout: 10_000 })
+    await page.getByRole("dialog").getByRole("button", { name: "Upload" }).click()
+    await page.locator(".notice.done", { hasText: "Uploading vm.xva" }).waitFor({ timeout: 60_000 })
+    demand((await other.call("VM.get_by_name_label", label)).length === 2, "there is no second one")
+  } finally {
+    for (const one of await other.call("VM.get_by_name_label", label)) await other.call("VM.destroy", one)
+    rmSync(folder, { recursive: true })
+  }
+}

@@ -19,6 +19,7 @@ export async function logs(visit) {
   const lines = page.locator(".log > div")
   await lines.first().waitFor({ timeout: 20_000 })
   demand((await lines.count()) > 5, "hardly any line")
+  demand(await page.locator(".log").evaluate((box) => box.scrollTop + box.clientHeight > box.scrollHeight - 40), "it does not show its end")
   await page.locator(".log-card").getByRole("searchbox").fill("no line has this text")
   await page.getByText("No lines.", { exact: true }).waitFor()
   await page.locator(".log-card").getByRole("searchbox").fill("")

@@ -1,7 +1,7 @@
 // The assistant: what stands against a VM, what it calls, and that nothing stays of what failed.
 import { describe, expect, it } from "vitest"
 import { create, noCloud, objections, wantedDisks, type Maker, type NewVm } from "@/vm/create.js"
-import { createVlan, tagProblem } from "@/lib/networks.js"
+import { bondProblem, createBond, createVlan, destroyNetwork, isFreePort, tagProblem } from "@/lib/networks.js"
 import { snapshotRows } from "@/lib/snapshots.js"
 import { healthOf } from "@/lib/health.js"
 import { storeWith } from "./fixtures.js"
@@ -135,6 +135,26 @@ describe("VLANs", () => {
     const api = { network: made.api.network, VLAN: { create: async () => { throw new Error("no") } } }
     await expect(createVlan(api as never, { name: "n", description: "", pif: "p" as never, tag: 5 })).rejects.toThrow("no")
     expect(log.at(-1)).toBe('destroy ""')
+  })
+})
+
+describe("bonds", () => {
+  const port = (changes: object) => ({ physical: true, managed: true, bond_slave_of: "OpaqueRef:NULL", host: "h", ...changes }) as never
+  it("are of two free ports or more of one host", () => {
+    expect([{}, { physical: false }, { managed: false }, { bond_slave_of: "bond" }].map((one) => isFreePort(port(one)))).toEqual([true, false, false, false])
+    expect([bondProblem([]), bondProblem([port({})]), bondProblem([port({}), port({})]), bondProblem([port({}), port({ host: "i" })])]).toEqual(["few", "few", undefined, "hosts"])
+  })
+  it("leave no network behind that failed, and go before their network does", async () => {
+    const { made, log } = maker()
+    const wanted = { name: "n", description: "", members: ["p", "q"] as never[], mode: "lacp" as const }
+    await createBond(made.api, wanted)
+    expect(log.at(-1)).toBe('create "" ["p","q"] "" "lacp" {}')
+    const api = { network: made.api.network, Bond: { create: async () => { throw new Error("no") } } }
+    await expect(createBond(api as never, wanted)).rejects.toThrow("no")
+    expect(log.at(-1)).toBe('destroy ""')
+    const store = storeWith({ network: { n: { PIFs: ["b"] } }, PIF: { b: { bond_master_of: ["bond"] } } })
+    await destroyNetwork(made.api, store, "n" as never)
+    expect(log.slice(-2)).toEqual(['destroy "bond"', 'destroy "n"'])
   })
 })
 

@@ -16,7 +16,7 @@ const defaults: Partial<Record<Followed, Record<string, unknown>>> = {
   VDI: { name_label: "", managed: true, missing: false, is_a_snapshot: false, VBDs: [], tags: [], virtual_size: 0, sharable: false },
   VBD: { type: "Disk", userdevice: "0", empty: false, currently_attached: false, allowed_operations: [] },
   network: { name_label: "", PIFs: [], VIFs: [], other_config: {}, tags: [] },
-  PIF: { VLAN: -1, physical: true, management: false },
+  PIF: { VLAN: -1, physical: true, management: false, bond_master_of: [] },
 }
 
 type Rows = Partial<Record<Followed, Record<string, Record<string, unknown>>>>

@@ -29,7 +29,7 @@ export async function uploadDisk(action: Action, upload: Upload): Promise<void> 
   const put = async (body: Blob, query: Record<string, string>, sent: (share: number) => void) => {
     const task = await calls().task.create(upload.label, "")
     try {
-      await send(body, { vdi, format, ...query }, task, sent, stop.signal)
+      await send("import_raw_vdi", body, { vdi, format, ...query }, task, sent, stop.signal)
     } catch (error) {
       orphans.push(task)
       throw error
@@ -63,6 +63,19 @@ export async function uploadDisk(action: Action, upload: Upload): Promise<void> 
   }
 }
 
+/** A virtual machine with its disks (XVA), as one stream: what breaks off leaves nothing behind. */
+export async function uploadVm(action: Action, file: File, sr: Ref<"SR">, label: string): Promise<void> {
+  const stop = new AbortController()
+  action.cancel = () => stop.abort(new XenApiError("import", "TASK_CANCELLED", [""] as never))
+  const task = await calls().task.create(label, "")
+  try {
+    await send("import", file, { sr_id: sr }, task, (share) => (action.progress = share), stop.signal)
+  } catch (error) {
+    void endTask(task)
+    throw error
+  }
+}
+
 /** Its record stays for now: a server that has not noticed the loss looks there whether to go on. */
 async function endTask(task: Ref<"task">): Promise<void> {
   await client.value?.api.task.cancel(task).catch(() => undefined)
@@ -84,6 +97,7 @@ async function note(vdi: Ref<"VDI">, text: UploadNote | undefined): Promise<void
 
 /** One request. Its task tells the end: the head of the answer leaves before the bytes have come. */
 async function send(
+  path: string,
   body: Blob,
   query: Record<string, string>,
   task: Ref<"task">,
@@ -105,7 +119,7 @@ async function send(
     const status = new Promise<number>((resolve) => {
       request.upload.onprogress = ({ loaded, total }) => sent(loaded / total)
       request.onloadend = () => resolve(request.status)
-      request.open("PUT", `/import_raw_vdi?${new URLSearchParams({ ...query, session_id: signedIn().session, task_id: task }).toString()}`)
+      request.open("PUT", `/${path}?${new URLSearchParams({ ...query, session_id: signedIn().session, task_id: task }).toString()}`)
       request.setRequestHeader("content-type", "application/octet-stream")
       request.send(body)
     })
@@ -114,7 +128,7 @@ async function send(
       signal.throwIfAborted()
       // The server's own word is better than "it broke": it gets the time to say it.
       await pause(1500, signal)
-      throw new TransportError("import_raw_vdi", `HTTP ${code}`)
+      throw new TransportError(path, `HTTP ${code}`)
     })
     await Promise.race([ended, broken])
   } finally {

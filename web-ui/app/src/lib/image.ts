@@ -3,7 +3,8 @@ export const imageFormats = ["raw", "vhd", "qcow2"] as const
 export type ImageFormat = (typeof imageFormats)[number]
 
 export interface Image {
-  format: ImageFormat
+  /** xva: not a disk, but a virtual machine with its disks. */
+  format: ImageFormat | "xva"
   /** Bytes of the disk inside. */
   virtualSize: number
   /** Whether it is a disc (ISO 9660). */
@@ -13,8 +14,12 @@ export interface Image {
 const footer = 512 // bytes of a VHD's last sector
 const discAt = 32769
 
-export async function readImage(file: Blob): Promise<Image> {
+/** What is compressed is known by its name only. */
+export async function readImage(file: Blob, name = ""): Promise<Image> {
   const head = new DataView(await file.slice(0, 64).arrayBuffer())
+  const packed = text(head, 0, 2) === "\x1f\x8b" || text(head, 0, 4) === "(\xb5/\xfd"
+  if (text(head, 0, 8) === "ova.xml\0" || (packed && /\.xva(\.\w+)?$/i.test(name)))
+    return { format: "xva", virtualSize: file.size, disc: false }
   if (text(head, 0, 4) === "QFI\xfb" && head.byteLength >= 32)
     return { format: "qcow2", virtualSize: Number(head.getBigUint64(24)), disc: false }
   const vhd = await vhdSize(file, head)
