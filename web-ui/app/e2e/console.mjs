@@ -288,6 +288,7 @@ async function everyPage() {
       await page.setViewportSize({ width, height })
       for (const [key, path] of Object.entries(pages)) {
         await go(page, path)
+        if (key === "vm-console") await page.locator(".screen-view .over").waitFor({ state: "detached" })
         if (key === "host-logs") await page.locator(".log > div").first().waitFor()
         await page.waitForTimeout(150)
         await page.screenshot({ path: `${pictures}/${key}-${width}-${scheme}.png` })
