@@ -11,6 +11,7 @@ Coordinator::Coordinator(Loop& loop, db::Store& store)
       core_(loop, db_),
       tasks_(core_),
       events_(core_),
+      callers_(core_),
       storage_(core_),
       networks_(core_),
       pbds_(core_, storage_),
@@ -40,6 +41,7 @@ Coordinator::Coordinator(Loop& loop, db::Store& store)
       auth_(core_),
       blobs_(core_),
       diagnostics_(core_),
+      caller_(callers_),
       upkeep_(core_),
       keeper_(core_, pbds_, vifs_, storage_, appliances_),
       hosts_(core_, keeper_) {
@@ -80,6 +82,8 @@ Coordinator::Coordinator(Loop& loop, db::Store& store)
     apis_.use(auth_);
     apis_.use(blobs_);
     apis_.use(diagnostics_);
+    apis_.use(caller_);
+    apis_.use(rate_limits_);
     db_.derive_all();
     expiry_ = spawn(loop, "task expiry", tasks_.expire_forever());
     balance_ = spawn(loop, "memory balance", balloons_.balance_forever());

@@ -2,6 +2,7 @@
 #include <memory>
 
 #include "idl/apis.hpp"
+#include "xapi/core/callers.hpp"
 #include "xapi/core/core.hpp"
 #include "xapi/core/events.hpp"
 #include "xapi/core/hosts.hpp"
@@ -10,6 +11,7 @@
 #include "xapi/domain/balloons.hpp"
 #include "xapi/domain/blobs.hpp"
 #include "xapi/domain/bonds.hpp"
+#include "xapi/domain/callers.hpp"
 #include "xapi/domain/derive.hpp"
 #include "xapi/domain/diagnostics.hpp"
 #include "xapi/domain/host.hpp"
@@ -62,6 +64,9 @@ class Coordinator {
 
     [[nodiscard]] core::Tasks& tasks() { return tasks_; }
 
+    /// For who lets calls in.
+    [[nodiscard]] core::Callers& callers() { return callers_; }
+
     // For what comes by other ways than a call: archives of VMs.
     [[nodiscard]] domain::Storage& storage() { return storage_; }
 
@@ -75,6 +80,7 @@ class Coordinator {
     core::Core core_;
     core::Tasks tasks_;
     core::Events events_;
+    core::Callers callers_;
     domain::Storage storage_;
     domain::Networks networks_;
     domain::PbdDomain pbds_;
@@ -105,6 +111,8 @@ class Coordinator {
     domain::AuthDomain auth_;
     domain::BlobDomain blobs_;
     domain::DiagnosticsDomain diagnostics_;
+    domain::CallerDomain caller_;
+    domain::RateLimitDomain rate_limits_;
     domain::Upkeep upkeep_;
     domain::HostKeeper keeper_;
     core::Hosts hosts_;

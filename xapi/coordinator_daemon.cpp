@@ -124,6 +124,7 @@ int run_coordinator(const Config& config, const std::string& fault_points) {
     metrics.add([&limits] { return limits.text(); });
     server::Sessions sessions(coordinator.core());
     server::Dispatcher dispatcher(coordinator.core(), coordinator.apis(), sessions, metrics);
+    dispatcher.bound_by(coordinator.callers());
     server::Router router;
     server::HttpAuth auth(coordinator.core(), coordinator.apis(), sessions);
     auth.add_unserved(router);

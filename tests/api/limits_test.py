@@ -185,6 +185,31 @@ class Limits(unittest.TestCase):
         self.assertIn(b"UTF-8 expected", post("/jsonrpc", b'{"jsonrpc":"2.0","id":1,"method":"\xff",'
                                               b'"params":[]}'))
 
+    def test_a_program_with_a_bound_waits_and_others_do_not(self):
+        session = lab.login()
+        api = session.xenapi
+        limit = api.Rate_limit.create({"burst_size": 2.0, "fill_rate": 2.0})
+        self.addCleanup(api.Rate_limit.destroy, limit)
+        client = api.Caller.create({"user_agent": "bounded"})
+        self.addCleanup(api.Caller.destroy, client)
+        api.Rate_limit.add_caller(limit, client)
+
+        def took(program):
+            began = time.monotonic()
+            for _ in range(5):
+                self.assertIn(b'"result":"x"', post("/jsonrpc", call("system.isAlive:", "x"),
+                                                    [f"User-Agent: {program}"]))
+            return time.monotonic() - began
+
+        free = took("unbounded/1.0")
+        bounded = took("bounded/1.0 (test)")
+        lab.say(f"five calls: {free:.2f} s, and {bounded:.2f} s at two at once and two a second")
+        # Three of the five have to wait for a token, which come every half second.
+        self.assertGreater(bounded, 1.2)
+        self.assertLess(free, bounded)
+        self.assertEqual(api.Caller.query_call_count(client), "5")
+        self.assertEqual(api.Caller.query_token_usage(client), 5.0)
+
     def test_sixty_four_listeners_do_not_starve_a_polite_client(self):
         greedy_session, polite_session = lab.login()._session, lab.login()._session
         large = call("event.from", greedy_session, ["*"], "", 0.0)

@@ -12,7 +12,7 @@ DEEDS = {"host-emergency-disable-tls-verification", "host-emergency-reset-server
          "host-management-disable", "host-shutdown-agent", "pool-disable-ssh", "pool-enable-ssh",
          "pool-emergency-transition-to-master", "pool-recover-slaves", "pool-secret-rotate"}
 # Constructors, which unbuilt.txt does not list, of classes of which nothing is built.
-CONSTRUCTORS = {"Caller.create", "Observer.create"}
+CONSTRUCTORS = {"Observer.create"}
 NOT_BUILT = "The server does not do this yet."
 
 

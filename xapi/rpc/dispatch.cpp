@@ -139,10 +139,18 @@ core::Contender Dispatcher::contender(const MethodCall& call, const HttpRequest&
     return who;
 }
 
+bool Dispatcher::is_bounded(const Peer& peer) const {
+    return callers_ != nullptr && callers_->any() && !peer.trusted && peer.pool_host.empty();
+}
+
 Task<void> Dispatcher::answer(Exchange& exchange, MethodCall call) {
     const HttpRequest& request = exchange.request();
     if (!core_.turns.at_once())
         co_await core_.turns.next(contender(call, request), core::FairTurns::Work::small);
+    if (is_bounded(request.peer)) {
+        const std::string* program = request.header("User-Agent");
+        co_await callers_->admit(request.peer.address, program == nullptr ? "" : *program);
+    }
     const Time started = core_.loop.now();
     const Target target = resolve(call.method);
     std::optional<Answer> answer;

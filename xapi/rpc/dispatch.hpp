@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "idl/apis.hpp"
+#include "xapi/core/callers.hpp"
 #include "xapi/core/core.hpp"
 #include "xapi/rpc/answer_writer.hpp"
 #include "xapi/rpc/endpoints.hpp"
@@ -26,6 +27,9 @@ class Dispatcher final : public Answerer {
   public:
     /// All outlive it.
     Dispatcher(core::Core& core, const xenapi::Apis& apis, Sessions& sessions, Metrics& metrics);
+
+    /// Callers over the network are let in by these from now on.
+    void bound_by(core::Callers& callers) { callers_ = &callers; }
 
     Task<void> answer(Exchange& exchange, MethodCall call) override;
 
@@ -64,6 +68,9 @@ class Dispatcher final : public Answerer {
                                    std::vector<wire::Value> args, const HttpRequest& request);
     [[nodiscard]] core::Contender contender(const MethodCall& call,
                                             const HttpRequest& request) const;
+    /// Whether the caller may have to wait before it is served: root on the host's own socket and
+    /// hosts of the pool never do.
+    [[nodiscard]] bool is_bounded(const Peer& peer) const;
     [[nodiscard]] bool goes_to_domain(const xenapi::MessageInfo& message) const;
     void refuse_unknown(const MethodCall& call, const HttpRequest& request);
     void note_outcome(Target target, Time started, const std::string& code);
@@ -73,6 +80,7 @@ class Dispatcher final : public Answerer {
     core::Core& core_;
     const xenapi::Apis& apis_;
     Sessions& sessions_;
+    core::Callers* callers_ = nullptr;
     Metrics& metrics_;
     Metrics::Histogram& took_;
     std::unordered_map<const xenapi::MessageInfo*, double*> succeeded_;  // looked up only
