@@ -9,7 +9,6 @@
 #include "idl/records/probe_result.hpp"
 #include "idl/records/sr.hpp"
 #include "idl/records/sr_stat.hpp"
-#include "xapi/domain/blobs.hpp"
 #include "xapi/domain/sr.hpp"
 #include "xapi/domain/words.hpp"
 
@@ -117,12 +116,6 @@ Task<void> SrDomain::set_virtual_allocation(Call& call, SrSetVirtualAllocation p
     call.db().transact(
         [&](db::Txn& txn) { txn.edit(params.self).virtual_allocation = params.value; });
     co_return;
-}
-
-Task<Ref<Blob>> SrDomain::create_new_blob(Call& call, SrCreateNewBlob params) {
-    co_return call.db().transact([&](db::Txn& txn) {
-        return attach_blob(txn, params.sr, {params.name, params.mime_type, params.public_});
-    });
 }
 
 }  // namespace basalt::domain
