@@ -22,6 +22,9 @@ class Client {
 
     [[nodiscard]] std::uint64_t size_bytes() const { return size_bytes_; }
 
+    /// The transmission flags of the protocol, as the server gave them.
+    [[nodiscard]] std::uint16_t flags() const { return flags_; }
+
     Task<void> read(std::uint64_t offset, std::span<char> out);
     /// `bytes` must outlive the call. SR_FULL-like failures come as INTERNAL_ERROR "no space".
     Task<void> write(std::uint64_t offset, std::string_view bytes);

@@ -19,6 +19,9 @@ constexpr std::uint64_t page_bytes = 4096;
 // What Xen keeps for a domain beside the memory that the guest sees: page tables, grant tables.
 constexpr std::uint64_t overhead_bytes = std::uint64_t{16} << 20;
 
+// What the library writes. Its own default is the format before it, which it would convert.
+constexpr std::uint32_t stream_version = 2;
+
 std::uint32_t number_of(DomId dom) {
     return static_cast<std::uint32_t>(dom);
 }
@@ -60,23 +63,24 @@ void make_blocking(int fd) {
 
 }  // namespace
 
-DomId create_domain(const DomainConfig& config) {
+DomId create_domain(const DomainConfig& config, const Sources& from) {
     const Xl xl;
     require_memory(xl, config.spec);
     OwnedConfig wanted;
-    fill(*wanted.get(), config);
+    fill(*wanted.get(), config, from);
     std::uint32_t dom = INVALID_DOMID;
     xl.check("libxl_domain_create_new",
              libxl_domain_create_new(xl.get(), wanted.get(), &dom, nullptr, nullptr));
     return dom;
 }
 
-DomId restore_domain(const DomainConfig& config, int source) {
+DomId restore_domain(const DomainConfig& config, const Sources& from, int source) {
     const Xl xl;
     require_memory(xl, config.spec);
     OwnedConfig wanted;
-    fill(*wanted.get(), config);
+    fill(*wanted.get(), config, from);
     OwnedRestore options;
+    options->stream_version = stream_version;
     make_blocking(source);
     std::uint32_t dom = INVALID_DOMID;
     constexpr int no_way_back = -1;  // COLO's
@@ -114,10 +118,17 @@ void set_domain_running(DomId dom, bool running) {
 
 void ask_domain(DomId dom, GuestRequest what) {
     const Xl xl;
-    if (what == GuestRequest::shutdown)
-        xl.check("libxl_domain_shutdown", libxl_domain_shutdown(xl.get(), number_of(dom), nullptr));
-    else
-        xl.check("libxl_domain_reboot", libxl_domain_reboot(xl.get(), number_of(dom), nullptr));
+    const bool reboot = what == GuestRequest::reboot;
+    const int code = reboot ? libxl_domain_reboot(xl.get(), number_of(dom), nullptr)
+                            : libxl_domain_shutdown(xl.get(), number_of(dom), nullptr);
+    if (code == ERROR_NOPARAVIRT) {
+        const libxl_trigger button = reboot ? LIBXL_TRIGGER_RESET : LIBXL_TRIGGER_POWER;
+        constexpr std::uint32_t first_processor = 0;
+        xl.check("libxl_send_trigger",
+                 libxl_send_trigger(xl.get(), number_of(dom), button, first_processor, nullptr));
+        return;
+    }
+    xl.check(reboot ? "libxl_domain_reboot" : "libxl_domain_shutdown", code);
 }
 
 void save_domain(DomId dom, int sink) {
@@ -142,11 +153,15 @@ std::optional<DomainState> domain_state(DomId dom) {
         .uuid = text_of(info->uuid), .paused = info->paused, .halted = reason_of(*info.get())};
 }
 
-std::string domain_console(DomId dom) {
+std::string domain_console(DomId dom, const agent::BootSpec& boot) {
     const Xl xl;
     char* path = nullptr;
-    xl.check("libxl_console_get_tty",
-             libxl_console_get_tty(xl.get(), number_of(dom), 0, LIBXL_CONSOLE_TYPE_PV, &path));
+    const libxl_console_type type =
+        has_device_model(boot) ? LIBXL_CONSOLE_TYPE_SERIAL : LIBXL_CONSOLE_TYPE_PV;
+    const int code = libxl_console_get_tty(xl.get(), number_of(dom), 0, type, &path);
+    // libxl_console.c: what it answers when the store has no path there yet.
+    if (code == ERROR_INVAL) return {};
+    xl.check("libxl_console_get_tty", code);
     std::string terminal = path;
     std::free(path);
     return terminal;

@@ -4,6 +4,7 @@
 
 #include "hypervisor/api/hypervisor.hpp"
 #include "hypervisor/api/whole_machine.hpp"
+#include "hypervisor/xen/domain_config.hpp"
 
 /// What this backend asks of libxl, one function a question. All of these block, and throw
 /// INTERNAL_ERROR with the library's words: call them off the loop.
@@ -11,13 +12,14 @@ namespace basalt::hv::xen {
 
 /// Builds the domain, paused. Throws HOST_NOT_ENOUGH_FREE_MEMORY before anything is made; what
 /// fails later the library takes away again.
-DomId create_domain(const DomainConfig& config);
-DomId restore_domain(const DomainConfig& config, int source);
+DomId create_domain(const DomainConfig& config, const Sources& from);
+DomId restore_domain(const DomainConfig& config, const Sources& from, int source);
 /// Idempotent.
 void destroy_domain(DomId dom);
 void destroy_domain_of(const std::string& uuid);
 void set_domain_running(DomId dom, bool running);
-/// Asks by the store; a guest that does not listen does nothing.
+/// Asks by the store, and a guest without Xen's drivers by its power button; one that does not
+/// listen does nothing.
 void ask_domain(DomId dom, GuestRequest what);
 /// Leaves the domain stopped; on failure it runs on.
 void save_domain(DomId dom, int sink);
@@ -32,8 +34,9 @@ struct DomainState {
 
 std::optional<DomainState> domain_state(DomId dom);
 
-/// The path of the terminal at which xenconsoled serves the domain's console.
-std::string domain_console(DomId dom);
+/// The path of the terminal at which xenconsoled serves the domain's console, or the device model
+/// its serial line; empty while it has not come to that.
+std::string domain_console(DomId dom, const agent::BootSpec& boot);
 
 Hypervisor::Facts read_facts();
 WholeMachine read_machine();

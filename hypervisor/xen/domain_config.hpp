@@ -1,15 +1,32 @@
 #pragma once
+#include <map>
+#include <string>
+
 #include "hypervisor/api/hypervisor.hpp"
 #include "hypervisor/xen/xl.hpp"
 
 namespace basalt::hv::xen {
 
-/// Throws OPERATION_NOT_ALLOWED for what guests of this backend cannot have yet: a boot by
-/// firmware, disks, NICs.
-void require_possible(const DomainConfig& config);
+/// Where this host finds what the guest's devices are made from.
+struct Sources {
+    /// Block devices, by the disks' names (xvda); an empty drive has none.
+    std::map<std::string, std::string> disks;
+    /// The socket at which the guest's screen is served; of guests with firmware only.
+    std::string screen;
+};
+
+/// Whether the guest has emulated devices beside Xen's own: those that start by firmware do.
+bool has_device_model(const agent::BootSpec& boot);
+/// Whether the drive is one while it is empty. A guest without a device model has disks only: it
+/// gets one when there is a medium.
+bool is_there(const agent::BootSpec& boot, const agent::DiskSpec& disk);
 
 /// Fills in what libxl makes the domain from. A guest that boots a kernel is PVH: the hardware
-/// virtualises it, and nothing of a PC is emulated for it.
-void fill(libxl_domain_config& out, const DomainConfig& config);
+/// virtualises it, and nothing of a PC is emulated for it. One that boots by firmware is HVM.
+void fill(libxl_domain_config& out, const DomainConfig& config, const Sources& from);
+
+void fill(libxl_device_disk& out, const agent::BootSpec& boot, const agent::DiskSpec& disk,
+          const std::string& path);
+void fill(libxl_device_nic& out, const NicAttachment& nic);
 
 }  // namespace basalt::hv::xen

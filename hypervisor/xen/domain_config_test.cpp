@@ -1,7 +1,6 @@
 #include "hypervisor/xen/domain_config.hpp"
 
 #include <gmock/gmock.h>
-#include "base/error.hpp"
 
 namespace basalt::hv::xen {
 namespace {
@@ -21,18 +20,19 @@ DomainConfig kernel_guest() {
     return config;
 }
 
-std::string refusal(const DomainConfig& config) {
-    try {
-        require_possible(config);
-    } catch (const ApiError& error) {
-        return error.code();
-    }
-    return "";
+DiskAttachment disk(const std::string& device) {
+    DiskAttachment out;
+    out.spec.device = device;
+    out.spec.access = agent::Access::rw;
+    out.spec.disk = agent::DiskRef{.sr = "s", .vdi = "v", .location = "v.qcow2"};
+    out.nbd_socket = "/run/nbd";
+    out.nbd_export = device;
+    return out;
 }
 
 TEST(XenDomainConfig, a_guest_with_a_kernel_is_pvh) {
     OwnedConfig made;
-    fill(*made.get(), kernel_guest());
+    fill(*made.get(), kernel_guest(), {});
     EXPECT_EQ(made->c_info.type, LIBXL_DOMAIN_TYPE_PVH);
     EXPECT_STREQ(made->c_info.name, uuid);
     EXPECT_EQ(made->b_info.type, LIBXL_DOMAIN_TYPE_PVH);
@@ -47,24 +47,71 @@ TEST(XenDomainConfig, a_guest_with_a_kernel_is_pvh) {
 
 TEST(XenDomainConfig, as_many_processors_start_as_the_spec_says) {
     OwnedConfig made;
-    fill(*made.get(), kernel_guest());
+    fill(*made.get(), kernel_guest(), {});
     EXPECT_EQ(made->b_info.max_vcpus, 10);
     EXPECT_EQ(libxl_bitmap_count_set(&made->b_info.avail_vcpus), 9);
     EXPECT_EQ(libxl_bitmap_test(&made->b_info.avail_vcpus, 8), 1);
     EXPECT_EQ(libxl_bitmap_test(&made->b_info.avail_vcpus, 9), 0);
 }
 
-TEST(XenDomainConfig, what_guests_cannot_have_is_refused) {
-    EXPECT_EQ(refusal(kernel_guest()), "");
+TEST(XenDomainConfig, disks_are_block_devices_and_empty_drives_of_kernel_guests_are_left_out) {
     DomainConfig config = kernel_guest();
-    config.spec.boot.kind = agent::BootKind::firmware;
-    EXPECT_EQ(refusal(config), "OPERATION_NOT_ALLOWED");
-    config = kernel_guest();
-    config.disks.emplace_back();
-    EXPECT_EQ(refusal(config), "OPERATION_NOT_ALLOWED");
-    config = kernel_guest();
+    config.disks = {disk("xvda"), disk("xvdb"), disk("xvdd")};
+    config.disks[1].spec.access = agent::Access::ro;
+    config.disks[2].spec.kind = agent::DiskKind::cd;
+    config.disks[2].spec.disk.reset();
+    OwnedConfig made;
+    fill(*made.get(), config, {.disks = {{"xvda", "/dev/nbd0"}, {"xvdb", "/dev/nbd7"}}});
+    ASSERT_EQ(made->num_disks, 2);
+    EXPECT_STREQ(made->disks[0].vdev, "xvda");
+    EXPECT_STREQ(made->disks[0].pdev_path, "/dev/nbd0");
+    EXPECT_EQ(made->disks[0].backend, LIBXL_DISK_BACKEND_PHY);
+    EXPECT_STREQ(made->disks[0].script, "/usr/libexec/basalt/guest-disk");
+    EXPECT_EQ(made->disks[0].readwrite, 1);
+    EXPECT_STREQ(made->disks[1].pdev_path, "/dev/nbd7");
+    EXPECT_EQ(made->disks[1].readwrite, 0);
+}
+
+TEST(XenDomainConfig, a_nic_has_its_mac_and_the_name_that_the_host_knows) {
+    DomainConfig config = kernel_guest();
     config.nics.emplace_back();
-    EXPECT_EQ(refusal(config), "OPERATION_NOT_ALLOWED");
+    config.nics[0].spec.device = 2;
+    config.nics[0].spec.mac = "02:0a:fF:00:10:99";
+    config.nics[0].spec.mtu = 9000;
+    config.nics[0].tap = "vif0123456789ab";
+    OwnedConfig made;
+    fill(*made.get(), config, {});
+    ASSERT_EQ(made->num_nics, 1);
+    EXPECT_EQ(made->nics[0].devid, 2);
+    EXPECT_THAT(made->nics[0].mac, testing::ElementsAre(0x02, 0x0a, 0xff, 0x00, 0x10, 0x99));
+    EXPECT_EQ(made->nics[0].mtu, 9000);
+    EXPECT_STREQ(made->nics[0].ifname, "vif0123456789ab");
+    EXPECT_EQ(made->nics[0].nictype, LIBXL_NIC_TYPE_VIF);
+}
+
+TEST(XenDomainConfig, a_guest_with_firmware_is_hvm_and_keeps_its_empty_drives) {
+    DomainConfig config = kernel_guest();
+    config.spec.boot = {.kind = agent::BootKind::firmware, .firmware = agent::Firmware::uefi};
+    config.disks = {disk("xvda"), disk("xvdd")};
+    config.disks[1].spec.kind = agent::DiskKind::cd;
+    config.disks[1].spec.disk.reset();
+    OwnedConfig made;
+    fill(*made.get(), config, {.disks = {{"xvda", "/dev/nbd0"}}, .screen = "/run/x.vnc"});
+    EXPECT_EQ(made->c_info.type, LIBXL_DOMAIN_TYPE_HVM);
+    EXPECT_EQ(made->b_info.u.hvm.bios, LIBXL_BIOS_TYPE_OVMF);
+    EXPECT_STREQ(made->b_info.u.hvm.boot, "cd");
+    EXPECT_STREQ(made->b_info.u.hvm.serial, "pty");
+    EXPECT_STREQ(made->b_info.extra_hvm[1], "unix:/run/x.vnc");
+    EXPECT_EQ(made->b_info.extra_hvm[2], nullptr);
+    ASSERT_EQ(made->num_disks, 2);
+    EXPECT_EQ(made->disks[1].is_cdrom, 1);
+    EXPECT_EQ(made->disks[1].format, LIBXL_DISK_FORMAT_EMPTY);
+    config.spec.boot.firmware = agent::Firmware::bios;
+    config.spec.boot.order = "n";
+    OwnedConfig other;
+    fill(*other.get(), config, {});
+    EXPECT_EQ(other->b_info.u.hvm.bios, LIBXL_BIOS_TYPE_SEABIOS);
+    EXPECT_STREQ(other->b_info.u.hvm.boot, "n");
 }
 
 }  // namespace

@@ -1,5 +1,9 @@
 #include "hypervisor/xen/xen_hypervisor.hpp"
 
+#include <fcntl.h>
+
+#include <algorithm>
+#include <boost/system/system_error.hpp>
 #include <map>
 #include <set>
 
@@ -11,13 +15,18 @@
 #include "hypervisor/qemu/descriptor.hpp"
 #include "hypervisor/xen/calls.hpp"
 #include "hypervisor/xen/descriptor.hpp"
+#include "hypervisor/xen/devices.hpp"
 #include "hypervisor/xen/domain_config.hpp"
+#include "hypervisor/xen/nbd_devices.hpp"
 #include "hypervisor/xen/watch.hpp"
 #include "idl/errors.hpp"
 
 namespace basalt::hv::xen {
 
 namespace {
+
+constexpr Duration console_limit = 60s;
+constexpr Duration console_pause = 100ms;
 
 struct Domain {
     Descriptor descriptor;
@@ -86,6 +95,10 @@ agent::DomainInfo info(const Domain& domain) {
     out.started_at = domain.descriptor.started_at;
     out.memory_bytes = spec.memory_bytes;
     out.vcpus = spec.vcpus;
+    for (const DiskAttachment& disk : domain.descriptor.config.disks)
+        out.plugged_disks.push_back(disk.spec.device);
+    for (const NicAttachment& nic : domain.descriptor.config.nics)
+        out.plugged_nics.push_back(nic.spec.device);
     out.spec = spec;
     return out;
 }
@@ -112,9 +125,28 @@ Task<void> destroy_in_xen(StatePtr state, DomId dom) {
     co_await blocking(state->loop, [dom] { destroy_domain(dom); });
 }
 
+Task<void> let_go_of_disks(StatePtr state, std::string vm) {
+    co_await blocking(state->loop, [vm] { disconnect_disks(vm); });
+}
+
+// xenconsoled hears of a domain some time after it is there, and busy machines make that long.
+Task<std::string> terminal_of(StatePtr state, DomainPtr domain) {
+    const Time deadline = state->loop.now() + console_limit;
+    for (;;) {
+        std::string terminal = co_await blocking(
+            state->loop,
+            [dom = domain->descriptor.dom, boot = domain->descriptor.config.spec.boot] {
+                return domain_console(dom, boot);
+            });
+        if (!terminal.empty()) co_return terminal;
+        if (state->loop.now() > deadline)
+            throw err::internal_error("nobody serves the console of the domain");
+        co_await sleep_for(state->loop, console_pause);
+    }
+}
+
 Task<void> connect_console(StatePtr state, DomainPtr domain) {
-    std::string terminal = co_await blocking(
-        state->loop, [dom = domain->descriptor.dom] { return domain_console(dom); });
+    std::string terminal = co_await terminal_of(state, domain);
     domain->console =
         std::make_unique<qemu::ConsoleHub>(state->loop, std::move(terminal), std::string());
     co_await domain->console->connect();
@@ -140,6 +172,7 @@ Task<void> take_away(StatePtr state, DomainPtr domain) {
     std::exception_ptr failure;
     try {
         co_await destroy_in_xen(state, domain->descriptor.dom);
+        co_await let_go_of_disks(state, domain->uuid());
     } catch (const ApiError&) {
         failure = std::current_exception();
     }
@@ -197,11 +230,36 @@ Task<void> watch(StatePtr state, std::shared_ptr<DomainWatch> releases) {
 // -- the beginning of a domain
 // ------------------------------------------------------------------------
 
-Task<void> build_steps(StatePtr state, DomainPtr domain, std::function<DomId()> make, Undo& undo) {
+void require_possible(const DomainConfig& config) {
+    if (config.spec.seed)
+        throw err::operation_not_allowed("On Xen, this host gives guests no cloud-init drive");
+}
+
+// Makes the domain, off the loop.
+using Make = std::function<DomId(const Sources&)>;
+
+std::string screen_of(const XenHypervisor::State& state, const std::string& vm) {
+    return state.options.run_dir + "/" + vm + ".vnc";
+}
+
+Task<Sources> connect_sources(StatePtr state, DomainConfig config) {
+    Sources out{.disks = {}, .screen = screen_of(*state, config.spec.uuid)};
+    for (const DiskAttachment& disk : config.disks) {
+        if (disk.nbd_socket.empty()) continue;
+        std::string path = co_await connect_disk(state->loop, config.spec.uuid, disk);
+        out.disks.emplace(disk.spec.device, std::move(path));
+    }
+    co_return out;
+}
+
+Task<void> build_steps(StatePtr state, DomainPtr domain, Make make, Undo& undo) {
     const std::string uuid = domain->uuid();
     co_await write(state, domain->descriptor);
     undo.push("forget", [state, uuid] { return remove(state, uuid); });
-    const DomId dom = co_await blocking(state->loop, std::move(make));
+    undo.push("let go of disks", [state, uuid] { return let_go_of_disks(state, uuid); });
+    Sources from = co_await connect_sources(state, domain->descriptor.config);
+    const DomId dom =
+        co_await blocking(state->loop, [make, from = std::move(from)] { return make(from); });
     domain->descriptor.dom = dom;
     undo.push("destroy", [state, dom] { return destroy_in_xen(state, dom); });
     co_await connect_console(state, domain);
@@ -209,7 +267,7 @@ Task<void> build_steps(StatePtr state, DomainPtr domain, std::function<DomId()> 
     co_await write(state, domain->descriptor);
 }
 
-Task<DomId> build(StatePtr state, DomainConfig config, std::function<DomId()> make) {
+Task<DomId> build(StatePtr state, DomainConfig config, Make make) {
     const auto domain = std::make_shared<Domain>();
     domain->descriptor.boot_id =
         co_await blocking(state->loop, [] { return qemu::host_boot_id(); });
@@ -229,6 +287,7 @@ Task<DomId> build(StatePtr state, DomainConfig config, std::function<DomId()> ma
 Task<void> undo_half_built(StatePtr state, std::string uuid) {
     log::warn("half_built_domain_removed", {{"vm", uuid}});
     co_await blocking(state->loop, [uuid] { destroy_domain_of(uuid); });
+    co_await let_go_of_disks(state, uuid);
     co_await remove(state, uuid);
 }
 
@@ -241,6 +300,7 @@ Task<void> adopt_one(StatePtr state, Descriptor descriptor, std::string boot_id)
                          ? co_await blocking(state->loop, [dom] { return domain_state(dom); })
                          : std::nullopt;
     if (!now || now->uuid != uuid) {
+        co_await let_go_of_disks(state, uuid);
         co_await remove(state, uuid);
         if (descriptor.complete) state->events->ended(dom, uuid, agent::HaltReason::crashed);
         co_return;
@@ -252,6 +312,101 @@ Task<void> adopt_one(StatePtr state, Descriptor descriptor, std::string boot_id)
     if (now->halted) co_return co_await settle(state, domain, *now->halted);
     co_await connect_console(state, domain);
     log::info("domain_adopted", {{"vm", uuid}, {"dom", dom}});
+}
+
+// -- devices
+// ------------------------------------------------------------------------------------------------
+
+const agent::BootSpec& boot_of(const Domain& domain) {
+    return domain.descriptor.config.spec.boot;
+}
+
+const DiskAttachment* find_disk(const Domain& domain, const std::string& device) {
+    const auto& disks = domain.descriptor.config.disks;
+    const auto found = std::ranges::find(
+        disks, device, [](const DiskAttachment& disk) { return disk.spec.device; });
+    return found == disks.end() ? nullptr : &*found;
+}
+
+void forget_disk(Domain& domain, const std::string& device) {
+    std::erase_if(domain.descriptor.config.disks,
+                  [&device](const DiskAttachment& disk) { return disk.spec.device == device; });
+}
+
+void forget_nic(Domain& domain, std::int64_t device) {
+    std::erase_if(domain.descriptor.config.nics,
+                  [device](const NicAttachment& nic) { return nic.spec.device == device; });
+}
+
+Task<void> let_go_of_disk(StatePtr state, std::string vm, std::string device) {
+    co_await blocking(state->loop, [vm, device] { disconnect_disk(vm, device); });
+}
+
+Task<void> attach_steps(StatePtr state, DomainPtr domain, DiskAttachment disk, Undo& undo) {
+    const std::string vm = domain->uuid();
+    const std::string path = co_await connect_disk(state->loop, vm, disk);
+    undo.push("let go",
+              [state, vm, device = disk.spec.device] { return let_go_of_disk(state, vm, device); });
+    co_await blocking(state->loop, [dom = domain->descriptor.dom, boot = boot_of(*domain),
+                                    spec = disk.spec, path] { add_disk(dom, boot, spec, path); });
+}
+
+Task<void> attach(StatePtr state, DomainPtr domain, DiskAttachment disk) {
+    if (disk.nbd_socket.empty()) co_return;
+    co_await with_undo(
+        [state, domain, disk](Undo& undo) { return attach_steps(state, domain, disk, undo); });
+}
+
+Task<void> detach(StatePtr state, DomainPtr domain, agent::DiskSpec disk, bool force) {
+    co_await blocking(state->loop, [dom = domain->descriptor.dom, disk, force] {
+        remove_disk(dom, disk, force);
+    });
+    co_await let_go_of_disk(state, domain->uuid(), disk.device);
+}
+
+// Without a device model a drive is a disk that is there as long as there is a medium.
+Task<void> change_disk(StatePtr state, DomainPtr domain, DiskAttachment disk) {
+    constexpr bool force = false;
+    if (disk.nbd_socket.empty())
+        co_await detach(state, domain, disk.spec, force);
+    else
+        co_await attach(state, domain, disk);
+}
+
+Task<void> eject(StatePtr state, DomainPtr domain, agent::DiskSpec drive) {
+    drive.disk.reset();
+    co_await blocking(state->loop, [dom = domain->descriptor.dom, boot = boot_of(*domain), drive] {
+        change_cd(dom, boot, drive, "");
+    });
+    co_await let_go_of_disk(state, domain->uuid(), drive.device);
+}
+
+Task<void> insert_steps(StatePtr state, DomainPtr domain, DiskAttachment disk, Undo& undo) {
+    const std::string path = co_await connect_disk(state->loop, domain->uuid(), disk);
+    undo.push("let go", [state, vm = domain->uuid(), device = disk.spec.device] {
+        return let_go_of_disk(state, vm, device);
+    });
+    co_await blocking(state->loop, [dom = domain->descriptor.dom, boot = boot_of(*domain),
+                                    spec = disk.spec, path] { change_cd(dom, boot, spec, path); });
+}
+
+Task<void> change_drive(StatePtr state, DomainPtr domain, DiskAttachment disk) {
+    if (disk.nbd_socket.empty()) co_return co_await eject(state, domain, disk.spec);
+    co_await with_undo(
+        [state, domain, disk](Undo& undo) { return insert_steps(state, domain, disk, undo); });
+}
+
+// A connection of its own to the device model's screen.
+Task<UniqueFd> open_screen(StatePtr state, DomainPtr domain) {
+    std::unique_ptr<FdStream> stream;
+    try {
+        stream = co_await connect_unix(state->loop, screen_of(*state, domain->uuid()));
+    } catch (const boost::system::system_error& error) {
+        throw err::internal_error("the screen is not reachable: " + error.code().message());
+    }
+    UniqueFd out(::fcntl(stream->fd(), F_DUPFD_CLOEXEC, 0));
+    if (!out) throw err::internal_error("the screen is not reachable");
+    co_return out;
 }
 
 }  // namespace
@@ -291,7 +446,8 @@ Task<DomId> XenHypervisor::create(DomainConfig config, Progress progress) {
     const auto state = state_;
     const Building name(state, config.spec.uuid);
     require_possible(config);
-    const DomId dom = co_await build(state, config, [config] { return create_domain(config); });
+    const DomId dom = co_await build(
+        state, config, [config](const Sources& from) { return create_domain(config, from); });
     if (progress) progress(1);
     co_return dom;
 }
@@ -301,8 +457,9 @@ Task<DomId> XenHypervisor::restore(DomainConfig config, UniqueFd source, Progres
     const Building name(state, config.spec.uuid);
     require_possible(config);
     const auto image = std::make_shared<UniqueFd>(std::move(source));
-    const DomId dom = co_await build(
-        state, config, [config, image] { return restore_domain(config, image->get()); });
+    const DomId dom = co_await build(state, config, [config, image](const Sources& from) {
+        return restore_domain(config, from, image->get());
+    });
     if (progress) progress(1);
     co_return dom;
 }
@@ -353,43 +510,83 @@ Task<void> XenHypervisor::save(DomId dom, UniqueFd sink, Progress progress) {
 }
 
 Task<void> XenHypervisor::plug_disk(DomId dom, DiskAttachment disk) {
-    DomainConfig config = domain_or_throw(*state_, dom)->descriptor.config;
-    config.disks.push_back(std::move(disk));
-    require_possible(config);
-    co_return;
+    const auto state = state_;
+    const auto domain = domain_or_throw(*state, dom);
+    if (const auto* const known = find_disk(*domain, disk.spec.device)) {
+        if (known->spec.vbd == disk.spec.vbd) co_return;
+        throw err::device_already_exists(disk.spec.device);
+    }
+    if (disk.spec.kind == agent::DiskKind::cd && has_device_model(boot_of(*domain)))
+        throw err::operation_not_allowed("a CD drive cannot be added to a running VM");
+    co_await attach(state, domain, disk);
+    domain->descriptor.config.disks.push_back(std::move(disk));
+    co_await write(state, domain->descriptor);
 }
 
-// Nothing is ever plugged, and to unplug what is not there is no error.
-Task<void> XenHypervisor::unplug_disk(DomId dom, std::string /*device*/, bool /*force*/) {
-    domain_or_throw(*state_, dom);
-    co_return;
+Task<void> XenHypervisor::unplug_disk(DomId dom, std::string device, bool force) {
+    const auto state = state_;
+    const auto domain = domain_or_throw(*state, dom);
+    agent::DiskSpec disk;
+    disk.device = device;
+    if (const auto* const known = find_disk(*domain, device)) disk = known->spec;
+    if (disk.kind == agent::DiskKind::cd && has_device_model(boot_of(*domain)))
+        throw err::operation_not_allowed("a CD drive cannot be taken from a running VM");
+    // Also what an earlier hostd added and had no time to write down.
+    co_await detach(state, domain, disk, force);
+    forget_disk(*domain, device);
+    co_await write(state, domain->descriptor);
 }
 
 Task<void> XenHypervisor::change_medium(DomId dom, DiskAttachment disk) {
-    return plug_disk(dom, std::move(disk));
+    const auto state = state_;
+    const auto domain = domain_or_throw(*state, dom);
+    const std::string device = disk.spec.device;
+    if (find_disk(*domain, device) == nullptr) throw err::device_not_attached(device);
+    if (has_device_model(boot_of(*domain)))
+        co_await change_drive(state, domain, disk);
+    else
+        co_await change_disk(state, domain, disk);
+    forget_disk(*domain, device);
+    domain->descriptor.config.disks.push_back(std::move(disk));
+    co_await write(state, domain->descriptor);
 }
 
 Task<void> XenHypervisor::plug_nic(DomId dom, NicAttachment nic) {
-    DomainConfig config = domain_or_throw(*state_, dom)->descriptor.config;
-    config.nics.push_back(std::move(nic));
-    require_possible(config);
-    co_return;
+    const auto state = state_;
+    const auto domain = domain_or_throw(*state, dom);
+    co_await blocking(state->loop, [dom, nic] { add_nic(dom, nic); });
+    forget_nic(*domain, nic.spec.device);
+    domain->descriptor.config.nics.push_back(std::move(nic));
+    co_await write(state, domain->descriptor);
 }
 
-Task<void> XenHypervisor::unplug_nic(DomId dom, std::int64_t /*device*/, bool /*force*/) {
-    domain_or_throw(*state_, dom);
-    co_return;
+Task<void> XenHypervisor::unplug_nic(DomId dom, std::int64_t device, bool force) {
+    const auto state = state_;
+    const auto domain = domain_or_throw(*state, dom);
+    agent::NicSpec nic;
+    nic.device = device;
+    for (const NicAttachment& known : domain->descriptor.config.nics)
+        if (known.spec.device == device) nic = known.spec;
+    co_await blocking(state->loop, [dom, nic, force] { remove_nic(dom, nic, force); });
+    forget_nic(*domain, device);
+    co_await write(state, domain->descriptor);
 }
 
 Task<void> XenHypervisor::disk_resized(DomId dom, std::string device, std::int64_t /*size*/) {
-    domain_or_throw(*state_, dom);
-    throw err::internal_error("no disk " + device);
+    const auto domain = domain_or_throw(*state_, dom);
+    const auto* const disk = find_disk(*domain, device);
+    if (disk == nullptr) throw err::device_not_attached(device);
+    // The guest hears of it with its next request to the disk.
+    co_await reconnect_disk(state_->loop, domain->uuid(), *disk);
 }
 
 Task<UniqueFd> XenHypervisor::open_console(DomId dom, agent::ConsoleKind kind) {
     const auto domain = domain_or_throw(*state_, dom);
-    if (kind != agent::ConsoleKind::serial)
-        throw err::operation_not_allowed("A guest that boots a kernel on Xen has no screen");
+    if (kind != agent::ConsoleKind::serial) {
+        if (!has_device_model(boot_of(*domain)))
+            throw err::operation_not_allowed("A guest that boots a kernel on Xen has no screen");
+        co_return co_await open_screen(state_, domain);
+    }
     if (!domain->console) throw err::internal_error("the console is not reachable");
     co_return domain->console->open();
 }

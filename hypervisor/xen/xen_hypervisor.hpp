@@ -4,6 +4,7 @@
 
 #include "base/real_loop.hpp"
 #include "hypervisor/api/hypervisor.hpp"
+#include "hypervisor/api/interface_maker.hpp"
 #include "hypervisor/api/whole_machine.hpp"
 
 namespace basalt::hv::xen {
@@ -15,9 +16,9 @@ struct Options {
 
 /// Guests as domains of the Xen below this system, which must be its control domain. They outlive
 /// this object and its process. A guest that restarts itself ends its domain: `ended` with
-/// `reboot`, after which a new one is made. Throws OPERATION_NOT_ALLOWED for what README.md says
-/// guests cannot have yet.
-class XenHypervisor final : public Hypervisor, public MachineSeer {
+/// `reboot`, after which a new one is made. `create` and `restore` throw OPERATION_NOT_ALLOWED for
+/// a guest with a cloud-init drive.
+class XenHypervisor final : public Hypervisor, public InterfaceMaker, public MachineSeer {
   public:
     XenHypervisor(RealLoop& loop, Options options);
     /// Lets go of the guests; they run on.
@@ -44,6 +45,8 @@ class XenHypervisor final : public Hypervisor, public MachineSeer {
     Task<UniqueFd> open_console(DomId dom, agent::ConsoleKind kind) override;
     Task<Facts> facts() override;
     Task<WholeMachine> whole_machine() override;
+
+    [[nodiscard]] bool makes_interfaces() const override { return true; }
 
     struct State;
 

@@ -180,6 +180,9 @@ bool ethtool(const std::string& name, void* request) {
     return ioctl(fd.get(), SIOCETHTOOL, &query) == 0;
 }
 
+// xen-netback's: the kernel tells no kind for a guest's interface, as for those with hardware.
+constexpr std::string_view guests_driver = "vif";
+
 void fill_hardware(agent::NicFacts& nic) {
     ethtool_drvinfo driver{};
     driver.cmd = ETHTOOL_GDRVINFO;
@@ -407,6 +410,7 @@ std::vector<agent::NicFacts> physical() {
         nic.mtu = link.mtu;
         nic.carrier = link.carrier;
         fill_hardware(nic);
+        if (nic.driver == guests_driver) continue;
         out.push_back(std::move(nic));
     }
     return out;

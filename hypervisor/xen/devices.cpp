@@ -1,0 +1,129 @@
+#include "hypervisor/xen/devices.hpp"
+
+#include "base/error.hpp"
+#include "hypervisor/xen/domain_config.hpp"
+#include "hypervisor/xen/xl.hpp"
+#include "idl/errors.hpp"
+
+namespace basalt::hv::xen {
+
+namespace {
+
+using OwnedDisk = Owned<libxl_device_disk, libxl_device_disk_init, libxl_device_disk_dispose>;
+using OwnedNic = Owned<libxl_device_nic, libxl_device_nic_init, libxl_device_nic_dispose>;
+
+std::uint32_t number_of(DomId dom) {
+    return static_cast<std::uint32_t>(dom);
+}
+
+/// The library's list of a domain's devices of one kind.
+template <class T, void (*Free)(T*, int)>
+class Devices {
+  public:
+    Devices(T* list, int count) : list_(list), count_(count) {}
+
+    ~Devices() {
+        if (list_ != nullptr) Free(list_, count_);
+    }
+
+    Devices(const Devices&) = delete;
+    Devices& operator=(const Devices&) = delete;
+
+    template <class Is>
+    T* find(Is is) {
+        for (int index = 0; index < count_; ++index)
+            if (is(list_[index])) return &list_[index];
+        return nullptr;
+    }
+
+  private:
+    T* list_;
+    int count_;
+};
+
+class Disks : public Devices<libxl_device_disk, libxl_device_disk_list_free> {
+  public:
+    Disks(const Xl& xl, DomId dom) : Disks(xl, dom, 0) {}
+
+    libxl_device_disk* of(const std::string& device) {
+        return find([&device](const libxl_device_disk& one) { return device == one.vdev; });
+    }
+
+  private:
+    Disks(const Xl& xl, DomId dom, int count)
+        : Devices(libxl_device_disk_list(xl.get(), number_of(dom), &count), count) {}
+};
+
+class Nics : public Devices<libxl_device_nic, libxl_device_nic_list_free> {
+  public:
+    Nics(const Xl& xl, DomId dom) : Nics(xl, dom, 0) {}
+
+    libxl_device_nic* of(std::int64_t device) {
+        return find([device](const libxl_device_nic& one) { return device == one.devid; });
+    }
+
+  private:
+    Nics(const Xl& xl, DomId dom, int count)
+        : Devices(libxl_device_nic_list(xl.get(), number_of(dom), &count), count) {}
+};
+
+}  // namespace
+
+void add_disk(DomId dom, const agent::BootSpec& boot, const agent::DiskSpec& disk,
+              const std::string& path) {
+    const Xl xl;
+    if (Disks(xl, dom).of(disk.device) != nullptr) return;
+    OwnedDisk made;
+    fill(*made.get(), boot, disk, path);
+    const int code = libxl_device_disk_add(xl.get(), number_of(dom), made.get(), nullptr);
+    if (code == 0) return;
+    // A backend that failed would stay in the store, and in the way of a later restore.
+    const Xl again;
+    libxl_device_disk_destroy(again.get(), number_of(dom), made.get(), nullptr);
+    xl.check("libxl_device_disk_add", code);
+}
+
+void remove_disk(DomId dom, const agent::DiskSpec& disk, bool force) {
+    const Xl xl;
+    Disks disks(xl, dom);
+    libxl_device_disk* const found = disks.of(disk.device);
+    if (found == nullptr) return;
+    const int code = force ? libxl_device_disk_destroy(xl.get(), number_of(dom), found, nullptr)
+                           : libxl_device_disk_remove(xl.get(), number_of(dom), found, nullptr);
+    if (code == ERROR_TIMEDOUT) throw err::device_detach_timeout("VBD", disk.vbd);
+    xl.check("libxl_device_disk_remove", code);
+}
+
+void change_cd(DomId dom, const agent::BootSpec& boot, const agent::DiskSpec& disk,
+               const std::string& path) {
+    const Xl xl;
+    OwnedDisk made;
+    fill(*made.get(), boot, disk, path);
+    xl.check("libxl_cdrom_insert",
+             libxl_cdrom_insert(xl.get(), number_of(dom), made.get(), nullptr));
+}
+
+void add_nic(DomId dom, const NicAttachment& nic) {
+    const Xl xl;
+    if (Nics(xl, dom).of(nic.spec.device) != nullptr) return;
+    OwnedNic made;
+    fill(*made.get(), nic);
+    const int code = libxl_device_nic_add(xl.get(), number_of(dom), made.get(), nullptr);
+    if (code == 0) return;
+    const Xl again;
+    libxl_device_nic_destroy(again.get(), number_of(dom), made.get(), nullptr);
+    xl.check("libxl_device_nic_add", code);
+}
+
+void remove_nic(DomId dom, const agent::NicSpec& nic, bool force) {
+    const Xl xl;
+    Nics nics(xl, dom);
+    libxl_device_nic* const found = nics.of(nic.device);
+    if (found == nullptr) return;
+    const int code = force ? libxl_device_nic_destroy(xl.get(), number_of(dom), found, nullptr)
+                           : libxl_device_nic_remove(xl.get(), number_of(dom), found, nullptr);
+    if (code == ERROR_TIMEDOUT) throw err::device_detach_timeout("VIF", nic.vif);
+    xl.check("libxl_device_nic_remove", code);
+}
+
+}  // namespace basalt::hv::xen
