@@ -1,0 +1,177 @@
+"""A booted machine as a test sees it: its serial console, the API behind its port, its guests."""
+
+import re
+import socket
+import ssl
+import sys
+import time
+import urllib.parse
+from pathlib import Path
+
+SOURCE = Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(SOURCE / "tools/dev"))
+
+import xapi_client
+
+# Emulated, so patient: a boot takes two minutes on an idle machine with two cores, and many more on
+# a busy one.
+BOOT_SECONDS = 1800
+ACT_SECONDS = 600
+MIB = 1 << 20
+
+
+def free_port():
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+class Console:
+    """The serial line of a machine: what it says from now on, and what is typed."""
+
+    def __init__(self, machine):
+        self.machine = machine
+        self.line = socket.socket(socket.AF_UNIX)
+        self.line.connect(str(machine.input))
+
+    def wait(self, pattern, seconds=ACT_SECONDS, start=0):
+        deadline = time.monotonic() + seconds
+        while time.monotonic() < deadline:
+            text = self.machine.text()[start:]
+            if found := re.search(pattern, text):
+                return found
+            if self.machine.ended():
+                raise AssertionError(f"QEMU ended before {pattern!r}:\n{text[-3000:]}")
+            time.sleep(0.5)
+        raise AssertionError(f"no {pattern!r} within {seconds} s:\n{text[-3000:]}")
+
+    def type(self, text):
+        # Slowly: an emulated serial port has sixteen bytes of room.
+        for at in range(0, len(text), 8):
+            self.line.sendall(text[at:at + 8].encode())
+            time.sleep(0.1)
+
+    def log_in(self, password):
+        start = len(self.machine.text())
+        self.type("\n")
+        self.wait("login: ", start=start)
+        self.type("root\n")
+        self.wait("Password: ", start=start)
+        self.type(password + "\n")
+        self.wait(r"root@\S*:~#", start=start)
+
+    def run(self, command, seconds=ACT_SECONDS):
+        """What a command says at the console's shell; fails when the command does."""
+        start = len(self.machine.text())
+        self.type(f"{command}; echo \"status=\"$?\n")
+        found = self.wait(r"(?s)status=\"\$\?\r?\n(.*?)status=(\d+)\r?\n", seconds, start)
+        if found[2] != "0":
+            raise AssertionError(f"{command} ended with {found[2]}:\n{found[1]}")
+        return found[1].replace("\r", "")
+
+
+def log_in_to_api(port, password, seconds=ACT_SECONDS):
+    deadline = time.monotonic() + seconds
+    while True:
+        try:
+            return xapi_client.Session(f"https://127.0.0.1:{port}", "root", password)
+        except (OSError, xapi_client.Unexpected, xapi_client.Failure):
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(2)
+
+
+def wait_task(api, task, seconds=ACT_SECONDS):
+    """The result of a call that was made as Async."""
+    deadline = time.monotonic() + seconds
+    while api.call("task.get_status", task) == "pending":
+        if time.monotonic() > deadline:
+            raise AssertionError(f"not done within {seconds} s: "
+                                 f"{api.call('task.get_record', task)}")
+        time.sleep(1)
+    if api.call("task.get_status", task) != "success":
+        raise xapi_client.Failure(*api.call("task.get_error_info", task))
+    result = api.call("task.get_result", task)
+    api.call("task.destroy", task)
+    return result
+
+
+def act(api, message, *params):
+    """A call that takes longer than a connection may be silent."""
+    return wait_task(api, api.call(f"Async.{message}", *params))
+
+
+class GuestConsole:
+    """The serial console of a VM, by the address that its record tells."""
+
+    def __init__(self, api, port, vm):
+        console = [one for one in api.call("VM.get_consoles", vm)
+                   if api.call("console.get_protocol", one) == "vt100"][0]
+        where = urllib.parse.urlsplit(api.call("console.get_location", console))
+        context = ssl.create_default_context()
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE
+        self.stream = context.wrap_socket(socket.create_connection(("127.0.0.1", port)))
+        self.stream.sendall(f"CONNECT {where.path}?{where.query}&session_id={api.ref} "
+                            "HTTP/1.0\r\n\r\n".encode())
+        self.text = ""
+        self.wait("\r\n\r\n")
+
+    def wait(self, pattern, seconds=ACT_SECONDS, start=0):
+        self.stream.settimeout(1)
+        deadline = time.monotonic() + seconds
+        while not (found := re.search(pattern, self.text[start:])):
+            if time.monotonic() > deadline:
+                raise AssertionError(f"no {pattern!r} within {seconds} s:\n{self.text[-2000:]}")
+            try:
+                piece = self.stream.recv(4096)
+            except TimeoutError:
+                continue
+            if not piece:
+                raise AssertionError(f"the console ended before {pattern!r}:\n{self.text[-2000:]}")
+            self.text += piece.decode(errors="replace")
+        return found
+
+    def ask(self, line, pattern):
+        """The guest's answer to a line of the test guest's little language."""
+        start = len(self.text)
+        self.stream.sendall(line.encode() + b"\n")
+        return self.wait(pattern, start=start)[1]
+
+    def close(self):
+        self.stream.close()
+
+
+def vm_record(name, **changes):
+    """A guest that boots the test kernel: PVH on Xen."""
+    memory = str(160 * MIB)
+    record = {
+        "name_label": name, "name_description": "", "domain_type": "pvh", "user_version": "1",
+        "is_a_template": False,
+        "affinity": "OpaqueRef:NULL", "memory_static_max": memory, "memory_dynamic_max": memory,
+        "memory_dynamic_min": memory, "memory_static_min": memory, "VCPUs_params": {},
+        "VCPUs_max": "1", "VCPUs_at_startup": "1", "actions_after_shutdown": "destroy",
+        "actions_after_reboot": "restart", "actions_after_crash": "restart", "PV_bootloader": "",
+        "PV_kernel": "/boot/guest/vmlinuz", "PV_ramdisk": "/boot/guest/initrd.gz",
+        "PV_args": "console=hvc0 quiet mitigations=off", "PV_bootloader_args": "",
+        "PV_legacy_args": "", "HVM_boot_policy": "", "HVM_boot_params": {}, "platform": {},
+        "PCI_bus": "", "other_config": {}, "recommendations": "", "xenstore_data": {}}
+    return {**record, **changes}
+
+
+def add_disk(api, vm, sr, size_bytes, position):
+    vdi = api.call("VDI.create", {
+        "name_label": f"disk {position}", "name_description": "", "SR": sr,
+        "virtual_size": str(size_bytes), "type": "user", "sharable": False, "read_only": False,
+        "other_config": {}, "xenstore_data": {}, "sm_config": {}, "tags": []})
+    api.call("VBD.create", {
+        "VM": vm, "VDI": vdi, "userdevice": str(position), "bootable": False, "mode": "RW",
+        "type": "Disk", "unpluggable": True, "empty": False, "other_config": {},
+        "qos_algorithm_type": "", "qos_algorithm_params": {}})
+    return vdi
+
+
+def add_nic(api, vm, network, device, mac):
+    return api.call("VIF.create", {
+        "device": str(device), "network": network, "VM": vm, "MAC": mac, "MTU": "1500",
+        "other_config": {}, "qos_algorithm_type": "", "qos_algorithm_params": {}})
