@@ -1,9 +1,11 @@
 """A booted machine as a test sees it: its serial console, the API behind its port, its guests."""
 
+import contextlib
 import re
 import socket
 import ssl
 import sys
+import threading
 import time
 import urllib.parse
 from pathlib import Path
@@ -33,6 +35,14 @@ class Console:
         self.machine = machine
         self.line = socket.socket(socket.AF_UNIX)
         self.line.connect(str(machine.input))
+        threading.Thread(target=self._drain, daemon=True).start()
+
+    def _drain(self):
+        """The machine's log has it all; but whoever is connected and does not read holds the serial
+        line up after a few hundred characters."""
+        with contextlib.suppress(OSError):
+            while self.line.recv(65536):
+                pass
 
     def wait(self, pattern, seconds=ACT_SECONDS, start=0):
         deadline = time.monotonic() + seconds
