@@ -152,8 +152,7 @@ Task<void> connect_console(StatePtr state, DomainPtr domain) {
     co_await domain->console->connect();
 }
 
-// -- the end of a domain
-// ------------------------------------------------------------------------------
+// -- the end of a domain -------------------------------------------------------------------------
 
 agent::OnHalt policy(const agent::VmSpec& spec, agent::HaltReason reason) {
     switch (reason) {
@@ -227,8 +226,7 @@ Task<void> watch(StatePtr state, std::shared_ptr<DomainWatch> releases) {
     }
 }
 
-// -- the beginning of a domain
-// ------------------------------------------------------------------------
+// -- the beginning of a domain -------------------------------------------------------------------
 
 void require_possible(const DomainConfig& config) {
     if (config.spec.seed)
@@ -281,8 +279,7 @@ Task<DomId> build(StatePtr state, DomainConfig config, Make make) {
     co_return dom;
 }
 
-// -- what an earlier hostd left
-// -----------------------------------------------------------------------
+// -- what an earlier hostd left ------------------------------------------------------------------
 
 Task<void> undo_half_built(StatePtr state, std::string uuid) {
     log::warn("half_built_domain_removed", {{"vm", uuid}});
@@ -314,8 +311,7 @@ Task<void> adopt_one(StatePtr state, Descriptor descriptor, std::string boot_id)
     log::info("domain_adopted", {{"vm", uuid}, {"dom", dom}});
 }
 
-// -- devices
-// ------------------------------------------------------------------------------------------------
+// -- devices -------------------------------------------------------------------------------------
 
 const agent::BootSpec& boot_of(const Domain& domain) {
     return domain.descriptor.config.spec.boot;

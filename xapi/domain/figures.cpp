@@ -208,8 +208,7 @@ Task<void> SrDomain::forget_data_source_archives(Call&, SrForgetDataSourceArchiv
     return domain::record_data_source(core_, of_sr(core_, params.sr), params.data_source, false);
 }
 
-// -- what hosts tell
-// --------------------------------------------------------------------------------
+// -- what hosts tell -----------------------------------------------------------------------------
 
 void FigureKeeper::on_usage(HostRef host, const agent::HostUsage& usage) {
     land(host, usage);

@@ -11,8 +11,8 @@ namespace basalt::server {
 
 namespace {
 
-// A slice is about a quarter of a millisecond, if nothing is in the caches: a piece of text, or so many
-// lengths added up.
+// A slice is about a quarter of a millisecond, if nothing is in the caches: a piece of text, or so
+// many lengths added up.
 constexpr std::size_t slice_items = 256;
 // Rendered on a pool thread to be measured, before others get that thread.
 constexpr std::size_t measured_at_once = 256;
