@@ -125,7 +125,7 @@ void check_new_disk(const VdiSpec& spec) {
 }
 
 void check_format(const std::string& format) {
-    static constexpr std::array known = {"raw", "qcow2", "vhd"};
+    static constexpr std::array known = {"raw", "qcow2", "vhd", "vmdk"};
     if (!std::ranges::contains(known, format))
         throw err::invalid_value("format", format.substr(0, 64));
 }

@@ -181,10 +181,15 @@ Task<void> export_image(RealLoop& loop, Attachment disk, ExportTarget target) {
 
 Task<ImageFacts> look_at_image(RealLoop& loop, std::string file, std::string format,
                                Prefix prefix) {
+    const std::string path = file;
     const Json info = co_await image_info(loop, std::move(file), std::move(format), prefix);
     const Json specific =
         info.value("format-specific", Json::object()).value("data", Json::object());
-    if (specific.contains("data-file")) throw err::vdi_io_error("the image refers to another file");
+    bool alone = !specific.contains("data-file");
+    // A VMDK may be a text that names the files with the data.
+    for (const Json& extent : specific.value("extents", Json::array()))
+        alone = alone && extent.is_object() && extent.value("filename", std::string()) == path;
+    if (!alone) throw err::vdi_io_error("the image refers to another file");
     co_return ImageFacts{
         .size_bytes = info.value("virtual-size", std::int64_t{0}),
         .differs = info.contains("backing-filename") || info.contains("full-backing-filename")};

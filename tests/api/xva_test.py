@@ -130,7 +130,9 @@ def foreign_vm(size, chunks):
     return out
 
 
-class Archives(unittest.TestCase):
+class Requests(unittest.TestCase):
+    """What those need who send archives and fetch them."""
+
     def setUp(self):
         self.session = lab.login()
         self.api = self.session.xenapi
@@ -278,8 +280,8 @@ class Archives(unittest.TestCase):
                    if self.api.VBD.get_type(vbd) == "Disk"]
         return disk
 
-    # -- tests
 
+class Archives(Requests):
     def test_a_vm_comes_back_as_it_went(self):
         content = os.urandom(MIB) + bytes(2 * MIB) + os.urandom(MIB) + bytes(2 * MIB)
         vm = self.vm(self.disk(content))

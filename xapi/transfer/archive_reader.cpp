@@ -188,6 +188,15 @@ Task<std::optional<ArchiveReader::Entry>> ArchiveReader::next() {
     co_return std::move(header.entry);
 }
 
+Task<std::size_t> ArchiveReader::read(std::span<char> buffer) {
+    const auto most = static_cast<std::size_t>(std::min<std::uint64_t>(buffer.size(), left_));
+    if (most == 0) co_return 0;
+    const std::size_t got = co_await read_some(buffer.first(most));
+    if (got == 0) throw err::import_error_premature_eof();
+    left_ -= got;
+    co_return got;
+}
+
 Task<std::string> ArchiveReader::content(std::size_t bytes_max) {
     if (left_ > bytes_max)
         throw err::import_error("a file of " + std::to_string(left_) + " bytes is too large");

@@ -31,6 +31,9 @@ class ArchiveReader {
     /// The whole content of the present file. IMPORT_ERROR when it has more than `bytes_max`.
     Task<std::string> content(std::size_t bytes_max);
 
+    /// Some of the present file, 0 at its end.
+    Task<std::size_t> read(std::span<char> buffer);
+
   private:
     Task<void> begin();
     Task<bool> fill_raw(std::size_t count);

@@ -58,17 +58,6 @@ Task<void> refuse_format(Exchange& exchange) {
     throw err::internal_error("unknown format " + *parameter(exchange.request(), "format"));
 }
 
-// {"error":["CODE",...]} as the host's agent writes it at either end of a stream.
-void throw_if_error(const std::string& line) {
-    const Json answer = Json::parse(line, nullptr, false);
-    if (!answer.is_object()) throw err::vdi_io_error("the disk's host broke the stream off");
-    if (!answer.contains("error")) return;
-    auto words = answer.at("error").get<std::vector<std::string>>();
-    const std::string code = words.empty() ? "INTERNAL_ERROR" : words.front();
-    if (!words.empty()) words.erase(words.begin());
-    throw ApiError(code, std::move(words));
-}
-
 /// Marks the disk for as long as bytes move, after a look at what else is done with it. Readers
 /// share a disk; a writer has it alone, also from VMs, which the disk's host sees to.
 void mark(Call& call, core::Operation& operation, Ref<xenapi::Vdi> vdi, VdiOperations what) {

@@ -4,7 +4,9 @@
 #include <array>
 #include <boost/system/system_error.hpp>
 
+#include "base/json.hpp"
 #include "base/wait.hpp"
+#include "idl/errors.hpp"
 
 namespace basalt::transfer {
 
@@ -36,6 +38,16 @@ Task<void> join_streams(Loop& loop, Stream& one, Stream& other, std::size_t piec
     directions.push_back(copy(one, other, piece_bytes));
     directions.push_back(copy(other, one, piece_bytes));
     co_await all(loop, std::move(directions));
+}
+
+void throw_if_error(const std::string& line) {
+    const Json answer = Json::parse(line, nullptr, false);
+    if (!answer.is_object()) throw err::vdi_io_error("the disk's host broke the stream off");
+    if (!answer.contains("error")) return;
+    auto words = answer.at("error").get<std::vector<std::string>>();
+    const std::string code = words.empty() ? "INTERNAL_ERROR" : words.front();
+    if (!words.empty()) words.erase(words.begin());
+    throw ApiError(code, std::move(words));
 }
 
 Task<std::string> LineReader::line() {

@@ -20,6 +20,10 @@ void add_console_routes(server::Router& router, server::HttpAuth& auth, Adopt ad
 /// Copies both ways until either side ends, at most so many bytes at a time.
 Task<void> join_streams(Loop& loop, Stream& one, Stream& other, std::size_t piece_bytes = 16384);
 
+/// Throws what `{"error":["CODE",...]}` says, as a host's agent writes it at either end of a
+/// stream; VDI_IO_ERROR when the line is no answer at all.
+void throw_if_error(const std::string& line);
+
 /// Reads lines, and the bytes after them, from one stream.
 class LineReader {
   public:

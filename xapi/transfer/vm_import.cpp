@@ -1,15 +1,21 @@
 // VMs into here: PUT /import and /import_metadata.
 #include "xapi/domain/vm_import.hpp"
 
+#include <boost/asio/error.hpp>
+#include <boost/system/system_error.hpp>
+
 #include "base/undo.hpp"
 #include "base/wait.hpp"
 #include "idl/errors.hpp"
 #include "idl/records/sr.hpp"
+#include "xapi/core/homes.hpp"
+#include "xapi/core/hosts.hpp"
 #include "xapi/core/tasks.hpp"
 #include "xapi/transfer/archive_contents.hpp"
 #include "xapi/transfer/archive_reader.hpp"
 #include "xapi/transfer/named.hpp"
 #include "xapi/transfer/ova_document.hpp"
+#include "xapi/transfer/ovf_document.hpp"
 #include "xapi/transfer/uploads.hpp"
 #include "xapi/transfer/vm_streams.hpp"
 
@@ -21,6 +27,7 @@ using server::Exchange;
 using server::parameter;
 using xenapi::Ref;
 
+constexpr std::string_view ovf_suffix = ".ovf";
 constexpr std::size_t ova_bytes_max = std::size_t{64} << 20;
 
 std::string result_text(const std::vector<Ref<xenapi::Vm>>& vms) {
@@ -42,8 +49,8 @@ domain::ImportWish wish_of(Call& call, const server::HttpRequest& request, bool 
     return wish;
 }
 
-Task<OvaDocument> read_document(core::Core& core, ArchiveReader& reader) {
-    const auto first = co_await reader.next();
+Task<OvaDocument> read_document(core::Core& core, ArchiveReader& reader,
+                                const std::optional<ArchiveReader::Entry>& first) {
     if (!first) throw err::import_error_premature_eof();
     if (first->name != ova_file)
         throw err::import_error_unexpected_file(std::string(ova_file), first->name);
@@ -52,10 +59,54 @@ Task<OvaDocument> read_document(core::Core& core, ArchiveReader& reader) {
         core.loop, [&product = core.product, text] { return parse_ova(product, *text); });
 }
 
+/// The present file of the archive into a disk, by the disk's host, which knows the format.
+Task<void> fill_by_host(Call& call, const VmParts& parts, ArchiveReader& reader,
+                        Ref<xenapi::Vdi> disk, std::string format) {
+    agent::Host& agent = core::home_agent(call.core(), call.db().get(disk).SR);
+    const auto stream = parts.adopt(co_await agent.vdi_import(
+        call.operation(), {core::disk_ref(call.db(), disk), std::move(format)}));
+    std::vector<char> buffer(std::size_t{64} * 1024);
+    bool heard = true;
+    while (heard) {
+        const std::size_t got = co_await reader.read(buffer);
+        if (got == 0) break;
+        try {
+            co_await stream->write({buffer.data(), got});
+        } catch (const boost::system::system_error& error) {
+            if (error.code() == asio::error::operation_aborted) throw;
+            heard = false;  // it has seen enough, and says why
+        }
+    }
+    stream->shutdown_write();
+    LineReader answers(*stream);
+    throw_if_error(co_await answers.line());
+}
+
+/// The same as take_in for an OVA: a description in OVF, and images that their host converts.
+Task<void> take_in_ovf(Call& call, const VmParts& parts, ArchiveReader& reader,
+                       domain::VmImport& import) {
+    const auto text = std::make_shared<const std::string>(co_await reader.content(ova_bytes_max));
+    OvfDocument document = co_await blocking(call.core().loop, [text] { return parse_ovf(*text); });
+    import.plan(std::move(document.objects));
+    co_await import.make();
+    co_await call.committed();
+    while (const auto entry = co_await reader.next()) {
+        const auto found = document.files.find(entry->name);
+        if (found == document.files.end()) continue;  // the manifest, its signature, texts
+        co_await fill_by_host(call, parts, reader, import.disks().at(found->second.disk).disk,
+                              found->second.format);
+        document.files.erase(found);
+    }
+    if (!document.files.empty()) throw err::import_error_premature_eof();
+}
+
 /// Reads the whole archive; what it has made is there and marked when it returns.
 Task<void> take_in(Call& call, const VmParts& parts, ArchiveReader& reader,
                    domain::VmImport& import, domain::ImportWish wish) {
-    OvaDocument document = co_await read_document(call.core(), reader);
+    const auto first = co_await reader.next();
+    if (wish.with_disks && first && first->name.ends_with(ovf_suffix))
+        co_return co_await take_in_ovf(call, parts, reader, import);
+    OvaDocument document = co_await read_document(call.core(), reader, first);
     import.plan(std::move(document.objects));
     co_await import.make();
     co_await call.committed();
@@ -97,7 +148,8 @@ Task<void> try_metadata(Exchange& exchange, Call& call, const VmParts& parts) {
     UploadBody body(exchange, call);
     ArchiveReader reader(call.core().loop,
                          [&body](std::span<char> buffer) { return body.read(buffer); });
-    OvaDocument document = co_await read_document(call.core(), reader);
+    const auto first = co_await reader.next();
+    OvaDocument document = co_await read_document(call.core(), reader, first);
     domain::VmImport import(call, parts.storage, parts.networks, wish);
     import.plan(std::move(document.objects));
     if (call.task()) call.core().tasks->succeed_text(call.task(), result_text({}));
