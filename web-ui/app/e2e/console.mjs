@@ -347,6 +347,16 @@ async function keyboardOnly() {
   await row.waitFor({ state: "detached" })
   await page.keyboard.press("ArrowRight")
   await row.waitFor()
+  // A menu that is made when it is wanted has the focus then, and gives it back.
+  await go(page, "/vms")
+  const button = page.getByRole("button", { name: `Actions for ${name}` }).first()
+  await button.focus()
+  await page.keyboard.press("ArrowDown")
+  await page.getByRole("menuitem").first().waitFor()
+  const focused = () => page.evaluate(() => document.activeElement?.closest("[role=menu]") ? "menu" : document.activeElement?.getAttribute("aria-label"))
+  await until(async () => (await focused()) === "menu", 5, "the menu has no focus")
+  await page.keyboard.press("Escape")
+  await until(async () => (await focused()) === `Actions for ${name}`, 5, "the focus is lost")
 }
 
 async function manyVms() {

@@ -3,7 +3,7 @@ import { TransportError, XenApiError } from "@basalt/xenapi"
 import { describe, expect, it } from "vitest"
 import { errorWords } from "@generated/errors"
 import { inWords } from "@/api/errors.js"
-import { formatAgo, formatBytes, formatSpan, formatTick, formatTime } from "@/lib/format.js"
+import { formatAgo, formatBytes, formatSpan, formatTick, formatTime, regional } from "@/lib/format.js"
 import { fileName, readImage } from "@/lib/image.js"
 import de from "@/i18n/de.js"
 import en from "@/i18n/en.js"
@@ -108,6 +108,12 @@ describe("numbers and times", () => {
     expect(formatAgo("20260131T23:59:00Z", Date.UTC(2026, 0, 31, 23, 59, 30), "en")).toBe("30 seconds ago")
   })
 
+  it("are written as in the person's country", () => {
+    expect(regional("en", ["de-CH", "en-GB", "en"])).toBe("en-GB")
+    expect(regional("de", ["de-CH", "en-GB"])).toBe("de-CH")
+    expect(regional("en", ["de-CH", "enm"])).toBe("en")
+    expect(regional("en", [])).toBe("en")
+  })
   it("marks times as exactly as their distance needs, in the reader's language", () => {
     const noon = new Date(2026, 10, 22, 12, 5, 30).getTime() / 1000
     expect(formatTick(noon, 300, "en-GB")).toBe("12:05")

@@ -1,6 +1,11 @@
 // Numbers, sizes and times as people of a language write them.
 import { toDate, type DateTime } from "@basalt/xenapi"
 
+/** The person's own kind of a language: how dates and numbers are written differs by country. */
+export function regional(language: string, preferred: readonly string[]): string {
+  return preferred.find((one) => one === language || one.startsWith(`${language}-`)) ?? language
+}
+
 const units = ["B", "KiB", "MiB", "GiB", "TiB", "PiB"]
 
 export function formatBytes(bytes: number, locale: string): string {

@@ -1,7 +1,7 @@
 // What every page needs: its language's words and forms, and the time.
 import { onScopeDispose, ref, type Ref } from "vue"
 import { useI18n } from "vue-i18n"
-import { formatAgo, formatBytes, formatPercent, formatTick, formatTime } from "./format.js"
+import { formatAgo, formatBytes, formatPercent, formatTick, formatTime, regional } from "./format.js"
 
 const now = ref(Date.now())
 let users = 0
@@ -19,13 +19,14 @@ export function useNow(): Ref<number> {
 
 export function useWords() {
   const { t, locale } = useI18n()
+  const region = () => regional(locale.value, navigator.languages)
   return {
     t,
     locale,
-    bytes: (value: number) => formatBytes(value, locale.value),
-    percent: (share: number) => formatPercent(share, locale.value),
-    time: (value: string | undefined) => formatTime(value, locale.value),
-    tick: (seconds: number, apart: number) => formatTick(seconds, apart, locale.value),
-    ago: (value: string | undefined) => formatAgo(value, now.value, locale.value),
+    bytes: (value: number) => formatBytes(value, region()),
+    percent: (share: number) => formatPercent(share, region()),
+    time: (value: string | undefined) => formatTime(value, region()),
+    tick: (seconds: number, apart: number) => formatTick(seconds, apart, region()),
+    ago: (value: string | undefined) => formatAgo(value, now.value, region()),
   }
 }
