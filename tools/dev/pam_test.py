@@ -40,6 +40,15 @@ class Password(unittest.TestCase):
         self.assertNotEqual(self.call("password", ""), 0)
         self.assertEqual(self.call("auth", "first"), 0)
 
+    def test_another_user_has_a_password_of_its_own_or_none(self):
+        self.assertNotEqual(self.call("password", "other", user="reader"), 0)
+        self.assertNotEqual(self.call("auth", "other", user="reader"), 0)
+        shutil.copy(self.file, f"{self.file}.reader")
+        self.assertEqual(self.call("password", "other", user="reader"), 0)
+        self.assertEqual(self.call("auth", "other", user="reader"), 0)
+        self.assertNotEqual(self.call("auth", "first", user="reader"), 0)
+        self.assertEqual(self.call("auth", "first"), 0)
+
 
 if __name__ == "__main__":
     unittest.main()
