@@ -2,6 +2,7 @@
 
 #include <filesystem>
 
+#include "base/durable_file.hpp"
 #include "base/fault_points.hpp"
 #include "base/log.hpp"
 #include "base/real_loop.hpp"
@@ -58,7 +59,7 @@ core::Core::Identity identity_of(const std::string& path, server::TlsContext& tl
         return server::make_self_signed(
             {.common_name = std::move(name), .addresses = std::move(addresses)});
     };
-    out.write = [path](const std::string& pem) { server::write_private_file(path, pem); };
+    out.write = [path](const std::string& pem) { write_durably(path, pem); };
     out.reload = [&tls] { tls.reload(); };
     return out;
 }

@@ -3,7 +3,7 @@
 #include <fstream>
 #include <stdexcept>
 
-#include "xapi/rpc/certificate.hpp"
+#include "base/durable_file.hpp"
 
 namespace basalt {
 
@@ -28,7 +28,7 @@ Role read_role(const std::string& path) {
 void write_role(const std::string& path, const Role& role) {
     const std::string text =
         role.coordinator ? std::string(master) : std::string(member_prefix) + role.address;
-    server::write_private_file(path, text + "\n");
+    write_durably(path, text + "\n");
 }
 
 }  // namespace basalt

@@ -10,6 +10,7 @@
 #include <filesystem>
 #include <fstream>
 
+#include "base/durable_file.hpp"
 #include "base/log.hpp"
 #include "base/real_net.hpp"
 #include "host-agent/services/clock.hpp"
@@ -40,21 +41,14 @@ std::optional<std::string> read_file(const std::string& path) {
     return std::string(std::istreambuf_iterator<char>(in), {});
 }
 
-/// In one step: readers see the old text or the new one. Nothing: no file.
+/// Nothing: no file.
 void write_file(const std::string& path, const std::optional<std::string>& text) {
     if (!text) {
         fs::remove(path);
         return;
     }
     fs::create_directories(fs::path(path).parent_path());
-    const std::string fresh = path + ".new";
-    {
-        std::ofstream out(fresh, std::ios::binary | std::ios::trunc);
-        out << *text;
-        out.flush();
-        if (!out) throw std::system_error(errno, std::generic_category(), fresh);
-    }
-    fs::rename(fresh, path);
+    write_durably(path, *text, 0644);
 }
 
 void replace_link(const std::string& path, const fs::path& target) {

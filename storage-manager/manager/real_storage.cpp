@@ -2,11 +2,11 @@
 
 #include <fcntl.h>
 
-#include <cerrno>
 #include <cstring>
 #include <fstream>
 #include <iterator>
 
+#include "base/durable_file.hpp"
 #include "base/wait.hpp"
 #include "idl/errors.hpp"
 #include "storage-manager/datapath/qemu_transfer.hpp"
@@ -18,19 +18,6 @@ namespace basalt::sm {
 namespace fs = std::filesystem;
 
 namespace {
-
-void replace_file(const fs::path& file, const std::string& text) {
-    const fs::path fresh = file.string() + ".new";
-    {
-        const UniqueFd fd(::open(fresh.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600));
-        if (!fd || ::write(fd.get(), text.data(), text.size()) != std::ssize(text) ||
-            fsync(fd.get()) != 0)
-            throw err::internal_error(fresh.string() + ": " + std::strerror(errno));
-    }
-    fs::rename(fresh, file);
-    const UniqueFd folder(::open(file.parent_path().c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
-    fsync(folder.get());
-}
 
 class FileState final : public StateStore {
   public:
@@ -47,7 +34,7 @@ class FileState final : public StateStore {
         const auto lease = co_await queue_.acquire("file");
         co_await blocking(loop_, [file = file_, text = std::move(text)] {
             fs::create_directories(file.parent_path());
-            replace_file(file, text);
+            write_durably(file, text);
         });
     }
 

@@ -5,6 +5,7 @@
 #include <fstream>
 #include <system_error>
 
+#include "base/durable_file.hpp"
 #include "base/wait.hpp"
 #include "idl/errors.hpp"
 
@@ -18,14 +19,7 @@ constexpr const char* unfinished = ".new";
 
 void write_in_one_step(const fs::path& path, const std::string& text) {
     fs::create_directories(path.parent_path());
-    const fs::path fresh = path.string() + unfinished;
-    {
-        std::ofstream out(fresh, std::ios::binary | std::ios::trunc);
-        out << text;
-        out.flush();
-        if (!out) throw std::system_error(errno, std::generic_category(), fresh.string());
-    }
-    fs::rename(fresh, path);
+    write_durably(path, text, 0644);
 }
 
 }  // namespace

@@ -1,6 +1,5 @@
 #include "xapi/rpc/certificate.hpp"
 
-#include <fcntl.h>
 #include <openssl/bio.h>
 #include <openssl/evp.h>
 #include <openssl/pem.h>
@@ -9,13 +8,12 @@
 #include <openssl/x509v3.h>
 #include <unistd.h>
 
-#include <cerrno>
 #include <cstdio>
 #include <memory>
 #include <stdexcept>
 #include <system_error>
 
-#include "base/fd.hpp"
+#include "base/durable_file.hpp"
 #include "base/released.hpp"
 
 namespace basalt::server {
@@ -85,19 +83,6 @@ Certificate self_signed(EVP_PKEY* key, const CertificateNames& names) {
     return certificate;
 }
 
-[[noreturn]] void throw_errno(const std::string& what) {
-    throw std::system_error(errno, std::generic_category(), what);
-}
-
-void write_all(int fd, std::string_view text, const std::string& path) {
-    while (!text.empty()) {
-        const ssize_t count = ::write(fd, text.data(), text.size());
-        if (count < 0 && errno == EINTR) continue;
-        if (count < 0) throw_errno(path);
-        text.remove_prefix(static_cast<std::size_t>(count));
-    }
-}
-
 }  // namespace
 
 std::string make_self_signed(const CertificateNames& names) {
@@ -116,17 +101,8 @@ std::string make_self_signed(const CertificateNames& names) {
 
 bool ensure_certificate(const std::string& pem_path, const CertificateNames& names) {
     if (::access(pem_path.c_str(), F_OK) == 0) return false;
-    write_private_file(pem_path, make_self_signed(names));
+    write_durably(pem_path, make_self_signed(names));
     return true;
-}
-
-void write_private_file(const std::string& path, const std::string& text) {
-    const std::string fresh = path + ".new";
-    const UniqueFd fd(::open(fresh.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600));
-    if (!fd) throw_errno(fresh);
-    write_all(fd.get(), text, fresh);
-    if (::fsync(fd.get()) != 0) throw_errno(fresh);
-    if (::rename(fresh.c_str(), path.c_str()) != 0) throw_errno(path);
 }
 
 }  // namespace basalt::server

@@ -18,7 +18,4 @@ struct CertificateNames {
 /// Returns whether it was made. Throws std::system_error.
 bool ensure_certificate(const std::string& pem_path, const CertificateNames& names);
 
-/// Replaces the PEM file in one step, readable by its owner only. Blocks. Throws std::system_error.
-void write_private_file(const std::string& path, const std::string& text);
-
 }  // namespace basalt::server

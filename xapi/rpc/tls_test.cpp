@@ -5,6 +5,7 @@
 
 #include <filesystem>
 
+#include "base/durable_file.hpp"
 #include "xapi/rpc/certificate.hpp"
 #include "xapi/rpc/server.hpp"
 #include "xapi/rpc/testing.hpp"
@@ -151,7 +152,7 @@ TEST(Tls, a_broken_file_changes_nothing) {
     ensure_certificate(file.pem, {"h", {}, {}});
     TlsContext context(file.pem);
     const std::string before = context.fingerprint_sha256();
-    write_private_file(file.pem, "no pem");
+    write_durably(file.pem, "no pem");
     EXPECT_THROW(context.reload(), std::runtime_error);
     EXPECT_EQ(context.fingerprint_sha256(), before);
 }
@@ -179,8 +180,8 @@ TEST(Tls, hosts_of_a_pool_prove_who_they_are) {
     for (const char* name : {"server", "member", "stranger"})
         ensure_certificate(folder + "/" + name + ".pem", {.common_name = name});
     ensure_certificate(folder + "/clients.pem", {.common_name = "host.example"});
-    write_private_file(folder + "/all.pem", certificate_in(folder + "/server.pem") +
-                                                certificate_in(folder + "/member.pem"));
+    write_durably(folder + "/all.pem",
+                  certificate_in(folder + "/server.pem") + certificate_in(folder + "/member.pem"));
     TlsContext context(
         folder + "/clients.pem",
         PoolIdentity{.pem_path = folder + "/server.pem", .certificates_path = folder + "/all.pem"});

@@ -4,6 +4,7 @@
 #include <cerrno>
 #include <filesystem>
 
+#include "base/durable_file.hpp"
 #include "base/fd.hpp"
 #include "base/log.hpp"
 #include "base/wait.hpp"
@@ -108,9 +109,7 @@ Task<void> put_blob(Exchange& exchange, Call& call) {
     if (request.content_length && size < *request.content_length)
         throw err::client_error("the bytes ended after " + std::to_string(size));
     (void)call.db().get(blob);  // it may have been destroyed meanwhile
-    co_await blocking(core.loop, [from = fresh.path, path] {
-        if (::rename(from.c_str(), path.c_str()) != 0) throw_errno(path);
-    });
+    co_await blocking(core.loop, [from = fresh.path, path] { rename_durably(from, path); });
     call.db().transact_fact([&](db::Txn& txn) {
         if (txn.find(blob) == nullptr) return;
         txn.edit(blob).size = static_cast<std::int64_t>(size);

@@ -11,6 +11,7 @@
 #include <set>
 #include <system_error>
 
+#include "base/durable_file.hpp"
 #include "base/fd.hpp"
 #include "base/json.hpp"
 #include "base/log.hpp"
@@ -39,24 +40,6 @@ bool is_uuid(const std::string& text) {
 void sync_path(const fs::path& path, int flags) {
     const UniqueFd fd(::open(path.c_str(), flags | O_CLOEXEC));
     if (!fd || fsync(fd.get()) != 0) throw_errno(path.string());
-}
-
-void sync_folder(const fs::path& folder) {
-    sync_path(folder, O_RDONLY | O_DIRECTORY);
-}
-
-void write_durably(const fs::path& path, const std::string& text) {
-    const fs::path fresh = path.string() + ".new";
-    {
-        const UniqueFd fd(
-            ::open(fresh.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0600));
-        if (!fd) throw_errno(fresh.string());
-        if (::write(fd.get(), text.data(), text.size()) != static_cast<ssize_t>(text.size()) ||
-            fsync(fd.get()) != 0)
-            throw_errno(fresh.string());
-    }
-    fs::rename(fresh, path);
-    sync_folder(path.parent_path());
 }
 
 std::optional<Disk> parse_disk(const fs::path& path, const std::string& uuid) {
@@ -178,8 +161,7 @@ void Layout::remove_image(const std::string& image) const {
 
 std::string Layout::take_over(const ImageFile& image) const {
     const std::string name = image_name(image.uuid);
-    fs::rename(path(image.file), path(name));
-    sync_folder(folder_);
+    rename_durably(path(image.file), path(name));
     return name;
 }
 
