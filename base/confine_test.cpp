@@ -87,6 +87,19 @@ TEST_F(Confine, a_driver_keeps_what_it_names_and_no_more) {
                                   HasSubstr("CapBnd:\t0000000000200001\n")));
 }
 
+TEST_F(Confine, the_folders_of_the_program_need_not_be_open_to_its_user) {
+    const fs::path closed = folder() / "closed";
+    fs::create_directory(closed);
+    fs::permissions(closed, fs::perms::owner_all);
+    fs::copy_file("/usr/bin/true", closed / "true");
+    const auto ends = [&] {
+        return run(confined(CONFINE, {.uid = guest}, {closed / "true"})).status;
+    };
+    EXPECT_EQ(ends(), 0);
+    fs::permissions(closed / "true", fs::perms::owner_all);
+    EXPECT_EQ(ends(), 126);
+}
+
 struct Attempt {
     const char* name;
     const char* script;

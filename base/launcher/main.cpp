@@ -191,6 +191,7 @@ void drop_privileges(const Cell& cell) {
         ::setenv("LISTEN_PID", std::to_string(::getpid()).c_str(), 1);
     limit_resources(cell);
     const std::string program = found(request.argv.front());
+    const int opened = ::open(program.c_str(), O_PATH | O_CLOEXEC);
     const int files = cell.all_files ? -1 : file_rules(cell, program);
     drop_privileges(cell);
     if (::prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0) fail_errno("no_new_privs");
@@ -201,6 +202,9 @@ void drop_privileges(const Cell& cell) {
         arguments.push_back(const_cast<char*>(word.c_str()));
     arguments.push_back(nullptr);
     ::execv(program.c_str(), arguments.data());
+    // Its folders need not be open to the user, only the program. Not the first way, because the
+    // process would go by the descriptor's number in ps.
+    if (errno == EACCES) ::execveat(opened, "", arguments.data(), environ, AT_EMPTY_PATH);
     fail_errno(program);
 }
 
