@@ -28,14 +28,19 @@ void write_all(int file, std::string_view text, const fs::path& path) {
     }
 }
 
+void sync(const fs::path& path, int flags) {
+    const UniqueFd fd(::open(path.c_str(), O_RDONLY | O_CLOEXEC | flags));
+    if (!fd || ::fsync(fd.get()) != 0) throw_errno(path);
+}
+
 }  // namespace
 
 void sync_folder(const fs::path& folder) {
-    const UniqueFd fd(::open(folder.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
-    if (!fd || ::fsync(fd.get()) != 0) throw_errno(folder);
+    sync(folder, O_DIRECTORY);
 }
 
 void rename_durably(const fs::path& from, const fs::path& to) {
+    sync(from, 0);
     fs::rename(from, to);
     sync_folder(to.has_parent_path() ? to.parent_path() : ".");
 }
@@ -47,7 +52,6 @@ void write_durably(const fs::path& path, std::string_view text, mode_t mode) {
             ::open(fresh.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, mode));
         if (!fd) throw_errno(fresh);
         write_all(fd.get(), text, fresh);
-        if (::fsync(fd.get()) != 0) throw_errno(fresh);
     }
     rename_durably(fresh, path);
 }

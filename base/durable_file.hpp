@@ -11,7 +11,7 @@ namespace basalt {
 /// After a file was made, renamed or removed in the folder.
 void sync_folder(const std::filesystem::path& folder);
 
-/// The file's content must have been synced before.
+/// With its content, in the same file system.
 void rename_durably(const std::filesystem::path& from, const std::filesystem::path& to);
 
 /// In one step: readers see the old text or the new one. Goes by way of `PATH.new`.

@@ -68,12 +68,8 @@ Task<void> send_blob(Exchange& exchange, core::Core& core, Blob row) {
 Task<std::uint64_t> receive(Exchange& exchange, Loop& loop, std::string path) {
     const auto file =
         std::make_shared<UniqueFd>(co_await blocking(loop, [path] { return create_file(path); }));
-    const std::uint64_t total = co_await receive_file(exchange, loop, file, core::blob_bytes_max,
-                                                      err::out_of_space("blobs"));
-    co_await blocking(loop, [file] {
-        if (::fsync(file->get()) != 0) throw_errno("blob");
-    });
-    co_return total;
+    co_return co_await receive_file(exchange, loop, file, core::blob_bytes_max,
+                                    err::out_of_space("blobs"));
 }
 
 Task<void> get_blob(Exchange& exchange, Call& call) {

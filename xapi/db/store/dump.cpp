@@ -13,6 +13,7 @@
 #include <pugixml.hpp>
 #include <set>
 
+#include "base/durable_file.hpp"
 #include "base/error.hpp"
 #include "base/fd.hpp"
 #include "base/real_loop.hpp"
@@ -358,7 +359,7 @@ void write_dump(const std::string& store, const std::string& to) {
             fs::permissions(partial, fs::perms::owner_read | fs::perms::owner_write);
             write_rows(copy.connection(), file);
         }
-        sqlite::rename_durably(partial, to);
+        rename_durably(partial, to);
     });
 }
 
@@ -431,7 +432,7 @@ void stage_restore(const StoreContents& contents, const std::string& store) {
         const Scratch fresh(scratch_name(store));
         sqlite::write_database(contents, epoch, fresh.path());
         sqlite::keep_owner(fresh.path(), store);
-        sqlite::rename_durably(fresh.path(), sqlite::restored_name(store));
+        rename_durably(fresh.path(), sqlite::restored_name(store));
     });
 }
 

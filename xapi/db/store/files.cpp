@@ -10,6 +10,7 @@
 #include <cstring>
 #include <filesystem>
 
+#include "base/durable_file.hpp"
 #include "base/fd.hpp"
 #include "base/log.hpp"
 #include "idl/errors.hpp"
@@ -20,12 +21,6 @@ namespace basalt::db::sqlite {
 namespace fs = std::filesystem;
 
 namespace {
-
-void sync(const std::string& path, int flags) {
-    const UniqueFd fd{::open(path.c_str(), flags | O_CLOEXEC)};
-    if (!fd || ::fsync(fd.get()) != 0)
-        throw err::internal_error("sync " + path + ": " + std::strerror(errno));
-}
 
 std::string folder_of(const std::string& path) {
     const fs::path parent = fs::path(path).parent_path();
@@ -179,12 +174,6 @@ void keep_owner(const std::string& file, const std::string& like) {
     if (::geteuid() != 0 || ::stat(like.c_str(), &facts) != 0) return;
     if (::chown(file.c_str(), facts.st_uid, facts.st_gid) != 0)
         throw err::internal_error("chown " + file + ": " + std::strerror(errno));
-}
-
-void rename_durably(const std::string& file, const std::string& to) {
-    sync(file, O_RDONLY);
-    fs::rename(file, to);
-    sync(folder_of(to), O_RDONLY | O_DIRECTORY);
 }
 
 std::string restored_name(const std::string& store) {

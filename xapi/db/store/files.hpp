@@ -34,9 +34,6 @@ void write_database(const StoreContents& contents, std::uint64_t epoch, const st
 /// happens.
 void keep_owner(const std::string& file, const std::string& like);
 
-/// Makes `file` durable under the name `to`, in the same folder.
-void rename_durably(const std::string& file, const std::string& to);
-
 /// Where a store waits that is to take the place of `store`, and where the old one stays.
 [[nodiscard]] std::string restored_name(const std::string& store);
 [[nodiscard]] std::string replaced_name(const std::string& store);
