@@ -3,16 +3,15 @@
 #include <sys/resource.h>
 
 #include <algorithm>
-#include <boost/system/system_error.hpp>
 
 #include "base/log.hpp"
 #include "base/real_net.hpp"
+#include "xapi/rpc/accept.hpp"
 
 namespace basalt::server {
 
 namespace {
 
-constexpr Duration accept_retry_time = 100ms;  // when descriptors have run out
 constexpr Duration refusal_line_interval = 1s;
 
 }  // namespace
@@ -43,22 +42,10 @@ void Server::listen(RealLoop& loop, ListeningSocket socket) {
 }
 
 Task<void> Server::accept_loop(std::shared_ptr<Listener> listener, Scheme scheme) {
-    while (!counts_.draining) {
-        std::unique_ptr<FdStream> stream;
-        std::string failure;
-        try {
-            stream = co_await listener->accept();
-        } catch (const boost::system::system_error& error) {
-            failure = error.what();
-        }
-        if (counts_.draining) co_return;
-        if (stream) {
-            Peer peer = peer_of(*stream, scheme);
-            serve(std::move(stream), scheme, std::move(peer));
-        } else {
-            log::error("accept_failed", {{"error", failure}});
-            co_await sleep_for(loop_, accept_retry_time);
-        }
+    while (auto stream =
+               co_await accept_next(loop_, *listener, [this] { return counts_.draining; })) {
+        Peer peer = peer_of(*stream, scheme);
+        serve(std::move(stream), scheme, std::move(peer));
     }
 }
 

@@ -19,6 +19,7 @@
 #include "xapi/core/hosts.hpp"
 #include "xapi/domain/vdi_nbd.hpp"
 #include "xapi/domain/views.hpp"
+#include "xapi/rpc/accept.hpp"
 #include "xapi/rpc/http_auth.hpp"
 #include "xapi/transfer/nbd_haggling.hpp"
 
@@ -28,7 +29,6 @@ namespace {
 
 using xenapi::Ref;
 
-constexpr Duration accept_retry_time = 100ms;  // when descriptors have run out
 /// For what passes in one read: a backup reads much.
 constexpr std::size_t piece_bytes = std::size_t{128} * 1024;
 
@@ -83,20 +83,8 @@ void NbdServer::listen(std::unique_ptr<Listener> listener) {
 }
 
 Task<void> NbdServer::accept_loop(std::shared_ptr<Listener> listener) {
-    for (;;) {
-        std::unique_ptr<FdStream> stream;
-        std::string failure;
-        try {
-            stream = co_await listener->accept();
-        } catch (const boost::system::system_error& error) {
-            failure = error.what();
-        }
-        if (core_.stopping) co_return;
-        if (!stream) {
-            log::error("accept_failed", {{"error", failure}});
-            co_await sleep_for(core_.loop, accept_retry_time);
-            continue;
-        }
+    while (auto stream = co_await server::accept_next(core_.loop, *listener,
+                                                      [this] { return core_.stopping; })) {
         Ends ends{own_address(stream->fd()), peer_address(stream->fd())};
         const bool full = connections_.size() >= core_.limits.max(Limit::connections) ||
                           by_peer_.count(ends.peer) >= core_.limits.max(Limit::connections_of_peer);
