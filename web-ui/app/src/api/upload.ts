@@ -76,7 +76,7 @@ export async function uploadVm(action: Action, file: File, sr: Ref<"SR">, label:
   }
 }
 
-/** Its record stays for now: a server that has not noticed the loss looks there whether to go on. */
+/** Its record stays: a server that has not noticed the loss looks there whether to go on. */
 async function endTask(task: Ref<"task">): Promise<void> {
   await client.value?.api.task.cancel(task).catch(() => undefined)
 }
