@@ -51,6 +51,8 @@ Served simulated(RealLoop& loop, const Config& config) {
     if (const std::string mac = mac_of(config.host.management); !mac.empty())
         facts.nics.front().mac = mac;
     facts.address = config.host.address;
+    facts.gateway = config.host.gateway;
+    facts.dns = config.host.dns;
     facts.local_sr_path = config.storage.local_sr;
     facts.iso_sr_path = config.storage.iso_sr;
     // Guests, disks and networks are simulated; who may log in and what scripts there are is not.

@@ -33,7 +33,7 @@ CONFIG = """\
 uuid = "{uuid}"
 hostname = "{hostname}"
 address = "{address}"
-management = "{device}"
+{route}management = "{device}"
 state = "/var/lib/basalt"
 
 [hostd]
@@ -325,6 +325,14 @@ def apply_address(root, lease):
         write(state, f"BRIDGE={bridge_of(lease.device)}\nADDRESS={lease.address.split('/')[0]}\n")
 
 
+def route_lines(lease):
+    """The part of the configuration that an address without a router or name servers lacks."""
+    lines = [f'gateway = "{lease.gateway}"\n'] if lease.gateway else []
+    if lease.dns:
+        lines.append(f"dns = {json.dumps(lease.dns)}\n")
+    return "".join(lines)
+
+
 def run(argv):
     subprocess.run(argv, check=True, stdout=subprocess.DEVNULL)
 
@@ -364,7 +372,7 @@ def main(root=ROOT):
     write_for_scripts(root, host, lease, read_release(root))
     write(root / "etc/basalt/host.toml", CONFIG.format(
         uuid=host, hostname=os.uname().nodename, address=lease.address, device=lease.device,
-        backend=backend(root), xapi_uid=owner))
+        route=route_lines(lease), backend=backend(root), xapi_uid=owner))
     write_issue(root, lease, give_password(root) if is_live(root) else "")
     print(f"host {host} at {lease.address} on {lease.device}")
     return 0

@@ -35,6 +35,8 @@ Task<HostFacts> RealServices::facts() {
     });
     facts.agent_version = agent_version;
     facts.address = host_.address;  // with its prefix: the records need the mask too
+    facts.gateway = host_.gateway;
+    facts.dns = host_.dns;
     facts.management_device = host_.management;
     facts.local_sr_path = storage_.local_sr;
     facts.iso_sr_path = storage_.iso_sr;

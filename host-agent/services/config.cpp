@@ -119,6 +119,8 @@ Config parse_config(std::string_view text, const std::string& file) {
     host.require("hostname", config.host.hostname);
     host.require("state", config.host.state);
     host.read("address", config.host.address);
+    host.read("gateway", config.host.gateway);
+    host.read("dns", config.host.dns);
     host.read("management", config.host.management);
     host.read("boot_id", config.host.boot_id);
     host.read("boot_time", config.host.boot_time);

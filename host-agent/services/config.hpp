@@ -12,6 +12,8 @@ struct HostConfig {
     std::string uuid;
     std::string hostname;
     std::string address;  // CIDR of the management interface; empty: DHCP
+    std::string gateway;  // of the management interface; empty: none
+    std::vector<std::string> dns;
     std::string management = "eth0";
     std::string boot_id;         // instead of the kernel's, for hosts that share a kernel
     std::int64_t boot_time = 0;  // the same, in seconds since 1970

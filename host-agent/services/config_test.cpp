@@ -16,6 +16,8 @@ const std::string whole = R"(
 uuid = "5b4c7c0e-9a53-4f1b-8f0e-3b3f8d7a1c11"
 hostname = "host1"
 address = "10.77.0.1/24"
+gateway = "10.77.0.254"
+dns = ["10.77.0.2", "10.77.0.3"]
 management = "eth1"
 state = "/var/lib/basalt"
 [hostd]
@@ -42,6 +44,8 @@ TEST(Config, reads_its_sections_and_leaves_others) {
     const Config config = parse_config(whole, "host.toml");
     EXPECT_EQ(config.host.hostname, "host1");
     EXPECT_EQ(config.host.address, "10.77.0.1/24");
+    EXPECT_EQ(config.host.gateway, "10.77.0.254");
+    EXPECT_THAT(config.host.dns, testing::ElementsAre("10.77.0.2", "10.77.0.3"));
     EXPECT_EQ(config.host.management, "eth1");
     EXPECT_EQ(config.hostd.socket, "/run/x.sock");
     EXPECT_EQ(config.hostd.backend, "sim");
@@ -62,7 +66,7 @@ TEST(Config, errors_name_the_key) {
     EXPECT_EQ(refusal(text), "host.toml: hostd.backend is 'vmware', not one of qemu, xen, sim");
     text = whole;
     text.replace(text.find("4210"), 4, "\"me\"");
-    EXPECT_EQ(refusal(text), "host.toml:12: hostd.xapi_uid is not a whole number");
+    EXPECT_EQ(refusal(text), "host.toml:14: hostd.xapi_uid is not a whole number");
 }
 
 TEST(Config, misspelt_keys_are_told) {

@@ -39,8 +39,12 @@ libxl_string_list words(std::initializer_list<std::string> texts) {
     return list;
 }
 
+libxl_domain_type type_of(const agent::BootSpec& boot) {
+    if (has_device_model(boot)) return LIBXL_DOMAIN_TYPE_HVM;
+    return boot.paravirtual ? LIBXL_DOMAIN_TYPE_PV : LIBXL_DOMAIN_TYPE_PVH;
+}
+
 void fill_kernel(libxl_domain_build_info& build, const agent::BootSpec& boot) {
-    libxl_domain_build_info_init_type(&build, LIBXL_DOMAIN_TYPE_PVH);
     build.kernel = owned(boot.kernel);
     build.ramdisk = owned(boot.ramdisk);
     build.cmdline = owned(boot.args);
@@ -48,7 +52,6 @@ void fill_kernel(libxl_domain_build_info& build, const agent::BootSpec& boot) {
 
 void fill_firmware(libxl_domain_build_info& build, const agent::BootSpec& boot,
                    const std::string& screen) {
-    libxl_domain_build_info_init_type(&build, LIBXL_DOMAIN_TYPE_HVM);
     auto& machine = build.u.hvm;
     machine.bios =
         boot.firmware == agent::Firmware::uefi ? LIBXL_BIOS_TYPE_OVMF : LIBXL_BIOS_TYPE_SEABIOS;
@@ -74,8 +77,7 @@ bool is_there(const agent::BootSpec& boot, const agent::DiskSpec& disk) {
 
 void fill(libxl_domain_config& out, const DomainConfig& config, const Sources& from) {
     const agent::VmSpec& spec = config.spec;
-    const bool firmware = has_device_model(spec.boot);
-    out.c_info.type = firmware ? LIBXL_DOMAIN_TYPE_HVM : LIBXL_DOMAIN_TYPE_PVH;
+    out.c_info.type = type_of(spec.boot);
     // Names are unique on a host of Xen's, those of VMs are not.
     out.c_info.name = owned(spec.uuid);
     libxl_uuid_from_string(&out.c_info.uuid, spec.uuid.c_str());
@@ -83,7 +85,8 @@ void fill(libxl_domain_config& out, const DomainConfig& config, const Sources& f
     out.on_poweroff = out.on_reboot = out.on_crash = LIBXL_ACTION_ON_SHUTDOWN_PRESERVE;
 
     libxl_domain_build_info& build = out.b_info;
-    if (firmware)
+    libxl_domain_build_info_init_type(&build, out.c_info.type);
+    if (has_device_model(spec.boot))
         fill_firmware(build, spec.boot, from.screen);
     else
         fill_kernel(build, spec.boot);

@@ -21,8 +21,9 @@ bool has_device_model(const agent::BootSpec& boot);
 /// gets one when there is a medium.
 bool is_there(const agent::BootSpec& boot, const agent::DiskSpec& disk);
 
-/// Fills in what libxl makes the domain from. A guest that boots a kernel is PVH: the hardware
-/// virtualises it, and nothing of a PC is emulated for it. One that boots by firmware is HVM.
+/// Fills in what libxl makes the domain from. A guest that boots a kernel is PV, or PVH: the
+/// hardware virtualises it, and nothing of a PC is emulated for it. One that boots by firmware is
+/// HVM.
 void fill(libxl_domain_config& out, const DomainConfig& config, const Sources& from);
 
 void fill(libxl_device_disk& out, const agent::BootSpec& boot, const agent::DiskSpec& disk,

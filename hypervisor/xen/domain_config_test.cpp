@@ -45,6 +45,16 @@ TEST(XenDomainConfig, a_guest_with_a_kernel_is_pvh) {
     EXPECT_EQ(made->num_nics, 0);
 }
 
+TEST(XenDomainConfig, a_paravirtual_guest_with_a_kernel_is_pv) {
+    DomainConfig config = kernel_guest();
+    config.spec.boot.paravirtual = true;
+    OwnedConfig made;
+    fill(*made.get(), config, {});
+    EXPECT_EQ(made->c_info.type, LIBXL_DOMAIN_TYPE_PV);
+    EXPECT_EQ(made->b_info.type, LIBXL_DOMAIN_TYPE_PV);
+    EXPECT_STREQ(made->b_info.kernel, "/boot/guest/vmlinuz");
+}
+
 TEST(XenDomainConfig, as_many_processors_start_as_the_spec_says) {
     OwnedConfig made;
     fill(*made.get(), kernel_guest(), {});

@@ -347,6 +347,14 @@ void refresh_control_domain(core::Core& core, db::Txn& txn, Ref<Host> host,
     metrics.last_updated = DateTime{core.now_seconds()};
 }
 
+// As PIF.DNS lists them.
+std::string comma_separated(const std::vector<std::string>& words) {
+    std::string out;
+    for (const std::string& word : words)
+        out += (out.empty() ? "" : ",") + word;
+    return out;
+}
+
 void refresh_pifs(core::Core& core, db::Txn& txn, Ref<Host> host, const agent::HostFacts& facts) {
     std::map<std::string, Ref<Pif>> known;
     for (const auto pif : txn.get(host).PIFs)
@@ -365,6 +373,8 @@ void refresh_pifs(core::Core& core, db::Txn& txn, Ref<Host> host, const agent::H
         row.currently_attached = true;
         row.IP = address.ip;
         row.netmask = address.netmask;
+        row.gateway = facts.gateway;
+        row.DNS = comma_separated(facts.dns);
         row.ip_configuration_mode = IpConfigurationMode::static_;
     }
 }

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <bit>
+#include <ranges>
 #include <set>
 
 #include "base/undo.hpp"
@@ -38,6 +39,17 @@ std::string cidr_of(const Pif& pif) {
     in_addr mask{};
     if (inet_pton(AF_INET, pif.netmask.c_str(), &mask) != 1) return pif.IP + "/32";
     return pif.IP + "/" + std::to_string(std::popcount(mask.s_addr));
+}
+
+// PIF.DNS: addresses with commas between them.
+std::vector<std::string> servers_of(const Pif& pif) {
+    std::vector<std::string> out;
+    for (const auto part : std::views::split(pif.DNS, ',')) {
+        std::string server(part.begin(), part.end());
+        std::erase(server, ' ');
+        if (!server.empty()) out.push_back(std::move(server));
+    }
+    return out;
 }
 
 std::string bridge_name(const db::Txn& txn) {
@@ -78,6 +90,7 @@ agent::BridgeWant bridge_of(const db::Txn& txn, const Network& network, const Pi
     if (pif.ip_configuration_mode == IpConfigurationMode::static_) {
         bridge.address = cidr_of(pif);
         bridge.gateway = pif.gateway;
+        bridge.dns = servers_of(pif);
     }
     return bridge;
 }

@@ -26,6 +26,7 @@ agent::BootSpec boot_spec(const Vm& vm) {
     agent::BootSpec boot;
     if (!is_hvm(vm) && !vm.PV_kernel.empty()) {
         boot.kind = agent::BootKind::kernel;
+        boot.paravirtual = domain_type_of(vm) == DomainType::pv;
         boot.kernel = vm.PV_kernel;
         boot.ramdisk = vm.PV_ramdisk;
         boot.args = vm.PV_args;
