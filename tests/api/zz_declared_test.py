@@ -1,5 +1,5 @@
 """The errors that the other tests of this folder met are ones that their messages declare. The name
-puts it last: it reads what the host has logged so far."""
+puts it last, for each host that they ran on: it reads what that has logged so far."""
 
 import re
 import unittest

@@ -2,9 +2,11 @@
 
 import sys
 import tempfile
+import time
 import unittest
 import xml.etree.ElementTree as ElementTree
 from pathlib import Path
+from unittest import mock
 
 sys.path.insert(0, str(Path(__file__).parent))
 import testing
@@ -50,6 +52,31 @@ class Counting(unittest.TestCase):
     def test_a_program_that_was_not_built_is_a_failure(self):
         entry = '<testcase status="notrun"><skipped message="Unable to find executable"/></testcase>'
         self.assertEqual(counted(entry).line(), "0 passed, 1 failed, 0 skipped")
+
+
+class Lanes(unittest.TestCase):
+    def outcome(self, **modules):
+        """Of modules with these bodies, in two lanes; and how often each was run."""
+        with tempfile.TemporaryDirectory() as folder:
+            for name, body in modules.items():
+                head = f"import os, unittest\nopen('{folder}/{name}.runs', 'a').write('x')\n"
+                case = f"class T(unittest.TestCase):\n    def test(self):\n        {body}\n"
+                (Path(folder) / f"{name}_test.py").write_text(head + case)
+            summary = testing.Summary()
+            with mock.patch.dict(testing.LANES, {folder: 2}):
+                testing.run_python("unit", folder, "release", summary, time.monotonic() + 60)
+            runs = {name: len((Path(folder) / f"{name}.runs").read_text()) for name in modules}
+            return summary, runs
+
+    def test_each_module_runs_once_and_the_last_ones_in_each_lane(self):
+        summary, runs = self.outcome(a="pass", b="pass", c="self.fail()", zz_d="pass")
+        self.assertEqual(summary.line(), "4 passed, 1 failed, 0 skipped")
+        self.assertEqual(runs, {"a": 1, "b": 1, "c": 1, "zz_d": 2})
+
+    def test_a_lane_that_dies_is_a_failure_that_names_the_module(self):
+        summary, _ = self.outcome(a="os._exit(3)", b="pass")
+        self.assertEqual(summary.passed, 1)
+        self.assertRegex(summary.failed[0], "a_test ended with 3")
 
 
 if __name__ == "__main__":
