@@ -23,7 +23,7 @@ std::string json_of(const server::Answer& answer) {
     }
     const bool records = answer.rows->form == server::RowSet::Form::records;
     records ? writer.begin_object() : writer.begin_array();
-    for (const db::RowPtr& row : answer.rows->rows) {
+    for (const db::Row* row : answer.rows->rows.pointers()) {
         const std::string ref = xenapi::ref_text(row->ref);
         if (records) {
             writer.key(ref);

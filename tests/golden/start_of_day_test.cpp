@@ -39,13 +39,13 @@ std::string redact(const std::string& text) {
 std::string records_text(db::Database& db) {
     std::string out;
     for (const xenapi::ClassInfo& cls : xenapi::classes()) {
-        for (const db::RowPtr& row : db.snapshot(cls)) {
+        db.each(cls, [&](const db::RowPtr& row) {
             std::string json;
             wire::JsonWriter writer(json);
             xenapi::write_record(cls, row->record.get(), writer);
             out += std::string(cls.name) + " " + xenapi::ref_text(row->ref) + " " +
                    Json::parse(json).dump(1) + "\n";
-        }
+        });
     }
     return redact(out);
 }

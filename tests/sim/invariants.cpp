@@ -55,13 +55,13 @@ class Findings {
         std::map<std::string, Json> out;
         for (const xenapi::ClassInfo& cls : xenapi::classes()) {
             if (!cls.in_database) continue;
-            for (const db::RowPtr& row : pool_.db().snapshot(cls)) {
+            pool_.db().each(cls, [&](const db::RowPtr& row) {
                 std::string text;
                 wire::JsonWriter writer(text);
                 xenapi::write_record(cls, row->record.get(), writer);
                 out.emplace(std::string(cls.name) + " " + xenapi::ref_text(row->ref),
                             Json::parse(text));
-            }
+            });
         }
         return out;
     }

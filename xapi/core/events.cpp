@@ -57,7 +57,7 @@ WireEvent event_of(const RowChange& change) {
 /// What is to be told: some objects, and all rows of some classes.
 struct Found {
     std::vector<RowChange> some;
-    std::vector<std::vector<db::RowPtr>> all;
+    std::vector<db::Rows> all;
 
     [[nodiscard]] std::size_t size() const {
         std::size_t size = some.size();
@@ -69,9 +69,10 @@ struct Found {
 
 std::vector<WireEvent> told(Found found) {
     std::vector<RowChange> list = std::move(found.some);
-    for (const auto& rows : found.all)
-        for (const db::RowPtr& row : rows)
+    for (const db::Rows& rows : found.all)
+        rows.each([&list](const db::RowPtr& row) {
             list.push_back({row->cls, row->ref, row->modified, true, row});
+        });
     std::ranges::stable_sort(list, {}, place_in_order);
     std::vector<WireEvent> events;
     events.reserve(list.size());

@@ -158,8 +158,8 @@ void Database::each(const ClassInfo& cls, FunctionRef<void(const RowPtr&)> f) co
     state_->table(cls).each(f);
 }
 
-std::vector<RowPtr> Database::snapshot(const ClassInfo& cls) const {
-    return state_->table(cls).rows();
+Rows Database::snapshot(const ClassInfo& cls) const {
+    return state_->table(cls).snapshot();
 }
 
 std::size_t Database::count(const ClassInfo& cls) const {

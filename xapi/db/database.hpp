@@ -10,6 +10,7 @@
 
 #include "base/async.hpp"
 #include "base/loop.hpp"
+#include "xapi/db/rows.hpp"
 #include "xapi/db/store/store.hpp"
 #include "xapi/db/txn.hpp"
 #include "xapi/db/types.hpp"
@@ -118,7 +119,7 @@ class Database {
                                                     std::string_view label) const;
     void each(const ClassInfo& cls, FunctionRef<void(const RowPtr&)> f) const;
     /// All rows in order of creation.
-    [[nodiscard]] std::vector<RowPtr> snapshot(const ClassInfo& cls) const;
+    [[nodiscard]] Rows snapshot(const ClassInfo& cls) const;
     [[nodiscard]] std::size_t count(const ClassInfo& cls) const;
 
     /// Rows changed after `after`, oldest change first; costs as much as there are changes.

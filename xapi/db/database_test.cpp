@@ -168,7 +168,46 @@ TEST(Database, tells_what_changed_since_a_generation) {
     EXPECT_EQ(dead[0].last->as<Vm>().name_label, "b");
     EXPECT_EQ(db.class_generation(vm_class), db.published());
     EXPECT_EQ(db.snapshot(vm_class).size(), 2U);
-    EXPECT_EQ(db.snapshot(vm_class)[0]->ref, vms[0].uuid());
+    EXPECT_EQ(db.snapshot(vm_class).pointers()[0]->ref, vms[0].uuid());
+}
+
+TEST(Database, a_snapshot_stays_as_it_was) {
+    SimWorld world;
+    Database& db = *world.db;
+    constexpr std::size_t count = 200;  // several pages
+    std::vector<Ref<Vm>> vms;
+    const auto add = [&](std::string name) {
+        Vm vm;
+        vm.name_label = std::move(name);
+        vms.push_back(db.transact([&](Txn& txn) { return txn.insert(vm); }));
+    };
+    const auto names = [](const Rows& rows) {
+        std::vector<std::string> out;
+        rows.each([&out](const RowPtr& row) { out.push_back(row->as<Vm>().name_label); });
+        return out;
+    };
+    std::vector<std::string> expected;
+    for (std::size_t i = 0; i < count; ++i) {
+        expected.push_back("vm " + std::to_string(i));
+        add(expected.back());
+    }
+    const Rows then = db.snapshot(vm_class);
+    EXPECT_EQ(names(then), expected);
+
+    db.transact([&](Txn& txn) { txn.edit(vms[70]).name_label = "other"; });
+    for (std::size_t i = 0; i < 150; ++i)
+        if (i != 70) db.transact([&](Txn& txn) { txn.erase(vms[i]); });
+    add("new");
+    EXPECT_EQ(names(then), expected);
+    EXPECT_EQ(then.size(), count);
+
+    expected.erase(expected.begin(), expected.begin() + 150);
+    expected.insert(expected.begin(), "other");
+    expected.emplace_back("new");
+    EXPECT_EQ(names(db.snapshot(vm_class)), expected);
+    EXPECT_EQ(db.snapshot(vm_class).size(), expected.size());
+    db.transact([&](Txn& txn) { txn.edit(vms[70]).name_label = "another"; });
+    EXPECT_EQ(names(db.snapshot(vm_class)).front(), "another");
 }
 
 TEST(Database, wakes_waiters_at_a_commit_and_at_the_limit) {
@@ -262,7 +301,8 @@ TEST(Restart, remembers_deletions_and_the_order_of_creation) {
     world.db->transact([&](Txn& txn) { txn.erase(vms[1]); });
     world.settle();
     world.crash();
-    const auto rows = world.db->snapshot(vm_class);
+    const db::Rows held = world.db->snapshot(vm_class);
+    const auto rows = held.pointers();
     ASSERT_EQ(rows.size(), 2U);
     EXPECT_EQ(rows[0]->ref, vms[0].uuid());
     EXPECT_EQ(rows[1]->ref, vms[2].uuid());

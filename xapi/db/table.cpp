@@ -4,12 +4,6 @@
 
 namespace basalt::db {
 
-namespace {
-
-constexpr std::size_t gaps_kept = 64;
-
-}  // namespace
-
 const xenapi::FieldInfo* text_field(const ClassInfo& cls, std::string_view name) {
     const xenapi::FieldInfo* field = cls.field(name);
     return field != nullptr && field->type->kind == xenapi::TypeKind::string ? field : nullptr;
@@ -48,16 +42,7 @@ std::vector<RowPtr> Table::by_name_label(std::string_view label) const {
 }
 
 void Table::each(FunctionRef<void(const RowPtr&)> f) const {
-    for (const RowPtr& row : created_)
-        if (row) f(row);
-}
-
-std::vector<RowPtr> Table::rows() const {
-    if (gaps_ == 0) return created_;
-    std::vector<RowPtr> rows;
-    rows.reserve(size());
-    each([&rows](const RowPtr& row) { rows.push_back(row); });
-    return rows;
+    created_.each(f);
 }
 
 void Table::each_changed(Generation after, FunctionRef<void(const RowPtr&)> f) const {
@@ -76,8 +61,7 @@ void Table::put(RowPtr row) {
     Slot& slot = place->second;
     if (fresh) {
         slot.row = std::move(row);
-        slot.place = created_.size();
-        created_.push_back(slot.row);
+        slot.place = created_.add(slot.row);
         index(slot);
     } else {
         unlink_changed(slot);
@@ -88,7 +72,7 @@ void Table::put(RowPtr row) {
                                            text_in(*name_label_, row->record.get()));
         if (!same_keys) unindex(slot);
         slot.row = std::move(row);
-        created_[slot.place] = slot.row;
+        created_.replace(slot.place, slot.row);
         if (!same_keys) index(slot);
     }
     link_newest(slot);
@@ -101,18 +85,12 @@ void Table::erase(const Uuid& ref, Generation generation) {
     Slot& slot = place->second;
     unindex(slot);
     unlink_changed(slot);
-    created_[slot.place].reset();
-    ++gaps_;
+    created_.erase(slot.place);
     slots_.erase(place);
-    if (gaps_ > gaps_kept && gaps_ > slots_.size()) close_gaps();
-}
-
-/// Costs as much as there are rows, once in as many erasures.
-void Table::close_gaps() {
-    std::erase(created_, nullptr);
-    gaps_ = 0;
-    for (std::size_t i = 0; i < created_.size(); ++i)
-        slots_.at(created_[i]->ref).place = i;
+    // As much work as there are rows, once in as many erasures.
+    if (created_.sparse())
+        created_.close_gaps(
+            [this](const Row& row, std::size_t at) { slots_.at(row.ref).place = at; });
 }
 
 std::string_view Table::TextOf::operator()(const Slot* slot) const {

@@ -6,6 +6,7 @@
 #include <unordered_set>
 #include <vector>
 
+#include "xapi/db/rows.hpp"
 #include "xapi/db/types.hpp"
 
 namespace basalt::db {
@@ -31,8 +32,10 @@ class Table {
     [[nodiscard]] const RowPtr* by_uuid(std::string_view uuid) const;
     [[nodiscard]] std::vector<RowPtr> by_name_label(std::string_view label) const;
     void each(FunctionRef<void(const RowPtr&)> f) const;
+
     /// All, in order of creation.
-    [[nodiscard]] std::vector<RowPtr> rows() const;
+    [[nodiscard]] Rows snapshot() { return created_.snapshot(); }
+
     void each_changed(Generation after, FunctionRef<void(const RowPtr&)> f) const;
 
     /// Inserts or replaces, by reference. `row->modified` is the newest generation of the table.
@@ -80,7 +83,6 @@ class Table {
     static void drop(ByText& slots, const Slot& slot);
     void index(Slot& slot);
     void unindex(const Slot& slot);
-    void close_gaps();
     void link_newest(Slot& slot);
     void unlink_changed(Slot& slot);
 
@@ -90,9 +92,7 @@ class Table {
     std::unordered_map<Uuid, Slot> slots_;  // nodes stay where they are
     ByText uuids_;
     ByText labels_;
-    // Side by side, because all of them are read in one turn of the loop; null where one is erased.
-    std::vector<RowPtr> created_;
-    std::size_t gaps_ = 0;
+    RowPages created_;
     Slot* oldest_ = nullptr;
     Slot* newest_ = nullptr;
     Generation generation_ = 0;

@@ -158,10 +158,11 @@ std::function<Answer()> prepared_filter(const db::Database& db, const MessageInf
             rests_on = db.class_generation(cls)] {
         Answer answer;
         answer.rests_on = rests_on;
-        answer.rows = RowSet{form, {}};
-        for (const db::RowPtr& row : all)
-            if (expression->holds(cls, row->ref, row->record.get()))
-                answer.rows->rows.push_back(row);
+        std::vector<db::RowPtr> held;
+        all.each([&](const db::RowPtr& row) {
+            if (expression->holds(cls, row->ref, row->record.get())) held.push_back(row);
+        });
+        answer.rows = RowSet{form, db::Rows(std::move(held))};
         return answer;
     };
 }
@@ -188,8 +189,9 @@ Answer run_implicit(db::Database& db, const MessageInfo& message, Args args) {
         case MessageKind::get_by_uuid:
             return get_by_uuid(db, message, args);
         case MessageKind::get_by_name_label:
-            return of_rows(
-                db, cls, {RowSet::Form::references, db.by_name_label(cls, text_argument(args[0]))});
+            return of_rows(db, cls,
+                           {RowSet::Form::references,
+                            db::Rows(db.by_name_label(cls, text_argument(args[0])))});
         case MessageKind::get_all:
         case MessageKind::get_all_records:
             return of_rows(db, cls, {form_of(message.kind), db.snapshot(cls)});

@@ -14,7 +14,7 @@ struct RowSet {
     enum class Form { references, records };
 
     Form form = Form::records;
-    std::vector<db::RowPtr> rows;
+    db::Rows rows;
 };
 
 /// The outcome of a call before it is text.

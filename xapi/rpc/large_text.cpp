@@ -44,7 +44,8 @@ class RowsText final : public LargeText {
     RowsText(const MethodCall& call, RowSet rows)
         : xml_(call.protocol == Protocol::xml),
           references_(rows.form == RowSet::Form::references),
-          rows_(std::move(rows.rows)) {
+          held_(std::move(rows.rows)),
+          rows_(held_.pointers()) {
         frame_.open(call, references_ ? "<value><array><data>" : "<value><struct>",
                     references_ ? "[" : "{");
         frame_.close(call, references_ ? "</data></array></value>" : "</struct></value>",
@@ -80,7 +81,7 @@ class RowsText final : public LargeText {
   private:
     /// What comes next is fetched from memory while this one is written.
     void prefetch_after(std::size_t index) const {
-        if (index + 4 < rows_.size()) __builtin_prefetch(rows_[index + 4].get());
+        if (index + 4 < rows_.size()) __builtin_prefetch(rows_[index + 4]);
         if (index + 2 < rows_.size())
             xenapi::prefetch_record(*rows_[index + 2]->cls, rows_[index + 2]->record.get());
         if (index + 1 < rows_.size())
@@ -118,7 +119,8 @@ class RowsText final : public LargeText {
 
     bool xml_;
     bool references_;
-    std::vector<db::RowPtr> rows_;
+    db::Rows held_;
+    std::vector<const db::Row*> rows_;
     Frame frame_;
 };
 

@@ -111,7 +111,8 @@ TEST(SqliteSchema, brings_an_old_file_up_to_date) {
     RealLoop loop(1);
     SqliteStore store(loop, {.path = folder.file("db")});
     Database db(loop, store, nullptr);
-    const auto rows = db.snapshot(xenapi::class_of<Vm>());
+    const Rows held = db.snapshot(xenapi::class_of<Vm>());
+    const auto rows = held.pointers();
     ASSERT_EQ(rows.size(), 2U);
     EXPECT_EQ(rows[0]->as<Vm>().name_label, "first");
     EXPECT_EQ(rows[1]->as<Vm>().name_label, "second");
