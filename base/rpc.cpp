@@ -5,6 +5,7 @@
 #include <boost/system/system_error.hpp>
 #include <deque>
 
+#include "base/framing.hpp"
 #include "base/json.hpp"
 #include "base/log.hpp"
 
@@ -40,13 +41,8 @@ class SocketChannel final : public Channel {
 
     Task<Frame> receive() override {
         Frame frame;
-        const std::string header = co_await read_exactly(4);
-        std::size_t size = 0;
-        for (const char c : header)
-            size = size << 8U | static_cast<unsigned char>(c);
-        if (size > frame_bytes_max) throw boost::system::system_error(asio::error::message_size);
-        const std::string text = co_await read_exactly(size);
-        frame.body = parse_foreign_json(text);
+        frame.body = parse_foreign_json(
+            co_await read_message([this](std::size_t bytes) { return read_exactly(bytes); }));
         if (!frame.body.is_object()) throw_garbage();
         take_fds(frame);
         co_return frame;
@@ -54,13 +50,8 @@ class SocketChannel final : public Channel {
 
     Task<void> send(Frame frame) override {
         if (!frame.fds.empty()) frame.body[fds_member] = frame.fds.size();
-        const std::string text = frame.body.dump(-1, ' ', false, Json::error_handler_t::replace);
-        if (text.size() > frame_bytes_max)
-            throw boost::system::system_error(asio::error::message_size);
-        std::string bytes(4, '\0');
-        for (std::size_t i = 0; i < 4; ++i)
-            bytes[i] = static_cast<char>(text.size() >> (24 - 8 * i));
-        bytes += text;
+        const std::string bytes =
+            framed(frame.body.dump(-1, ' ', false, Json::error_handler_t::replace));
         co_await stream_->write_with_fds(bytes, frame.fds);
     }
 

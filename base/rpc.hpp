@@ -12,8 +12,8 @@
 #include "base/wait.hpp"
 
 /// Calls between our own processes: xapi and hostd, hostd and its storage workers.
-/// One frame = 4 bytes big-endian length and that much JSON (1 MiB at most), with descriptors where
-/// the channel can carry them. Both sides may call. Frames:
+/// A message is JSON (base/framing.hpp: how it lies in a stream), with descriptors where the channel
+/// can carry them. Both sides may call. Messages:
 ///   {"id":7,"verb":"vm.start","args":{...}}   {"id":7,"result":...} |
 ///   {"id":7,"error":["CODE","p"]}
 ///   {"progress":7,"value":0.5}   {"cancel":7}   {"event":"vm.changed","args":{...}}
@@ -22,7 +22,6 @@ namespace basalt::rpc {
 using Json = nlohmann::json;
 /// First parameter of the INTERNAL_ERROR of a call whose outcome is unknown.
 constexpr std::string_view connection_lost = "connection lost";
-constexpr std::size_t frame_bytes_max = std::size_t{1024} * 1024;
 
 struct Frame {
     Json body;

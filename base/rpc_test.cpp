@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <boost/system/system_error.hpp>
 
+#include "base/framing.hpp"
 #include "base/sim_loop.hpp"
 
 namespace basalt::rpc {
@@ -198,6 +199,22 @@ TEST(Rpc, a_frame_that_is_none_ends_the_connection_and_every_call) {
     EXPECT_EQ(
         heard(frame(R"({"progress":1,"value":"half"})") + frame(R"({"id":1,"result":3})")).answer,
         "3");
+}
+
+TEST(Rpc, a_long_message_comes_in_several_frames) {
+    for (const std::size_t bytes : {frame_bytes_max - 20, frame_bytes_max, 3 * frame_bytes_max}) {
+        const std::string text = '"' + std::string(bytes, 'x') + '"';
+        const std::string sent = framed(R"({"id":1,"result":)" + text + "}");
+        EXPECT_EQ(heard(sent + frame(R"({"event":"e"})")).answer, text);
+        EXPECT_EQ(heard(sent.substr(0, sent.size() - 1)).answer,
+                  "INTERNAL_ERROR(connection lost, verb)");
+    }
+    EXPECT_THROW((void)framed(std::string(message_bytes_max + 1, 'x')),
+                 boost::system::system_error);
+    std::string endless;
+    for (std::size_t i = 0; i <= message_bytes_max / frame_bytes_max; ++i)
+        endless += std::string("\x80\x10\0\0", 4) + std::string(frame_bytes_max, 'x');
+    EXPECT_EQ(heard(endless).answer, "INTERNAL_ERROR(connection lost, verb)");
 }
 
 TEST(Rpc, nesting_is_bounded) {

@@ -5,11 +5,12 @@
 #include <boost/system/errc.hpp>
 #include <boost/system/system_error.hpp>
 
+#include "base/framing.hpp"
+#include "base/json.hpp"
+
 namespace basalt::rpc {
 
 namespace {
-
-constexpr std::size_t length_bytes = 4;
 
 [[noreturn]] void refuse(boost::system::error_code code) {
     throw boost::system::system_error(code);
@@ -20,14 +21,9 @@ class StreamChannel final : public Channel {
     explicit StreamChannel(std::unique_ptr<Stream> stream) : stream_(std::move(stream)) {}
 
     Task<Frame> receive() override {
-        std::size_t size = 0;
-        const std::string header = co_await read_exactly(length_bytes);
-        for (const char c : header)
-            size = size << 8U | static_cast<unsigned char>(c);
-        if (size > frame_bytes_max) refuse(asio::error::message_size);
-        const std::string text = co_await read_exactly(size);
         Frame frame;
-        frame.body = Json::parse(text, nullptr, false);
+        frame.body = parse_foreign_json(
+            co_await read_message([this](std::size_t bytes) { return read_exactly(bytes); }));
         if (!frame.body.is_object()) refuse(asio::error::invalid_argument);
         co_return frame;
     }
@@ -35,13 +31,8 @@ class StreamChannel final : public Channel {
     Task<void> send(Frame frame) override {
         if (!frame.fds.empty())
             refuse(make_error_code(boost::system::errc::operation_not_supported));
-        const std::string text = frame.body.dump(-1, ' ', false, Json::error_handler_t::replace);
-        if (text.size() > frame_bytes_max) refuse(asio::error::message_size);
-        std::string bytes(length_bytes, '\0');
-        for (std::size_t i = 0; i < length_bytes; ++i)
-            bytes[i] = static_cast<char>(text.size() >> (24 - 8 * i));
-        bytes += text;
-        co_await stream_->write(bytes);
+        co_await stream_->write(
+            framed(frame.body.dump(-1, ' ', false, Json::error_handler_t::replace)));
     }
 
     void close() override { stream_->close(); }

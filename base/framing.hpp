@@ -1,0 +1,44 @@
+#pragma once
+#include <cstddef>
+#include <string>
+#include <string_view>
+
+#include "base/async.hpp"
+
+/// How the messages of base/rpc lie in a stream of bytes: each is cut into frames of a 4-byte
+/// big-endian head and at most `frame_bytes_max` of text. The head's top bit says that the message
+/// goes on in the next frame, the rest is the length.
+namespace basalt::rpc {
+
+constexpr std::size_t frame_bytes_max = std::size_t{1024} * 1024;
+/// An SR of 100,000 disks is listed in less.
+constexpr std::size_t message_bytes_max = 64 * frame_bytes_max;
+constexpr std::size_t frame_head_bytes = 4;
+
+struct FrameHead {
+    std::size_t bytes = 0;
+    bool more = false;
+};
+
+/// Throws system_error(message_size) for what is too long.
+[[nodiscard]] FrameHead parse_frame_head(std::string_view head);
+/// The frames of a message, one after the other. Throws as above.
+[[nodiscard]] std::string framed(std::string_view message);
+/// Throws system_error(message_size) when a message of that length would be too long.
+void check_message_bytes(std::size_t bytes);
+
+/// The next message. `read_exactly(bytes)` gives a Task<std::string>. Throws what that throws, and
+/// system_error(message_size).
+template <class ReadExactly>
+Task<std::string> read_message(ReadExactly read_exactly) {
+    std::string message;
+    for (bool more = true; more;) {
+        const FrameHead head = parse_frame_head(co_await read_exactly(frame_head_bytes));
+        check_message_bytes(message.size() + head.bytes);
+        message += co_await read_exactly(head.bytes);
+        more = head.more;
+    }
+    co_return message;
+}
+
+}  // namespace basalt::rpc
