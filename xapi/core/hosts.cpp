@@ -294,7 +294,7 @@ Task<void> Hosts::acknowledge(std::shared_ptr<Link> link) {
         while (!stopping_ && link->usable() && !link->landed.empty()) {
             const std::vector<std::string> batch = link->landed;
             co_await core_.db.durable(core_.db.published());
-            if (stopping_ || !link->usable()) co_return;
+            if (stopping_ || !link->usable()) break;
             co_await link->client->acknowledge({batch});
             link->landed.erase(link->landed.begin(),
                                link->landed.begin() + static_cast<std::ptrdiff_t>(batch.size()));
@@ -302,6 +302,8 @@ Task<void> Hosts::acknowledge(std::shared_ptr<Link> link) {
     } catch (const ApiError& error) {
         log::warn("not_acknowledged", {{"host", link->name}, {"error", error.what()}});
     }
+    // The job is over some turns from now, and what lands until then begins another.
+    link->acknowledging.reset();
 }
 
 bool Hosts::connected(xenapi::Ref<xenapi::Host> host) const {
