@@ -346,20 +346,26 @@ plan::Have Guests::have(const std::string& vm) const {
     return out;
 }
 
+void Guests::add_spec(DomainInfo& info) const {
+    if (const auto kept = records_.get(vm_room, info.uuid))
+        info.spec = Json::parse(*kept).at("spec").get<VmSpec>();
+    // xapi knows it, and it is as large as all the rest.
+    if (info.spec) info.spec->seed.reset();
+}
+
 std::vector<DomainInfo> Guests::domains() const {
     std::vector<DomainInfo> out = backends_.hypervisor.domains();
-    for (DomainInfo& info : out) {
-        if (auto kept = records_.get(vm_room, info.uuid))
-            info.spec = Json::parse(*kept).at("spec").get<VmSpec>();
-        // xapi knows it, and all of them together may not fit into a frame.
-        if (info.spec) info.spec->seed.reset();
-    }
+    for (DomainInfo& info : out)
+        add_spec(info);
     return out;
 }
 
 std::optional<DomainInfo> Guests::domain(const std::string& vm) const {
-    for (DomainInfo& info : domains())
-        if (info.uuid == vm) return std::move(info);
+    for (DomainInfo& info : backends_.hypervisor.domains()) {
+        if (info.uuid != vm) continue;
+        add_spec(info);
+        return std::move(info);
+    }
     return std::nullopt;
 }
 

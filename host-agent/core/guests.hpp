@@ -41,6 +41,8 @@ class Guests final : public Acts {
         std::optional<std::int64_t> started_at;
     };
 
+    /// What it was started from, as it is remembered.
+    void add_spec(DomainInfo& info) const;
     Task<nlohmann::json> call(plan::Act act, rpc::Progress progress);
     Task<void> act_on_domain(plan::Act act, rpc::Progress progress);
     Task<void> change_live(hv::DomId dom, plan::Act act);
