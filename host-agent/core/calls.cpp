@@ -237,6 +237,12 @@ Task<void> Calls::sr_detach(Operation, SrDetachArgs args) {
     metering_->forget_sr(uuid);
 }
 
+Task<SrInfo> Calls::sr_stat(SrStatArgs args) {
+    SrInfo info = co_await backends_.storage.sr_stat(std::move(args));
+    metering_->note_sr(info);
+    co_return info;
+}
+
 Task<SrContents> Calls::sr_scan(SrScanArgs args) {
     SrContents contents = co_await backends_.storage.sr_scan(std::move(args));
     metering_->note_sr(contents.sr);

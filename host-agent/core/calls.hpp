@@ -61,6 +61,7 @@ class Calls final : public Host {
     Task<void> sr_destroy(Operation operation, SrDestroyArgs args) override;
     Task<SrInfo> sr_attach(Operation operation, SrAttachArgs args) override;
     Task<void> sr_detach(Operation operation, SrDetachArgs args) override;
+    Task<SrInfo> sr_stat(SrStatArgs args) override;
     Task<SrContents> sr_scan(SrScanArgs args) override;
     Task<VdiInfo> vdi_create(Operation operation, VdiCreateArgs args) override;
     Task<void> vdi_destroy(Operation operation, VdiDestroyArgs args) override;

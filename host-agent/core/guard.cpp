@@ -549,6 +549,7 @@ const std::map<std::string, Check, std::less<>>& checks() {
         {"sr_attach", of_sr_config},
         {"sr_destroy", of_sr},
         {"sr_detach", of_sr},
+        {"sr_stat", of_sr},
         {"sr_scan", of_sr},
         {"vdi_create",
          [](const fs::path&, const Json& args) {

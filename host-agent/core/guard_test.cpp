@@ -164,6 +164,7 @@ std::map<std::string, Json> honest() {
         {"sr_attach", sr},
         {"sr_destroy", {{"uuid", uuid}}},
         {"sr_detach", {{"uuid", uuid}}},
+        {"sr_stat", {{"uuid", uuid}}},
         {"sr_scan", {{"uuid", uuid}}},
         {"vdi_create", {{"sr", uuid}, {"spec", vdi_spec()}}},
         {"vdi_destroy", disk},

@@ -189,6 +189,10 @@ Task<void> MachineStorage::sr_detach(SrDetachArgs) {
     return machine_.moment("sr_detach");
 }
 
+Task<SrInfo> MachineStorage::sr_stat(SrStatArgs) {
+    co_return SrInfo{};
+}
+
 Task<SrContents> MachineStorage::sr_scan(SrScanArgs) {
     co_return SrContents{};
 }

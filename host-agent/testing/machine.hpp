@@ -83,6 +83,7 @@ class MachineStorage final : public sm::Storage {
     Task<void> sr_destroy(SrDestroyArgs args) override;
     Task<SrInfo> sr_attach(SrAttachArgs args) override;
     Task<void> sr_detach(SrDetachArgs args) override;
+    Task<SrInfo> sr_stat(SrStatArgs args) override;
     Task<SrContents> sr_scan(SrScanArgs args) override;
     Task<VdiInfo> vdi_create(VdiCreateArgs args) override;
     Task<void> vdi_destroy(VdiDestroyArgs args) override;

@@ -37,6 +37,7 @@ class Storage {
     virtual Task<agent::SrInfo> sr_attach(agent::SrAttachArgs args) = 0;
     /// VDI_IN_USE while a disk of it is open.
     virtual Task<void> sr_detach(agent::SrDetachArgs args) = 0;
+    virtual Task<agent::SrInfo> sr_stat(agent::SrStatArgs args) = 0;
     virtual Task<agent::SrContents> sr_scan(agent::SrScanArgs args) = 0;
 
     virtual Task<agent::VdiInfo> vdi_create(agent::VdiCreateArgs args) = 0;

@@ -124,6 +124,14 @@ Task<void> Manager::sr_detach(agent::SrDetachArgs args) {
     co_await save();
 }
 
+// A driver that is attached tells its sizes when it is asked to attach again.
+Task<agent::SrInfo> Manager::sr_stat(agent::SrStatArgs args) {
+    const auto sr = co_await driver(args.uuid);
+    agent::SrInfo info = co_await sr->attach();
+    info.virtual_bytes = 0;
+    co_return info;
+}
+
 Task<agent::SrContents> Manager::sr_scan(agent::SrScanArgs args) {
     const auto sr = co_await driver(args.uuid);
     co_return co_await sr->scan();

@@ -34,6 +34,7 @@ class Manager final : public Storage, public std::enable_shared_from_this<Manage
     Task<void> sr_destroy(agent::SrDestroyArgs args) override;
     Task<agent::SrInfo> sr_attach(agent::SrAttachArgs args) override;
     Task<void> sr_detach(agent::SrDetachArgs args) override;
+    Task<agent::SrInfo> sr_stat(agent::SrStatArgs args) override;
     Task<agent::SrContents> sr_scan(agent::SrScanArgs args) override;
     Task<agent::VdiInfo> vdi_create(agent::VdiCreateArgs args) override;
     Task<void> vdi_destroy(agent::VdiDestroyArgs args) override;

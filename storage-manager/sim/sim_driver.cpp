@@ -218,11 +218,10 @@ SimDisk& SimDriver::disk(const Location& vdi) {
 }
 
 std::string SimDriver::make_image(const std::string& backing, std::int64_t size_bytes) {
-    const agent::SrInfo now = measure();
     const std::int64_t image_bytes = repository().image_bytes;
-    if (now.used_bytes + image_bytes > now.size_bytes)
-        throw ApiError("SR_FULL", {std::to_string(image_bytes),
-                                   std::to_string(now.size_bytes - now.used_bytes)});
+    const std::int64_t free_bytes = repository().size_bytes - used_bytes();
+    if (image_bytes > free_bytes)
+        throw ApiError("SR_FULL", {std::to_string(image_bytes), std::to_string(free_bytes)});
     std::string path = name_ + "/" + loop_.new_uuid().text();
     world_->images[path] = {backing, size_bytes, {}};
     return path;
@@ -254,11 +253,18 @@ agent::SrInfo SimDriver::measure() {
     info.size_bytes = repository().size_bytes;
     for (const auto& [uuid, disk] : repository().disks)
         info.virtual_bytes += world_->images.at(disk.image).size_bytes;
-    for (const auto& [path, image] : world_->images)
-        if (path.starts_with(name_ + "/"))
-            info.used_bytes += static_cast<std::int64_t>(image.blocks.size()) * block_bytes +
-                               repository().image_bytes;
+    info.used_bytes = used_bytes();
     return info;
+}
+
+std::int64_t SimDriver::used_bytes() {
+    const std::int64_t image_bytes = repository().image_bytes;
+    const std::string start = name_ + "/";
+    std::int64_t used = 0;
+    for (auto at = world_->images.lower_bound(start);
+         at != world_->images.end() && at->first.starts_with(start); ++at)
+        used += static_cast<std::int64_t>(at->second.blocks.size()) * block_bytes + image_bytes;
+    return used;
 }
 
 std::string SimDriver::freeze(const Location& vdi) {

@@ -39,6 +39,7 @@ class SimDriver final : public Driver, public Snapshots, public Resizer {
     agent::VdiInfo add(const agent::VdiSpec& spec, const std::string& image);
     agent::VdiInfo describe(const std::string& uuid, const SimDisk& disk) const;
     agent::SrInfo measure();
+    std::int64_t used_bytes();
     std::string freeze(const Location& vdi);
     void collect_garbage();
     [[nodiscard]] std::size_t chain_length(const std::string& image) const;

@@ -76,9 +76,11 @@ Task<void> PbdDomain::attach(Ref<Pbd> pbd, agent::Host& agent, agent::Operation 
     co_await agent.sr_attach(std::move(operation), {sr.uuid, sr.type, std_map(row.device_config)});
     const db::Generation asked_at = core_.db.published();
     const agent::SrContents contents = co_await agent.sr_scan({sr.uuid});
+    co_await storage_.land_contents(row.SR, contents, asked_at);
+    const agent::SrInfo info = co_await storage_.with_virtual_bytes(row.SR, contents.sr);
     core_.db.transact_fact([&](db::Txn& txn) {
         txn.edit(pbd).currently_attached = true;
-        storage_.land_contents(txn, row.SR, contents, asked_at);
+        storage_.land_sizes(txn, row.SR, info);
     });
 }
 

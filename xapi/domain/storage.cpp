@@ -2,6 +2,8 @@
 
 #include <algorithm>
 #include <map>
+#include <span>
+#include <unordered_set>
 
 #include "base/log.hpp"
 #include "idl/errors.hpp"
@@ -20,6 +22,17 @@
 namespace basalt::domain {
 
 namespace {
+
+constexpr Duration sizes_interval = 1s;
+constexpr std::size_t landed_at_once = 32;
+constexpr std::size_t added_up_at_once = 512;
+
+Task<void> end_all(std::vector<std::shared_ptr<Job>> jobs) {
+    for (const auto& job : jobs)
+        job->cancel();
+    for (const auto& job : jobs)
+        co_await job->wait();
+}
 
 std::map<std::string, std::string> std_map(const Map<std::string, std::string>& map) {
     return {map.begin(), map.end()};
@@ -154,7 +167,7 @@ Task<Ref<Vdi>> Storage::create_disk(Call& call, Vdi row, Drafts* drafts) {
         return txn.insert(std::move(row));
     });
     if (drafts != nullptr) drafts->add(made);
-    co_await refresh_sizes(sr);
+    refresh_sizes(sr);
     co_return made;
 }
 
@@ -171,7 +184,7 @@ Task<void> Storage::destroy_disk(Call& call, Ref<Vdi> disk) {
         operation.unmark(txn);
         erase_disk(txn, disk);
     });
-    co_await refresh_sizes(sr);
+    refresh_sizes(sr);
 }
 
 void erase_imported(db::Txn& txn, Ref<Vm> ref) {
@@ -218,7 +231,7 @@ Task<void> Storage::discard_now(Ref<Vdi> disk) {
         core_.db.transact_fact([&](db::Txn& txn) {
             if (txn.find(disk) != nullptr) erase_disk(txn, disk);
         });
-        co_await refresh_sizes(sr);
+        refresh_sizes(sr);
     } catch (const ApiError& error) {
         failure = error.what();
     }
@@ -228,13 +241,11 @@ Task<void> Storage::discard_now(Ref<Vdi> disk) {
 }
 
 Task<void> Storage::stop() {
-    for (const auto& job : discards_)
-        job->cancel();
-    while (!discards_.empty()) {
-        const auto job = discards_.back();
-        co_await job->wait();
-        std::erase(discards_, job);
-    }
+    co_await end_all(std::exchange(discards_, {}));
+    std::vector<std::shared_ptr<Job>> jobs;
+    for (const auto& [sr, sizing] : sizings_)
+        jobs.push_back(sizing.job);
+    co_await end_all(std::move(jobs));
 }
 
 Task<void> Storage::sweep(Ref<Host> host, agent::Host& agent, NextOperation next) {
@@ -297,7 +308,7 @@ Task<Ref<Vdi>> Storage::copy_over(Call& call, Overwrite what) {
         operation.unmark(txn);
         apply(txn.edit(what.into), info);
     });
-    co_await refresh_sizes(sr);
+    refresh_sizes(sr);
     co_return what.into;
 }
 
@@ -363,7 +374,7 @@ Task<Ref<Vdi>> Storage::duplicate(Call& call, Duplicate what) {
         return txn.insert(std::move(row));
     });
     if (drafts != nullptr) drafts->add(made);
-    co_await refresh_sizes(sr);
+    refresh_sizes(sr);
     co_return made;
 }
 
@@ -384,10 +395,24 @@ Task<void> Storage::resize_disk(Call& call, Ref<Vdi> disk, std::int64_t size, bo
         apply(txn.edit(disk), info);
         operation.unmark(txn);
     });
-    co_await refresh_sizes(sr);
+    refresh_sizes(sr);
+}
+
+Task<agent::SrInfo> Storage::with_virtual_bytes(Ref<Sr> sr, agent::SrInfo info) {
+    const core::Contender who{"", "sizes of " + sr.text()};
+    info.virtual_bytes = 0;
+    if (core_.db.find(sr) == nullptr) co_return info;
+    const std::vector<Ref<Vdi>> disks = core_.db.get(sr).VDIs;
+    for (std::size_t i = 0; i < disks.size(); ++i) {
+        if (i % added_up_at_once == added_up_at_once - 1) co_await core_.turns.next(who);
+        const Vdi* disk = core_.db.find(disks[i]);
+        if (disk != nullptr && !disk->missing) info.virtual_bytes += disk->virtual_size;
+    }
+    co_return info;
 }
 
 void Storage::land_sizes(db::Txn& txn, Ref<Sr> sr, const agent::SrInfo& info) {
+    if (txn.find(sr) == nullptr) return;
     Sr& row = txn.edit(sr);
     row.physical_size = info.size_bytes;
     row.physical_utilisation = info.used_bytes;
@@ -426,33 +451,55 @@ bool Storage::is_new(const std::string& uuid, db::Generation asked_at) const {
     return !gone;
 }
 
-void Storage::land_contents(db::Txn& txn, Ref<Sr> sr, const agent::SrContents& contents,
-                            db::Generation asked_at) {
-    land_sizes(txn, sr, contents.sr);
-    std::map<std::string, Ref<Vdi>> known;
-    for (const auto disk : txn.get(sr).VDIs)
-        known.emplace(txn.get(disk).uuid, disk);
-    for (const agent::VdiInfo& info : contents.vdis) {
-        if (info.hidden) continue;
-        if (const auto found = known.find(info.uuid); found != known.end()) {
-            land_known(txn, found->second, info, asked_at);
-            known.erase(found);
-            continue;
-        }
-        if (!is_new(info.uuid, asked_at)) continue;
-        Vdi row;
-        row.uuid = info.uuid;
-        row.SR = sr;
-        row.name_label = info.name;
-        row.name_description = info.description;
-        row.managed = true;
-        row.read_only = info.read_only;
-        row.type = VdiType::user;
-        apply(row, info);
-        txn.insert(std::move(row));
+void Storage::land_disk(db::Txn& txn, Ref<Sr> sr, const agent::VdiInfo& info,
+                        db::Generation asked_at) {
+    if (const db::RowPtr known = core_.db.by_uuid(xenapi::class_of<Vdi>(), info.uuid)) {
+        if (known->as<Vdi>().SR == sr)
+            land_known(txn, Ref<Vdi>{known->ref}, info, asked_at);
+        else
+            log::warn("disk_of_another_sr", {{"vdi", info.uuid}, {"sr", sr.text()}});
+        return;
     }
-    for (const auto& [uuid, disk] : known)
-        land_lost(txn, disk, asked_at);
+    if (!is_new(info.uuid, asked_at)) return;
+    Vdi row;
+    row.uuid = info.uuid;
+    row.SR = sr;
+    row.name_label = info.name;
+    row.name_description = info.description;
+    row.managed = true;
+    row.read_only = info.read_only;
+    row.type = VdiType::user;
+    apply(row, info);
+    txn.insert(std::move(row));
+}
+
+Task<void> Storage::land_contents(Ref<Sr> sr, const agent::SrContents& contents,
+                                  db::Generation asked_at) {
+    const core::Contender who{"", "contents of " + sr.text()};
+    std::unordered_set<std::string_view> there;
+    for (std::span<const agent::VdiInfo> left(contents.vdis); !left.empty();) {
+        co_await core_.turns.next(who);
+        if (core_.db.find(sr) == nullptr) co_return;
+        const auto some = left.first(std::min(left.size(), landed_at_once));
+        left = left.subspan(some.size());
+        core_.db.transact_fact([&](db::Txn& txn) {
+            for (const agent::VdiInfo& info : some)
+                if (!info.hidden && there.insert(info.uuid).second)
+                    land_disk(txn, sr, info, asked_at);
+        });
+    }
+    if (core_.db.find(sr) == nullptr) co_return;
+    const std::vector<Ref<Vdi>> disks = core_.db.get(sr).VDIs;
+    for (std::span<const Ref<Vdi>> left(disks); !left.empty();) {
+        co_await core_.turns.next(who);
+        const auto some = left.first(std::min(left.size(), landed_at_once));
+        left = left.subspan(some.size());
+        core_.db.transact_fact([&](db::Txn& txn) {
+            for (const Ref<Vdi> disk : some)
+                if (const Vdi* row = txn.find(disk); row != nullptr && !there.contains(row->uuid))
+                    land_lost(txn, disk, asked_at);
+        });
+    }
 }
 
 Task<void> Storage::scan(Call& call, Ref<Sr> sr) {
@@ -463,19 +510,38 @@ Task<void> Storage::scan(Call& call, Ref<Sr> sr) {
     });
     const db::Generation asked_at = core_.db.published();
     const agent::SrContents contents = co_await home_agent(sr).sr_scan({call.db().get(sr).uuid});
+    co_await land_contents(sr, contents, asked_at);
+    const agent::SrInfo info = co_await with_virtual_bytes(sr, contents.sr);
     call.db().transact([&](db::Txn& txn) {
-        land_contents(txn, sr, contents, asked_at);
+        land_sizes(txn, sr, info);
         operation.unmark(txn);
     });
 }
 
-Task<void> Storage::refresh_sizes(Ref<Sr> sr) {
+void Storage::refresh_sizes(Ref<Sr> sr) {
+    std::erase_if(sizings_, [](const auto& one) { return one.second.job->finished(); });
+    if (const auto known = sizings_.find(sr); known != sizings_.end()) {
+        known->second.changed = true;
+        return;
+    }
+    Sizing& sizing = sizings_[sr];
+    sizing.job = spawn(core_.loop, "sizes of SR", keep_sizes(sr));
+}
+
+Task<void> Storage::keep_sizes(Ref<Sr> sr) {
+    while (std::exchange(sizings_.at(sr).changed, false)) {
+        co_await read_sizes(sr);
+        co_await sleep_for(core_.loop, sizes_interval);
+    }
+    sizings_.erase(sr);  // the job is over some turns from now
+}
+
+Task<void> Storage::read_sizes(Ref<Sr> sr) {
     std::string failure;
     try {
-        const agent::SrContents contents = co_await home_agent(sr).sr_scan({core_.db.get(sr).uuid});
-        core_.db.transact([&](db::Txn& txn) {
-            if (txn.find(sr) != nullptr) land_sizes(txn, sr, contents.sr);
-        });
+        agent::SrInfo info = co_await home_agent(sr).sr_stat({core_.db.get(sr).uuid});
+        info = co_await with_virtual_bytes(sr, std::move(info));
+        core_.db.transact([&](db::Txn& txn) { land_sizes(txn, sr, info); });
     } catch (const ApiError& error) {
         failure = error.what();
     }

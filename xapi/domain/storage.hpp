@@ -100,10 +100,14 @@ class Storage {
     Task<void> resize_disk(Call& call, xenapi::Ref<xenapi::Vdi> disk, std::int64_t size,
                            bool online);
 
-    /// Makes the rows of an SR what the driver found: new disks appear, lost ones go, sizes follow.
-    /// What changed after `asked_at`, when the driver was asked, it may not know.
-    void land_contents(db::Txn& txn, xenapi::Ref<xenapi::Sr> sr, const agent::SrContents& contents,
-                       db::Generation asked_at);
+    /// Makes the rows of an SR's disks what the driver found: new ones appear, lost ones go. What
+    /// changed after `asked_at`, when the driver was asked, it may not know. A few disks a turn and
+    /// a transaction: SRs have thousands.
+    Task<void> land_contents(xenapi::Ref<xenapi::Sr> sr, const agent::SrContents& contents,
+                             db::Generation asked_at);
+    /// What the driver said of itself, and the sum of the sizes of its disks.
+    Task<agent::SrInfo> with_virtual_bytes(xenapi::Ref<xenapi::Sr> sr, agent::SrInfo info);
+    /// Nothing when the SR is gone.
     static void land_sizes(db::Txn& txn, xenapi::Ref<xenapi::Sr> sr, const agent::SrInfo& info);
     Task<void> scan(Call& call, xenapi::Ref<xenapi::Sr> sr);
 
@@ -135,6 +139,8 @@ class Storage {
     Task<xenapi::Ref<xenapi::Vdi>> duplicate(Call& call, Duplicate what);
     Task<agent::VdiInfo> duplicate_files(Call& call, Duplicate what, agent::VdiSpec spec);
     [[nodiscard]] std::optional<agent::DiskRef> disk_ref_if(xenapi::Ref<xenapi::Vdi> disk) const;
+    void land_disk(db::Txn& txn, xenapi::Ref<xenapi::Sr> sr, const agent::VdiInfo& info,
+                   db::Generation asked_at);
     void land_known(db::Txn& txn, xenapi::Ref<xenapi::Vdi> disk, const agent::VdiInfo& info,
                     db::Generation asked_at);
     void land_lost(db::Txn& txn, xenapi::Ref<xenapi::Vdi> disk, db::Generation asked_at);
@@ -143,13 +149,23 @@ class Storage {
     /// Until the answer is destroyed, the disk is not swept.
     [[nodiscard]] std::shared_ptr<void> hold(xenapi::Ref<xenapi::Vdi> disk);
     Task<void> discard_now(xenapi::Ref<xenapi::Vdi> disk);
-    /// The SR's sizes after a change; a failure to read them is logged and no error.
-    Task<void> refresh_sizes(xenapi::Ref<xenapi::Sr> sr);
+    /// The SR's sizes, after a change: read at once, and after many changes once a second. A
+    /// failure to read them is logged and no error.
+    void refresh_sizes(xenapi::Ref<xenapi::Sr> sr);
+    Task<void> keep_sizes(xenapi::Ref<xenapi::Sr> sr);
+    Task<void> read_sizes(xenapi::Ref<xenapi::Sr> sr);
 
     core::Core& core_;
     Adopt adopt_;
     std::multiset<xenapi::Ref<xenapi::Vdi>> held_;
     std::vector<std::shared_ptr<Job>> discards_;
+
+    struct Sizing {
+        bool changed = true;  ///< since they were read last
+        std::shared_ptr<Job> job;
+    };
+
+    std::map<xenapi::Ref<xenapi::Sr>, Sizing> sizings_;
     std::multiset<std::string> hidden_;  // disks by uuid that are being made or unmade
 };
 
