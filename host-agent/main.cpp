@@ -50,6 +50,8 @@ Served simulated(RealLoop& loop, const Config& config) {
     facts.nics.front().name = config.host.management;
     if (const std::string mac = mac_of(config.host.management); !mac.empty())
         facts.nics.front().mac = mac;
+    facts.memory_total_bytes = config.hostd.sim_memory_bytes;
+    facts.memory_free_bytes = facts.memory_total_bytes - facts.memory_total_bytes / 16;
     facts.address = config.host.address;
     facts.gateway = config.host.gateway;
     facts.dns = config.host.dns;

@@ -129,6 +129,9 @@ Config parse_config(std::string_view text, const std::string& file) {
     config.hostd.socket = config.host.state + "/hostd.sock";
     hostd.read("socket", config.hostd.socket);
     hostd.choose("backend", config.hostd.backend, {"qemu", "xen", "sim"});
+    hostd.read("sim_memory_bytes", config.hostd.sim_memory_bytes);
+    if (config.hostd.sim_memory_bytes < std::int64_t{1} << 30)
+        throw std::invalid_argument(file + ": hostd.sim_memory_bytes is less than 1 GiB");
     hostd.read("pam_dir", config.hostd.pam_dir);
     hostd.read("pam_service", config.hostd.pam_service);
     hostd.read("ovsdb", config.hostd.ovsdb);

@@ -22,8 +22,9 @@ struct HostConfig {
 
 struct HostdConfig {
     std::string socket;
-    std::string backend = "qemu";  // qemu, xen, sim
-    std::string pam_dir;           // instead of /etc/pam.d
+    std::string backend = "qemu";                            // qemu, xen, sim
+    std::int64_t sim_memory_bytes = std::int64_t{16} << 30;  // of the machine that sim is
+    std::string pam_dir;                                     // instead of /etc/pam.d
     std::string pam_service = "xapi";
     std::string ovsdb = "/var/run/openvswitch/db.sock";
     std::string ovs_datapath = "system";  // system, netdev

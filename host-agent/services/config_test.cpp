@@ -23,6 +23,7 @@ state = "/var/lib/basalt"
 [hostd]
 socket = "/run/x.sock"
 backend = "sim"
+sim_memory_bytes = 34359738368
 ovs_datapath = "netdev"
 xapi_uid = 4210
 [storage]
@@ -49,6 +50,7 @@ TEST(Config, reads_its_sections_and_leaves_others) {
     EXPECT_EQ(config.host.management, "eth1");
     EXPECT_EQ(config.hostd.socket, "/run/x.sock");
     EXPECT_EQ(config.hostd.backend, "sim");
+    EXPECT_EQ(config.hostd.sim_memory_bytes, std::int64_t{32} << 30);
     EXPECT_EQ(config.hostd.pam_service, "xapi");
     EXPECT_EQ(config.hostd.xapi_uid, 4210);
     EXPECT_EQ(config.storage.local_sr, "/sr");
@@ -66,7 +68,7 @@ TEST(Config, errors_name_the_key) {
     EXPECT_EQ(refusal(text), "host.toml: hostd.backend is 'vmware', not one of qemu, xen, sim");
     text = whole;
     text.replace(text.find("4210"), 4, "\"me\"");
-    EXPECT_EQ(refusal(text), "host.toml:14: hostd.xapi_uid is not a whole number");
+    EXPECT_EQ(refusal(text), "host.toml:15: hostd.xapi_uid is not a whole number");
 }
 
 TEST(Config, misspelt_keys_are_told) {

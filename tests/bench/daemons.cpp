@@ -25,6 +25,7 @@ namespace basalt::bench {
 namespace {
 
 constexpr uid_t xapi_uid = 4210;
+constexpr std::int64_t machine_bytes = std::int64_t{1} << 40;  // all VMs run at once
 constexpr auto start_limit = std::chrono::seconds(60);
 constexpr int first_handed_fd = 3;
 
@@ -157,8 +158,8 @@ void Daemons::write_config() {
         << "\"\nhostname = \"bench\"\naddress = \"192.0.2.1/24\"\nmanagement = \"eth0\"\n"
         << "boot_id = \"" << fresh_uuid() << "\"\nstate = \"" << here << "/hostd\"\n"
         << "[hostd]\nsocket = \"" << here
-        << "/hostd.sock\"\nbackend = \"sim\"\nxapi_uid = " << xapi_uid << "\nrun_dir = \"" << here
-        << "/hostd\"\n"
+        << "/hostd.sock\"\nbackend = \"sim\"\nsim_memory_bytes = " << machine_bytes
+        << "\nxapi_uid = " << xapi_uid << "\nrun_dir = \"" << here << "/hostd\"\n"
         << "[storage]\nlocal_sr = \"" << here << "/sr\"\niso_sr = \"" << here << "/iso\"\n"
         << "[xapi]\nstore = \"" << here << "/xapi/xapi.db\"\ntls = \"" << here
         << "/xapi/tls.pem\"\n";

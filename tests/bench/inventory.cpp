@@ -10,6 +10,7 @@ namespace basalt::bench {
 namespace {
 
 constexpr int workers = 16;
+constexpr int guests_up_seconds = 120;
 
 using Make = std::function<void(Client& client, int number)>;
 
@@ -116,6 +117,22 @@ void Inventory::add_devices(const Target& target, const std::string& session) {
                                   {"qos_algorithm_type", ""},
                                   {"qos_algorithm_params", Json::object()}}});
     });
+}
+
+void Inventory::start_vms(const Target& target, const std::string& session) {
+    in_parallel(target, session, static_cast<int>(vms.size()), [&](Client& mine, int number) {
+        mine.call("VM.start", {vms[static_cast<std::size_t>(number)], false, false});
+    });
+    Client client(target);
+    client.use_session(session);
+    const auto all_have = [&](const char* method) {
+        return client.call(method, {}).size() >= vms.size();
+    };
+    for (int seconds = 0; !all_have("console.get_all") || !all_have("VM_guest_metrics.get_all");
+         ++seconds) {
+        if (seconds == guests_up_seconds) throw std::runtime_error("the guests do not come up");
+        std::this_thread::sleep_for(std::chrono::seconds(1));
+    }
 }
 
 }  // namespace basalt::bench
