@@ -1,9 +1,10 @@
 #!/bin/bash
 # Makes the part of the control domain's root that comes from Debian, as a folder.
 #
-#   base.sh SOURCES APT_CONF OUT      (as root, inside the build root)
+#   base.sh SOURCES APT_CONF OUT [firmware]      (as root, inside the build root)
 #
-# SOURCES holds apt's one-line entries, APT_CONF the machine's own proxy and date settings.
+# SOURCES holds apt's one-line entries, APT_CONF the machine's own proxy and date settings. With
+# `firmware`, what hardware loads is there too; SOURCES then names the archives that have it.
 set -euo pipefail
 here=$(dirname "$(readlink -f "$0")")
 
@@ -18,12 +19,13 @@ generators=(ssh cryptsetup gpt-auto hibernate-resume tpm2 veritysetup integritys
 
 install_packages() {
     local packages
-    packages=$(grep -v '^#' "$here/packages" | grep . | paste -sd,)
+    packages=$(grep --no-filename -v '^#' "${lists[@]}" | grep . | paste -sd,)
     mmdebstrap --mode=root --variant=minbase --quiet \
         --aptopt='APT::Install-Recommends "false"' --aptopt="$apt_conf" \
         --dpkgopt="$here/overlay/etc/dpkg/dpkg.cfg.d/10-small" \
         --include="$packages" \
         --essential-hook="cp -rT '$here/overlay/etc/initramfs-tools' \"\$1/etc/initramfs-tools\"" \
+        --essential-hook="cp -rT '$here/overlay/etc/default' \"\$1/etc/default\"" \
         --customize-hook="'$here/base.sh' --configure \"\$1\"" \
         trixie "$out" "$sources"
 }
@@ -56,4 +58,6 @@ fi
 sources=$1
 apt_conf=$2
 out=$3
+lists=("$here/packages")
+if [[ ${4:-} == firmware ]]; then lists+=("$here/firmware"); fi
 install_packages

@@ -16,6 +16,8 @@ import tempfile
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
+# Needs Node.js where the packages are made; a host goes without it where there was none.
+WEB = "share/web"
 MAINTAINER = "Basalt <root@localhost>"
 
 AFTER_INSTALLATION = """\
@@ -48,6 +50,8 @@ def install_programs(package, source, build, tree):
     linked = []
     for line in (package / "programs").read_text().splitlines():
         what, where = line.split()
+        if what == WEB and not (build / what).exists():
+            continue
         origin = (source if (source / what).exists() else build) / what
         target = tree / where
         target.parent.mkdir(parents=True, exist_ok=True)

@@ -13,6 +13,8 @@ from xml.etree import ElementTree
 
 PASSWORD_LENGTH_MIN = 6
 THEN = ("reboot", "poweroff", "shell")
+INSTALL, UPGRADE = "install", "upgrade"
+MODES = (INSTALL, UPGRADE)
 FIRST_DISK = "first"
 
 
@@ -32,7 +34,10 @@ class Network:
 
 @dataclass(frozen=True)
 class Answers:
-    password_hash: str
+    """An upgrade keeps what the host was told before: it takes `disk`, `confirm`, `then`."""
+
+    password_hash: str = ""
+    mode: str = INSTALL
     disk: str = FIRST_DISK
     local_sr: bool = True
     network: Network = Network()
@@ -65,8 +70,10 @@ SCHEMA = {
     "disk": {"target": str, "local_sr": bool},
     "network": {"device": str, "address": str, "gateway": str, "dns": list},
     "host": {"hostname": str, "password": str, "password_hash": str, "timezone": str, "ntp": list},
-    "installer": {"confirm": bool, "then": str},
+    "installer": {"mode": str, "confirm": bool, "then": str},
 }
+# What an upgrade can be told; all else would change the host.
+UPGRADE_SCHEMA = {"disk": {"target"}, "installer": {"mode", "confirm", "then"}}
 
 
 def from_toml(text, hash_password):
@@ -77,6 +84,11 @@ def from_toml(text, hash_password):
     for section, values in found.items():
         require_known(section, values)
     disk, network, host, installer = (found.get(name, {}) for name in SCHEMA)
+    if checked_mode(installer.get("mode", INSTALL)) == UPGRADE:
+        require_keeping(found)
+        return Answers(mode=UPGRADE, disk=disk.get("target", FIRST_DISK),
+                       confirm=installer.get("confirm", False),
+                       then=checked_then(installer.get("then", Answers.then)))
     return Answers(
         password_hash=password(host.get("password", ""), host.get("password_hash", ""),
                                hash_password),
@@ -102,6 +114,14 @@ def require_known(section, values):
         kind = SCHEMA[section][key]
         if type(value) is not kind or (kind is list and any(type(one) is not str for one in value)):
             raise Refused(f"{section}.{key} is not of the type that it has to be.")
+
+
+def require_keeping(found):
+    for section, values in found.items():
+        for key in values:
+            if key not in UPGRADE_SCHEMA.get(section, ()):
+                raise Refused(f"An upgrade keeps what the host was told: {section}.{key} has no "
+                              "place in its answers.")
 
 
 def password(plain, hashed, hash_password):
@@ -164,6 +184,12 @@ def checked_timezone(name):
     return name
 
 
+def checked_mode(word):
+    if word not in MODES:
+        raise Refused(f"An installer's mode is one of {', '.join(MODES)}, not {word!r}.")
+    return word
+
+
 def checked_then(word):
     if word not in THEN:
         raise Refused(f"What follows the installation is one of {', '.join(THEN)}, not {word!r}.")
@@ -190,8 +216,12 @@ def from_xml(text, hash_password):
         root = ElementTree.fromstring(text)
     except ElementTree.ParseError as error:
         raise Refused(f"The answer file cannot be read: {error}.") from error
-    if root.tag != "installation" or root.get("mode", "fresh") != "fresh":
-        raise Refused("This installer makes fresh installations only: <installation mode=\"fresh\">.")
+    mode = root.get("mode", "fresh")
+    if root.tag != "installation" or mode not in ("fresh", UPGRADE):
+        raise Refused("This installer makes fresh installations and upgrades only: "
+                      "<installation mode=\"fresh\">.")
+    if mode == UPGRADE:
+        return xml_upgrade(root)
     for element in root:
         if element.tag not in KNOWN:
             raise Refused(f"This installer does not know what to do with <{element.tag}>.")
@@ -221,6 +251,15 @@ def from_xml(text, hash_password):
         notes=tuple(notes))
 
 
+def xml_upgrade(root):
+    for element in root:
+        if element.tag not in ("existing-installation", "ui-confirmation-prompt", *WITHOUT_EFFECT):
+            raise Refused("An upgrade keeps what the host was told: "
+                          f"<{element.tag}> has no place in its answers.")
+    return Answers(mode=UPGRADE, disk=disk_path(content(required(root, "existing-installation"))),
+                   confirm=is_true(content(root.find("ui-confirmation-prompt"))))
+
+
 def content(element):
     return "" if element is None else (element.text or "").strip()
 
@@ -241,7 +280,7 @@ def is_true(text):
 
 def disk_path(name):
     if not name:
-        raise Refused("<primary-disk> names no disk.")
+        raise Refused("The answer file names no disk.")
     return name if name.startswith("/dev/") else f"/dev/{name}"
 
 

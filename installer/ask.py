@@ -2,7 +2,7 @@
 anything is written, and only the word it asks for goes on."""
 
 import answers as answers_
-from answers import Answers, Refused
+from answers import UPGRADE, Answers, Refused
 from plan import GIB
 
 CONFIRMATION = "install"
@@ -67,8 +67,21 @@ def ask_password(read_secret, say, hash_password):
             say(str(refusal))
 
 
+def ask_mode(read, say, machine):
+    """The disk whose host is to be upgraded; empty: a host is to be installed."""
+    hosts = [disk.path for disk in machine.disks if disk.slot]
+    if not hosts:
+        return ""
+    say("There is a host on this machine. What shall be done?")
+    options = [*(f"Upgrade the host on {path}: its settings and VMs are kept" for path in hosts),
+               "Install a host anew"]
+    return [*hosts, ""][choose(read, say, "Choice", options)]
+
+
 def ask(read, read_secret, say, machine, hash_password):
     """The answers, to be confirmed."""
+    if host := ask_mode(read, say, machine):
+        return Answers(mode=UPGRADE, disk=host, confirm=True)
     disk = ask_disk(read, say, machine)
     network = ask_network(read, say, machine)
     hostname = until_right(read, say, "Name of the host: ", answers_.checked_hostname)
@@ -79,7 +92,7 @@ def ask(read, read_secret, say, machine, hash_password):
 
 
 def confirmed(read, say, made):
-    say(f"\nThe disk {made.disk} is about to be erased. {len(made.steps)} steps:")
+    say(f"\n{made.what} {len(made.steps)} steps:")
     for step in made.steps:
         say(f"  {step.name}")
     for note in made.notes:

@@ -16,7 +16,8 @@ import ask
 import execute
 import machine
 import plan
-from answers import THEN, Refused, parse
+import upgrade
+from answers import THEN, UPGRADE, Refused, parse
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
@@ -86,12 +87,13 @@ def install(words):
     """What follows: reboot, poweroff or shell."""
     facts = machine.read_machine()
     answers = answers_of(words, facts)
-    made = plan.plan(answers, facts)
+    made = (upgrade if answers.mode == UPGRADE else plan).plan(answers, facts)
     if answers.confirm and not ask.confirmed(input, say, made):
         raise Refused("Nothing was written.")
     started = time.monotonic()
     execute.execute(made, LOG, say)
-    say(f"The host is installed, after {time.monotonic() - started:.0f} s.")
+    done = "upgraded" if answers.mode == UPGRADE else "installed"
+    say(f"The host is {done}, after {time.monotonic() - started:.0f} s.")
     return made.then
 
 

@@ -121,7 +121,7 @@ class AnswersTest(unittest.TestCase):
     def test_xml_that_asks_for_more_than_this_installer_does_is_refused(self):
         good = XML.decode()
         for old, new, reason in [
-                ("fresh", "upgrade", "fresh installations only"), (">sda<", ">sda,sdb<", "RAID"),
+                ("fresh", "reinstall", "fresh installations and upgrades"), (">sda<", ">sda,sdb<", "RAID"),
                 ("<guest-disks/>", "<guest-disk>sdb</guest-disk>", "primary disk only"),
                 ('name="eth0"', 'name="eth0" vlan="7"', "VLAN"),
                 ('proto="static"', 'proto="none"', "not dhcp or static"),
@@ -228,7 +228,7 @@ class ExecuteTest(unittest.TestCase):
         self.folder = Path(scratch.name)
 
     def made(self, *steps):
-        return plan.Plan("/dev/none", list(steps))
+        return plan.Plan("/dev/none", "Nothing is about to happen.", list(steps))
 
     def test_steps_are_taken_in_order_and_logged(self):
         said = []

@@ -2,12 +2,18 @@
 
 import json
 import subprocess
+import tempfile
+from dataclasses import replace
 from pathlib import Path
 
-from plan import Disk, Machine
+from plan import SLOTS, Disk, Machine, partition_path
 
 MEDIUM = "/run/basalt-live/medium"
-COLUMNS = "PATH,TYPE,SIZE,MODEL,RO,MOUNTPOINTS"
+COLUMNS = "PATH,TYPE,SIZE,MODEL,RO,MOUNTPOINTS,PARTLABEL"
+
+
+# The first partitions of an installation, by which it is known.
+INSTALLED = ["basalt-bios", "basalt-boot", "basalt-a", "basalt-b", "basalt-state"]
 
 
 def read_text(path):
@@ -30,22 +36,48 @@ def mounted(device):
     return any(device.get("mountpoints") or []) or any(map(mounted, device.get("children", [])))
 
 
-def parse_disks(listed, links):
+def labels(device):
+    return [one.get("partlabel") for one in device.get("children", [])]
+
+
+def parse_disks(listed, links, slot_of=lambda path: ""):
     """`listed`: what lsblk says in JSON. In the order of the kernel."""
     disks = []
     for device in json.loads(listed)["blockdevices"]:
         if device["type"] != "disk" or not device["size"]:
             continue
-        disks.append(Disk(device["path"], int(device["size"]), (device["model"] or "").strip(),
-                          tuple(links.get(device["path"], ())), mounted(device),
-                          bool(device["ro"])))
+        disk = Disk(device["path"], int(device["size"]), (device["model"] or "").strip(),
+                    tuple(links.get(device["path"], ())), mounted(device), bool(device["ro"]))
+        if labels(device)[:5] == INSTALLED and not disk.in_use:
+            disk = replace(disk, slot=slot_of(disk.path))
+        disks.append(disk)
     return tuple(disks)
+
+
+def parse_slot(text):
+    """`text`: what grub-editenv lists. Empty: there is no installation that was finished."""
+    values = dict(line.split("=", 1) for line in text.splitlines() if "=" in line)
+    return values.get("slot", "") if values.get("slot") in SLOTS else ""
+
+
+def read_slot(disk):
+    """The slot that the installation on a disk starts, as its boot file system says."""
+    with tempfile.TemporaryDirectory(prefix="basalt-boot-") as place:
+        if subprocess.run(["mount", "-o", "ro", partition_path(disk, 2), place], check=False,
+                          stderr=subprocess.DEVNULL).returncode:
+            return ""
+        try:
+            return parse_slot(subprocess.run(
+                ["grub-editenv", f"{place}/grub/grubenv", "list"], capture_output=True, text=True,
+                check=False).stdout)
+        finally:
+            subprocess.run(["umount", place], check=True)
 
 
 def read_disks():
     listed = subprocess.run(["lsblk", "--json", "--bytes", "--tree", "--output", COLUMNS],
                             capture_output=True, text=True, check=True).stdout
-    return parse_disks(listed, links_by_target())
+    return parse_disks(listed, links_by_target(), read_slot)
 
 
 def read_nics(root="/sys/class/net"):

@@ -35,6 +35,8 @@ SLOTS = ("a", "b")
 WORK = "/run/basalt-install"
 BOOT = f"{WORK}/boot"
 STATE = f"{WORK}/state"
+# Where the medium's own system has ours.
+PROGRAMS = "/usr/lib/basalt"
 
 
 @dataclass(frozen=True)
@@ -45,6 +47,7 @@ class Disk:
     links: tuple = ()  # other paths of the same disk: /dev/disk/by-id/...
     in_use: bool = False  # something on it is mounted
     read_only: bool = False
+    slot: str = ""  # of the installation on it, the one that starts; empty: there is none
 
 
 @dataclass(frozen=True)
@@ -72,6 +75,7 @@ class Step:
 @dataclass(frozen=True)
 class Plan:
     disk: str
+    what: str  # what is about to happen to the disk, in a sentence
     steps: list
     notes: list = field(default_factory=list)
     then: str = "reboot"
@@ -87,17 +91,14 @@ def plan(answers, machine):
         notes.append("The processor offers no hardware virtualisation: only PV guests can run.")
     parts = partitions(answers.local_sr)
     steps = [
-        Step("check the medium", ("sha256sum", "--check", "--quiet", "sha256sums"),
-             folder=machine.medium),
+        check_step(machine.medium),
         *partition_steps(disk, parts),
         *file_system_steps(disk, parts),
         *system_steps(disk, machine.medium),
         *settings_steps(answers, nic),
-        Step("let go of the boot partition", ("umount", BOOT)),
-        Step("let go of the state", ("umount", STATE)),
-        Step("write everything out", ("blockdev", "--flushbufs", disk.path)),
+        *last_steps(disk),
     ]
-    return Plan(disk.path, steps, notes, answers.then)
+    return Plan(disk.path, f"The disk {disk.path} is about to be erased.", steps, notes, answers.then)
 
 
 # -- whether it can be done -----------------------------------------------------------------------------
@@ -133,6 +134,10 @@ def require_room(disk, local_sr, image_bytes):
     if disk.size_bytes < needed:
         raise Refused(f"The disk {disk.path} has {disk.size_bytes / GIB:.1f} GiB; "
                       f"{needed / GIB:.1f} GiB are needed.")
+    require_image_fits(image_bytes)
+
+
+def require_image_fits(image_bytes):
     if image_bytes > SLOT_BYTES:
         raise Refused("The medium's system is larger than the partition for it.")
 
@@ -166,6 +171,21 @@ def partition_path(disk, number):
     return f"{disk}p{number}" if disk[-1].isdigit() else f"{disk}{number}"
 
 
+def slot_path(disk, slot):
+    """The partition of a slot, which every layout has at the same place."""
+    return partition_path(disk.path, 3 + SLOTS.index(slot))
+
+
+def check_step(medium):
+    return Step("check the medium", ("sha256sum", "--check", "--quiet", "sha256sums"), folder=medium)
+
+
+def last_steps(disk):
+    return [Step("let go of the boot partition", ("umount", BOOT)),
+            Step("let go of the state", ("umount", STATE)),
+            Step("write everything out", ("blockdev", "--flushbufs", disk.path))]
+
+
 def partition_steps(disk, parts):
     lines = ["label: gpt"]
     for name, kind, size in parts:
@@ -191,27 +211,38 @@ def file_system_steps(disk, parts):
     if "basalt-sr" in place:
         steps.append(Step("make the file system of the local SR",
                           (*ext4, SR_LABEL, "-m", "0", place["basalt-sr"])))
-    return [*steps,
-            Step("make places to mount at", ("mkdir", "-p", BOOT, STATE)),
-            Step("mount the boot file system", ("mount", place["basalt-boot"], BOOT)),
-            Step("mount the state", ("mount", place["basalt-state"], STATE))]
+    return [*steps, *mount_steps(disk)]
+
+
+def mount_steps(disk):
+    return [Step("make places to mount at", ("mkdir", "-p", BOOT, STATE)),
+            Step("mount the boot file system", ("mount", partition_path(disk.path, 2), BOOT)),
+            Step("mount the state", ("mount", partition_path(disk.path, 5), STATE))]
+
+
+def image_steps(disk, medium, slot):
+    """The system itself, and what GRUB starts it with."""
+    target = f"{BOOT}/{slot}"
+    files = [f"{medium}/boot/{name}" for name in ("xen.gz", "vmlinuz", "initrd.img")]
+    return [
+        Step("write the system", ("dd", f"if={medium}/live/root.squashfs",
+                                  f"of={slot_path(disk, slot)}", "bs=4M", "conv=fsync",
+                                  "status=none")),
+        Step("forget what the slot started with", ("rm", "-rf", target)),
+        Step("make the slot's folder", ("mkdir", target)),
+        Step("copy Xen and the kernel", ("cp", *files, f"{PROGRAMS}/installer/menu.cfg", target)),
+    ]
 
 
 def system_steps(disk, medium):
     slot = SLOTS[0]
-    target = f"{BOOT}/{slot}"
-    files = [f"{medium}/boot/{name}" for name in ("xen.gz", "vmlinuz", "initrd.img")]
-    image = partition_path(disk.path, 3)
     grub = ("grub-install", "--no-floppy", f"--boot-directory={BOOT}", "--modules=part_gpt fat")
     return [
-        Step("write the system", ("dd", f"if={medium}/live/root.squashfs", f"of={image}", "bs=4M",
-                                  "conv=fsync", "status=none")),
-        Step("make the slot's folder", ("mkdir", "-p", target)),
-        Step("copy Xen and the kernel", ("cp", *files, target)),
+        *image_steps(disk, medium, slot),
         Step("install GRUB for BIOS", (*grub, "--target=i386-pc", disk.path)),
         Step("install GRUB for UEFI", (*grub, "--target=x86_64-efi", f"--efi-directory={BOOT}",
                                        "--removable", "--no-nvram")),
-        Step("copy the menu", ("cp", "/usr/lib/basalt/installer/grub.cfg", f"{BOOT}/grub/grub.cfg")),
+        Step("copy the menu", ("cp", f"{PROGRAMS}/installer/grub.cfg", f"{BOOT}/grub/grub.cfg")),
         Step("choose the slot", ("grub-editenv", f"{BOOT}/grub/grubenv", "set", f"slot={slot}")),
     ]
 

@@ -1,5 +1,6 @@
 #!/usr/bin/python3 -I
-"""Makes this Debian the control domain of a host, before hostd and xapi start; runs at each boot.
+"""Makes this Debian the control domain of a host, before hostd and xapi start; runs at each boot,
+and again when the host's console has changed the management address.
 
 What is made once and kept: the host's uuid, the key by which other hosts of a pool know it, the
 pool's secret, ssh host keys. What is made anew: the management address, the configuration of the
@@ -19,6 +20,10 @@ import time
 import uuid
 from dataclasses import dataclass
 from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent))
+
+import slots
 
 ROOT = Path("/")
 LEASE_TRIES = 6
@@ -49,7 +54,7 @@ iso_sr = "/var/lib/basalt/sr/iso"
 [xapi]
 store = "/var/lib/basalt/xapi/xapi.db"
 tls = "/var/lib/basalt/xapi/tls.pem"
-manual = "/usr/share/basalt/manual"
+{web}manual = "/usr/share/basalt/manual"
 
 [pool]
 role = "/var/lib/basalt/xapi/pool.conf"
@@ -107,10 +112,14 @@ def kept(path, make, mode=0o644, owner=None):
     return text
 
 
+def kernel_words(root=ROOT):
+    return read(root / "proc/cmdline").split()
+
+
 def is_live(root=ROOT):
     """Run from the medium, and not installed."""
-    words = read(root / "proc/cmdline").split()
-    return "boot=basalt" in words and not any(word.startswith("basalt.slot=") for word in words)
+    words = kernel_words(root)
+    return "boot=basalt" in words and not slots.running(words)
 
 
 def backend(root=ROOT):
@@ -201,11 +210,20 @@ def read_settings(root):
     return json.loads(text) if text else {}
 
 
+def read_network(root, settings):
+    """What the host's console was told since, or the installation; None: nobody said anything."""
+    text = read(root / "var/lib/basalt/management.json")
+    return json.loads(text) if text else settings.get("network")
+
+
 def apply_settings(root, settings):
-    """As far as the system has files for them; idempotent. The password is set once: who changes it
-    later has changed it."""
-    if not settings:
-        return
+    """As far as the system has files for them; once: who changes them later has changed them."""
+    if settings:
+        kept(root / "etc/basalt/settings-applied", lambda: write_settings(root, settings))
+        kept(root / "etc/basalt/password-set", lambda: set_password(settings["password_hash"]))
+
+
+def write_settings(root, settings):
     name = settings["hostname"]
     write(root / "etc/hostname", name + "\n")
     write(root / "etc/hosts", HOSTS.format(name=name))
@@ -216,7 +234,7 @@ def apply_settings(root, settings):
     if settings["ntp"]:
         write(root / "etc/chrony/sources.d/basalt.sources",
               "".join(f"server {server} iburst\n" for server in settings["ntp"]))
-    kept(root / "etc/basalt/password-set", lambda: set_password(settings["password_hash"]))
+    return "yes"
 
 
 def make_sr_folders(root):
@@ -281,9 +299,10 @@ def parse_lease(device, text):
 
 def ask_for_lease(device):
     """The script that udhcpc calls prints what the server gave; None without an answer."""
-    run(["ip", "link", "set", device, "up"])
+    interface = interface_of(ROOT, device)
+    run(["ip", "link", "set", interface, "up"])
     done = subprocess.run(
-        ["busybox", "udhcpc", "-f", "-n", "-q", "-t", str(LEASE_TRIES), "-T", "2", "-i", device,
+        ["busybox", "udhcpc", "-f", "-n", "-q", "-t", str(LEASE_TRIES), "-T", "2", "-i", interface,
          "-s", "/usr/libexec/basalt/lease-printed"], capture_output=True, text=True, check=False)
     return parse_lease(device, done.stdout)
 
@@ -311,12 +330,20 @@ def choose_address(root, ask=ask_for_lease, wanted=None):
     return Lease(device, link_local(mac), dhcp=False)
 
 
+def interface_of(root, device):
+    """Where an address on `device` belongs: on itself at boot, later on the bridge that hostd made."""
+    bridge = bridge_of(device)
+    return bridge if (root / "sys/class/net" / bridge).exists() else device
+
+
 def apply_address(root, lease):
-    if (root / "sys/class/net" / lease.device).exists():
-        run(["ip", "link", "set", lease.device, "up"])
-        run(["ip", "address", "replace", lease.address, "dev", lease.device])
-    if lease.gateway:
-        run(["ip", "route", "replace", "default", "via", lease.gateway])
+    """What hostd has made is hostd's: there, only the files change."""
+    if interface_of(root, lease.device) == lease.device:
+        if (root / "sys/class/net" / lease.device).exists():
+            run(["ip", "link", "set", lease.device, "up"])
+            run(["ip", "address", "replace", lease.address, "dev", lease.device])
+        if lease.gateway:
+            run(["ip", "route", "replace", "default", "via", lease.gateway])
     if lease.dns:
         write(root / "etc/resolv.conf", "".join(f"nameserver {one}\n" for one in lease.dns))
     state = root / "run/basalt/lease"
@@ -333,6 +360,12 @@ def route_lines(lease):
     return "".join(lines)
 
 
+def web_line(root):
+    """The web console is there when whoever made the image had Node.js."""
+    place = "usr/share/basalt/web"
+    return f'web = "/{place}"\n' if (root / place).is_dir() else ""
+
+
 def run(argv):
     subprocess.run(argv, check=True, stdout=subprocess.DEVNULL)
 
@@ -347,8 +380,9 @@ def give_password(root):
     return password
 
 
-def write_issue(root, lease, password):
-    lines = [f"XenAPI at https://{lease.address.split('/')[0]}"]
+def write_issue(root, lease, password, notice):
+    lines = [notice] if notice else []
+    lines.append(f"XenAPI at https://{lease.address.split('/')[0]}")
     if password:
         lines.append(f"This is a live system. User: root  Password: {password}")
     write(root / "run/issue.d/basalt.issue", "\n".join(lines) + "\n\n", 0o600)
@@ -360,20 +394,21 @@ def write_issue(root, lease, password):
 def main(root=ROOT):
     owner = pwd.getpwnam("xapi").pw_uid
     make_sr_folders(root)
+    notice = slots.settle(root / "var/lib/basalt", kernel_words(root))
     settings = read_settings(root)
     apply_settings(root, settings)
     if settings:
-        socket.sethostname(settings["hostname"])
+        socket.sethostname(read(root / "etc/hostname"))
         mount_local_sr(root)
     host = make_identity(root, owner)
     make_ssh_key(root)
-    lease = choose_address(root, wanted=settings.get("network"))
+    lease = choose_address(root, wanted=read_network(root, settings))
     apply_address(root, lease)
     write_for_scripts(root, host, lease, read_release(root))
     write(root / "etc/basalt/host.toml", CONFIG.format(
         uuid=host, hostname=os.uname().nodename, address=lease.address, device=lease.device,
-        route=route_lines(lease), backend=backend(root), xapi_uid=owner))
-    write_issue(root, lease, give_password(root) if is_live(root) else "")
+        route=route_lines(lease), backend=backend(root), web=web_line(root), xapi_uid=owner))
+    write_issue(root, lease, give_password(root) if is_live(root) else "", notice)
     print(f"host {host} at {lease.address} on {lease.device}")
     return 0
 

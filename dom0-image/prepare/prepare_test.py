@@ -1,5 +1,6 @@
 """basalt-prepare, on a folder that stands for a host's root."""
 
+import json
 import os
 import stat
 import tempfile
@@ -118,9 +119,10 @@ class PrepareTest(unittest.TestCase):
         self.assertFalse(prepare.is_live(self.root))
         lease = prepare.Lease("eth0", "192.0.2.7/24")
         issue = self.root / "run/issue.d/basalt.issue"
-        prepare.write_issue(self.root, lease, "")
+        prepare.write_issue(self.root, lease, "", "")
         self.assertNotIn("Password", issue.read_text())
-        prepare.write_issue(self.root, lease, "geheim")
+        prepare.write_issue(self.root, lease, "geheim", "It was taken back.")
+        self.assertIn("It was taken back.\n", issue.read_text())
         self.assertIn("https://192.0.2.7\n", issue.read_text())
         self.assertIn("User: root  Password: geheim\n", issue.read_text())
         self.assertEqual(stat.S_IMODE(issue.stat().st_mode), 0o600)
@@ -142,6 +144,38 @@ class PrepareTest(unittest.TestCase):
                          "/usr/share/zoneinfo/Europe/Berlin")
         self.assertEqual((self.root / "etc/chrony/sources.d/basalt.sources").read_text(),
                          "server 192.0.2.3 iburst\n")
+
+    def test_who_changed_a_setting_since_has_changed_it(self):
+        settings = {"hostname": "host1", "password_hash": "$6$x$y", "timezone": "Etc/UTC",
+                    "ntp": [], "network": {}}
+        with mock.patch.object(prepare.subprocess, "run"):
+            prepare.apply_settings(self.root, settings)
+            self.put("etc/hostname", "renamed\n")
+            prepare.apply_settings(self.root, settings)
+        self.assertEqual((self.root / "etc/hostname").read_text(), "renamed\n")
+
+    def test_the_host_s_console_has_the_last_word_on_the_address(self):
+        told = {"mac": "52:54:00:00:00:01", "address": "", "gateway": "", "dns": []}
+        self.assertIsNone(prepare.read_network(self.root, {}))
+        self.assertEqual(prepare.read_network(self.root, {"network": told}), told)
+        changed = {**told, "address": "192.0.2.9/24"}
+        self.put("var/lib/basalt/management.json", json.dumps(changed))
+        self.assertEqual(prepare.read_network(self.root, {"network": told}), changed)
+        self.assertEqual(prepare.read_network(self.root, {}), changed)
+
+    def test_an_address_that_hostd_has_on_a_bridge_is_left_to_it(self):
+        self.nic("eth0", "52:54:00:00:00:01")
+        lease = prepare.Lease("eth0", "192.0.2.7/24", "192.0.2.1", ("192.0.2.3",))
+        with mock.patch.object(prepare, "run") as run:
+            prepare.apply_address(self.root, lease)
+        self.assertEqual([call.args[0][:2] for call in run.call_args_list],
+                         [["ip", "link"], ["ip", "address"], ["ip", "route"]])
+        (self.root / "sys/class/net/xenbr0").mkdir()
+        with mock.patch.object(prepare, "run") as run:
+            prepare.apply_address(self.root, lease)
+        run.assert_not_called()
+        self.assertEqual((self.root / "etc/resolv.conf").read_text(), "nameserver 192.0.2.3\n")
+        self.assertEqual(prepare.interface_of(self.root, "eth0"), "xenbr0")
 
     def test_the_local_sr_is_mounted_where_the_installation_made_one(self):
         for _ in range(2):

@@ -100,7 +100,7 @@ def machine_entries(etc=Path("/etc/apt")):
     return entries
 
 
-def sources():
+def sources(components="main"):
     """One-line entries for Debian 13 at the mirrors this machine uses (or DEBIAN_MIRROR)."""
     main, security = debian_mirrors(machine_entries())
     main = os.environ.get("DEBIAN_MIRROR", main)
@@ -110,9 +110,9 @@ def sources():
             "this machine's apt sources are not Debian's: set DEBIAN_MIRROR to a Debian mirror "
             "(and DEBIAN_SECURITY_MIRROR to one of its security archive)"
         )
-    lines = [f"deb {main} {SUITE} main", f"deb {main} {SUITE}-updates main"]
+    lines = [f"deb {main} {SUITE} {components}", f"deb {main} {SUITE}-updates {components}"]
     if security:
-        lines.append(f"deb {security} {SUITE}-security main")
+        lines.append(f"deb {security} {SUITE}-security {components}")
     return "\n".join(lines) + "\n"
 
 

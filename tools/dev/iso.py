@@ -11,17 +11,21 @@ from pathlib import Path
 import apt
 import build
 import build_root
+import web
 from paths import SOURCE, DevError, cache, need_root, say
 
 DOM0 = SOURCE / "dom0-image"
 # What the root is made of before our packages come onto it.
 BASE_PARTS = ("base.sh", "packages", "overlay")
+FIRMWARE_PART = "firmware"
+# Microcode for Intel's processors needs a tool of contrib.
+FIRMWARE_COMPONENTS = "main contrib non-free-firmware"
 LEVEL = 15
 
 
-def base_hash():
+def base_hash(firmware):
     digest = hashlib.sha256()
-    for part in BASE_PARTS:
+    for part in (*BASE_PARTS, *([FIRMWARE_PART] if firmware else [])):
         top = DOM0 / part
         for path in sorted(path for path in [top, *top.rglob("*")] if path.is_file()):
             name = path.relative_to(DOM0)
@@ -43,18 +47,20 @@ def logged(command, epoch):
         raise DevError(f"{Path(command[0]).name} ended with {job.returncode}")
 
 
-def ensure_base(epoch):
-    """The folder of the control domain's root as far as it is Debian's, made first if need be."""
-    base = cache() / f"dom0-{base_hash()}"
+def ensure_base(epoch, firmware=True):
+    """The folder of the control domain's root as far as it is Debian's, made first if need be.
+    `firmware`: with what hardware loads, which is not free software."""
+    base = cache() / f"dom0-{base_hash(firmware)}"
     if base.exists():
         return base
     say("making the control domain's root (about 250 MB to download, once)")
     with tempfile.TemporaryDirectory(dir=cache(), prefix=".dom0-") as scratch:
-        (Path(scratch) / "sources.list").write_text(apt.sources())
+        components = FIRMWARE_COMPONENTS if firmware else "main"
+        (Path(scratch) / "sources.list").write_text(apt.sources(components))
         (Path(scratch) / "apt.conf").write_text(apt.carried_options())
         made = Path(scratch) / "root"
-        logged([str(DOM0 / "base.sh"), f"{scratch}/sources.list", f"{scratch}/apt.conf", str(made)],
-               epoch)
+        logged([str(DOM0 / "base.sh"), f"{scratch}/sources.list", f"{scratch}/apt.conf", str(made),
+                *([FIRMWARE_PART] if firmware else [])], epoch)
         made.rename(base)
     return base
 
@@ -78,12 +84,13 @@ def product_version():
     return found[1]
 
 
-def make(preset, out, level):
+def make(preset, out, level, firmware=True):
     need_root("./dev iso")
     start = time.monotonic()
     programs = build.programs(preset)
+    web.ensure(preset)
     epoch, name = commit()
-    base = ensure_base(epoch)
+    base = ensure_base(epoch, firmware)
     out.parent.mkdir(parents=True, exist_ok=True)
     stamp = time.strftime("%Y%m%d%H%M", time.gmtime(epoch))
     with tempfile.TemporaryDirectory(dir=cache(), prefix=".iso-") as scratch:
@@ -114,6 +121,6 @@ def default_image():
 
 
 def iso(args):
-    make(args.preset, (args.out or default_image()).absolute(), args.level)
+    make(args.preset, (args.out or default_image()).absolute(), args.level, not args.no_firmware)
     print(args.out or default_image())
     return 0

@@ -82,6 +82,8 @@ def parser():
     added.add_argument("--out", type=Path, metavar="FILE", help="default: build/basalt.iso")
     added.add_argument("--level", type=int, default=iso.LEVEL, metavar="N",
                        help="zstd's, 1 to 22: less is faster and larger (default: %(default)s)")
+    added.add_argument("--no-firmware", action="store_true",
+                       help="without what hardware loads from Debian's non-free-firmware")
     added = verb("boot", boot.boot)
     added.add_argument("--image", type=Path, metavar="FILE", help="default: build/basalt.iso")
     added.add_argument("--uefi", action="store_true", help="by OVMF instead of SeaBIOS")

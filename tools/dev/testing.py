@@ -24,7 +24,8 @@ from paths import SOURCE, DevError, say
 
 LIMIT_SECONDS = 30 * 60
 # Python suites: (label, folder)
-PYTHON_SUITES = [("unit", "tools/dev"), ("unit", "dom0-image/prepare"), ("unit", "installer"),
+PYTHON_SUITES = [("unit", "tools/dev"), ("unit", "dom0-image/prepare"),
+                 ("unit", "dom0-image/console"), ("unit", "installer"),
                  ("unit", "host-agent/machine"), ("unit", "host-agent/plugins"),
                  ("style", "tests/style"),
                  ("api", "tests/api"), ("web", "tests/web"),

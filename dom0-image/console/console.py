@@ -1,0 +1,168 @@
+#!/usr/bin/python3 -I
+"""The console of a host, on the machine's own screen: its state for everybody who stands there, and
+a menu that root's password opens. systemd starts it instead of a login on tty1; the other terminals
+have logins.
+"""
+
+import curses
+import os
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent))
+
+import menu
+import screen
+from host import LOGS, Failed, Host, Refused
+
+REFRESH_SECONDS = 5
+IDLE_SECONDS = 300
+FOOT = "Up and Down choose, Enter acts"
+
+
+class Watch:
+    """Reads the facts again and again beside the screen: the API may take its time."""
+
+    def __init__(self, host):
+        self.host = host
+        self.facts = host.facts()
+        threading.Thread(target=self._run, daemon=True).start()
+
+    def _run(self):
+        while True:
+            time.sleep(REFRESH_SECONDS)
+            self.facts = self.host.facts()
+
+
+class Console:
+    """`clock`: seconds, for who is idle."""
+
+    def __init__(self, window, host, clock=time.monotonic):
+        self.screen = screen.Screen(window)
+        self.host = host
+        self.watch = Watch(host)
+        self.clock = clock
+        self.selected = 0
+        self.logged_in = False
+        self.touched = clock()
+
+    def run(self):
+        while True:
+            self.draw()
+            key = self.screen.key()
+            if key == -1:
+                if self.clock() - self.touched > IDLE_SECONDS:
+                    self.logged_in, self.selected = False, 0
+                continue
+            self.touched = self.clock()
+            if key in (curses.KEY_UP, curses.KEY_DOWN):
+                step = 1 if key == curses.KEY_DOWN else -1
+                self.selected = (self.selected + step) % len(menu.ITEMS)
+            elif key in screen.ENTER:
+                self.act(menu.ITEMS[self.selected])
+
+    def draw(self):
+        facts, item = self.watch.facts, menu.ITEMS[self.selected]
+        who = "root" if self.logged_in else "nobody logged in"
+        hint = f"{FOOT}: {item.hint}" if item.hint else FOOT
+        self.screen.draw(f"{facts.product}   {facts.hostname}   {who}",
+                         [one.title for one in menu.ITEMS], self.selected, item.lines(facts), hint)
+
+    def act(self, item):
+        if not item.act or (item.guarded and not self.log_in()):
+            return
+        try:
+            getattr(self, item.act)()
+        except (Failed, Refused) as error:
+            self.screen.say(item.title, str(error))
+        self.touched = self.clock()
+
+    # -- who ----------------------------------------------------------------------------------------
+
+    def log_in(self):
+        """Whether root is there, asked if need be."""
+        if self.logged_in:
+            return True
+        password = self.screen.ask("Log in", "Root's password:", secret=True)
+        if password is None:
+            return False
+        self.logged_in = self.host.password_is_right(password)
+        if not self.logged_in:
+            self.screen.say("Log in", "That is not the password.")
+        return self.logged_in
+
+    def log_in_or_out(self):
+        if self.logged_in:
+            self.logged_in = False
+        else:
+            self.log_in()
+
+    # -- what ---------------------------------------------------------------------------------------
+
+    def working(self, title, text, do):
+        self.screen.say(title, text, wait=False)
+        do()
+        self.watch.facts = self.host.facts()
+
+    def change_network(self):
+        title, facts = "Management network", self.watch.facts
+        how = self.screen.choose(title, f"The address of {facts.device} is now {facts.address}. "
+                                 "Clients lose their connections when it changes.",
+                                 ["Leave it", "By DHCP", "A fixed address"])
+        if how == 1:
+            self.working(title, "Asking the DHCP server ...",
+                         lambda: self.host.set_network(facts, "dhcp"))
+        if how == 2:
+            self.change_to_fixed(title, facts)
+
+    def change_to_fixed(self, title, facts):
+        answers = []
+        for question, before in [("Address with its prefix, as in 192.0.2.10/24:", facts.address),
+                                 ("Router (empty: none):", facts.gateway),
+                                 ("Name servers, with spaces between them:", " ".join(facts.dns))]:
+            answers.append(self.screen.ask(title, question, before))
+            if answers[-1] is None:
+                return
+        address, gateway, dns = answers
+        self.working(title, "Changing the address ...",
+                     lambda: self.host.set_network(facts, address, gateway, dns.split()))
+
+    def show_logs(self):
+        names = list(LOGS)
+        if (chosen := self.screen.choose("Logs", "Of what?", names)) is not None:
+            self.screen.page(names[chosen], self.host.log(names[chosen]))
+
+    def restart_toolstack(self):
+        self.working("Restart the services", "They are being started again ...",
+                     self.host.restart_toolstack)
+
+    def open_shell(self):
+        curses.endwin()
+        print("\n`exit` goes back to the host's console.", flush=True)
+        subprocess.run(["/bin/bash", "--login"], cwd="/root", check=False,
+                       env={**os.environ, "HOME": "/root", "USER": "root", "LOGNAME": "root"})
+        self.screen.window.clear()
+
+    def power(self, title, verb):
+        running = sum(state == "Running" for _, state in self.watch.facts.vms)
+        if self.screen.choose(title, f"{running} VMs run on it now.", ["No", "Yes"]) == 1:
+            self.host.power(verb)
+            self.screen.say(title, "It has begun.", wait=False)
+
+    def reboot(self):
+        self.power("Restart the machine", "reboot")
+
+    def power_off(self):
+        self.power("Switch the machine off", "poweroff")
+
+
+def main(host=None):
+    # A console that ends is started again by systemd; keys like Ctrl-C are keys (raw).
+    curses.wrapper(lambda window: Console(window, host or Host()).run())
+
+
+if __name__ == "__main__":
+    main()

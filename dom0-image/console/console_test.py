@@ -1,0 +1,235 @@
+"""The host's console: its facts, its menu, and the whole of it on a terminal."""
+
+import os
+import pty
+import re
+import select
+import subprocess
+import sys
+import tempfile
+import time
+import unittest
+from pathlib import Path
+from unittest import mock
+
+HERE = Path(__file__).resolve().parent
+SOURCE = HERE.parents[1]
+PATHS = [str(HERE), str(HERE.parent / "prepare"), str(SOURCE / "installer"),
+         str(SOURCE / "tools/dev")]
+sys.path[:0] = PATHS
+
+import host
+import menu
+
+PATIENCE_SECONDS = 60
+CERTIFICATE = "-----BEGIN CERTIFICATE-----\nAAEC\n-----END CERTIFICATE-----\n"
+# A host that writes down what it is asked, run in a process of its own below a terminal.
+PROGRAM = """
+import sys
+sys.path[:0] = {paths!r}
+import console, host
+class Made(host.Host):
+    def facts(self):
+        return host.Facts(product="Basalt 8.3", hostname="host7", uuid="the-uuid",
+                          address="192.0.2.10/24", gateway="192.0.2.1", dns=("192.0.2.2",),
+                          device="eth0", mac="52:54:00:00:00:01", known=True, enabled=True,
+                          memory_bytes=4 << 30, memory_free_bytes=3 << 30, processors=2,
+                          xen="4.20.1", vms=(("guest", "Running"), ("other", "Halted")))
+    def password_is_right(self, password):
+        return password == "secret1"
+    def note(self, *what):
+        with open({log!r}, "a") as file:
+            print(*what, file=file)
+    def set_network(self, facts, address, gateway="", dns=()):
+        host.checked_network(facts.mac, address, gateway, list(dns))
+        self.note("network", address, gateway, *dns)
+    def restart_toolstack(self):
+        self.note("restart")
+        raise host.Failed("Restarting the services failed: no such unit.")
+    def power(self, verb):
+        self.note("power", verb)
+    def log(self, which):
+        return [f"{{which}} line {{number}}" for number in range(200)]
+console.main(Made())
+"""
+UP, DOWN, ENTER, ESCAPE, BACK = b"\x1b[A", b"\x1b[B", b"\r", b"\x1b", b"\x7f"
+
+
+class Terminal:
+    """A console program at the other end of a pseudo terminal of 80 by 25."""
+
+    def __init__(self, log):
+        self.child, self.line = pty.fork()
+        if self.child == 0:
+            os.environ.update(TERM="linux", LINES="25", COLUMNS="80", LC_ALL="C.UTF-8")
+            os.execvp(sys.executable, [sys.executable, "-B", "-c",
+                                       PROGRAM.format(paths=PATHS, log=str(log))])
+        self.text = ""
+
+    def read(self, seconds):
+        if select.select([self.line], [], [], seconds)[0]:
+            try:
+                self.text += os.read(self.line, 65536).decode(errors="replace")
+            except OSError:  # EIO: the other end is closed
+                self.text += "\n(the console has ended)\n"
+                return False
+        return True
+
+    def plain(self):
+        """What was written since the last `type`, each sequence of the terminal as a space."""
+        return re.sub(r"\x1b\[[0-9;?]*[A-Za-z]|\x1b[()][A-Z0-9]|\x1b[=>]|[\r\n]", " ", self.text)
+
+    def wait(self, *words):
+        deadline = time.monotonic() + PATIENCE_SECONDS
+        while not all(word in self.plain() for word in words):
+            if time.monotonic() > deadline or not self.read(0.2):
+                raise AssertionError(f"no {words} in:\n{self.plain()[-3000:]}")
+
+    def type(self, *keys):
+        while self.read(0.3) and select.select([self.line], [], [], 0)[0]:
+            pass
+        self.text = ""
+        for key in keys:
+            os.write(self.line, key)
+
+    def close(self):
+        os.close(self.line)
+        os.waitpid(self.child, 0)
+
+
+class OnATerminal(unittest.TestCase):
+    def setUp(self):
+        scratch = tempfile.TemporaryDirectory()
+        self.addCleanup(scratch.cleanup)
+        self.log = Path(scratch.name) / "log"
+        self.terminal = Terminal(self.log)
+        self.addCleanup(self.terminal.close)
+        self.terminal.wait("Switch the machine off")
+
+    def choose(self, title):
+        titles = [item.title for item in menu.ITEMS]
+        self.terminal.type(*[DOWN] * titles.index(title))
+
+    def log_in(self):
+        self.terminal.wait("password:")
+        self.terminal.type(b"secret1", ENTER)
+
+    def acted(self):
+        return self.log.read_text().splitlines() if self.log.exists() else []
+
+    def test_the_state_is_there_for_everybody(self):
+        self.terminal.wait("host7", "https://192.0.2.10/", "enabled", "nobody logged in", "4.0 GiB",
+                           "the-uuid")
+
+    def test_a_wrong_password_opens_nothing(self):
+        self.choose("Switch the machine off")
+        self.terminal.type(ENTER)
+        self.terminal.wait("password:")
+        self.terminal.type(b"secret2", ENTER)
+        self.terminal.wait("That is not the password.")
+        self.assertNotIn("secret2", self.terminal.plain())
+        self.terminal.type(b" ", ENTER)
+        self.terminal.wait("password:")
+        self.assertEqual(self.acted(), [])
+
+    def test_the_machine_is_switched_off_when_root_says_so_twice(self):
+        self.choose("Switch the machine off")
+        self.terminal.type(ENTER)
+        self.log_in()
+        self.terminal.wait("1 VMs run on it now.")
+        self.terminal.type(ENTER)  # No is what Enter says by itself
+        self.terminal.type(ENTER, DOWN, ENTER)
+        self.terminal.wait("It has begun.")
+        self.assertEqual(self.acted(), ["power poweroff"])
+
+    def test_a_fixed_address_is_asked_for_and_a_wrong_one_is_refused(self):
+        self.choose("Management network")
+        self.terminal.wait("192.0.2.1", "52:54:00:00:00:01")
+        self.terminal.type(ENTER)
+        self.log_in()
+        self.terminal.wait("A fixed address")
+        self.terminal.type(DOWN, DOWN, ENTER, *[BACK] * 20, b"192.0.2.99", ENTER, ENTER, ENTER)
+        self.terminal.wait("lacks its prefix")
+        self.terminal.type(b" ", ENTER, DOWN, DOWN, ENTER, *[BACK] * 20, b"192.0.2.99/24", ENTER,
+                           ENTER, b" 192.0.2.3", ENTER)
+        self.terminal.wait("Changing the address")
+        self.terminal.type()
+        self.assertEqual(self.acted(), ["network 192.0.2.99/24 192.0.2.1 192.0.2.2 192.0.2.3"])
+
+    def test_logs_are_looked_through_and_a_failure_is_told(self):
+        self.choose("Logs")
+        self.terminal.type(ENTER)
+        self.log_in()
+        self.terminal.wait("The kernel")
+        self.terminal.type(DOWN, ENTER)
+        self.terminal.wait("kernel line 199")
+        # Only what differs is written: of "line 177" and the next, the numbers.
+        self.terminal.type(b"\x1b[5~")
+        self.terminal.wait("54", "76")
+        self.terminal.type(ESCAPE, DOWN, ENTER)
+        self.terminal.wait("no such unit")
+        self.assertEqual(self.acted(), ["restart"])
+
+    def test_keys_that_end_other_programs_do_not_end_it(self):
+        self.terminal.type(b"\x03", b"\x1a", b"\x1c", b"\x04", DOWN)
+        self.terminal.wait("fixed")
+
+
+class FactsTest(unittest.TestCase):
+    def setUp(self):
+        scratch = tempfile.TemporaryDirectory()
+        self.addCleanup(scratch.cleanup)
+        self.root = Path(scratch.name)
+
+    def put(self, path, text):
+        (self.root / path).parent.mkdir(parents=True, exist_ok=True)
+        (self.root / path).write_text(text)
+
+    def test_files_say_enough_while_the_api_does_not_answer(self):
+        self.put("etc/basalt/host.toml", '[host]\nuuid = "u"\naddress = "192.0.2.7/24"\n'
+                                         'management = "eth1"\ndns = ["192.0.2.2"]\n')
+        self.put("sys/class/net/eth1/address", "52:54:00:00:00:02\n")
+        self.put("usr/share/basalt/release", "PRODUCT_BRAND=Basalt\nPRODUCT_VERSION=8.3.0\n")
+        self.put("proc/cmdline", "boot=basalt basalt.slot=b\n")
+        self.put("var/lib/basalt/xapi/tls.pem", "key\n" + CERTIFICATE)
+        self.put("var/lib/basalt/upgrade-notice", "It was taken back.\n")
+        found = host.Host(self.root, str(self.root / "no-socket")).facts()
+        self.assertEqual((found.known, found.live, found.dhcp), (False, False, False))
+        self.assertEqual((found.product, found.device, found.mac, found.dns),
+                         ("Basalt 8.3.0", "eth1", "52:54:00:00:00:02", ("192.0.2.2",)))
+        # The SHA-256 of the bytes 0, 1, 2.
+        self.assertTrue(found.fingerprint.startswith("AE:4B:32:80:E5:6E:2F:AF:83:F4:14:A6:E3:DA"))
+        shown = " ".join(text for _, text in menu.status(found))
+        self.assertIn("do not answer", shown)
+        self.assertIn("It was taken back.", shown)
+
+    def test_a_machine_without_any_of_it_has_a_console_too(self):
+        found = host.Host(self.root, str(self.root / "no-socket")).facts()
+        for item in menu.ITEMS:
+            self.assertTrue(item.lines(found), item.title)
+
+    def test_an_address_is_written_before_it_is_used(self):
+        made = host.Host(self.root)
+        facts = host.Facts(mac="52:54:00:00:00:02")
+        self.put("var/lib/basalt/uuid", "u")
+        with mock.patch.object(host, "must") as must:
+            made.set_network(facts, "192.0.2.9/24", "192.0.2.1", ["192.0.2.2"])
+        self.assertEqual(must.call_args_list[0].args[0],
+                         ["systemctl", "restart", "basalt-prepare.service"])
+        self.assertIn('"address": "192.0.2.9/24"',
+                      (self.root / "var/lib/basalt/management.json").read_text())
+        with mock.patch.object(host, "must") as must:
+            with self.assertRaisesRegex(host.Refused, "not in the network"):
+                made.set_network(facts, "192.0.2.9/24", "198.51.100.1")
+            with self.assertRaisesRegex(host.Refused, "through the pool"):
+                made.set_network(host.Facts(mac=facts.mac, hosts=2), "dhcp")
+        must.assert_not_called()
+
+    def test_what_systemd_refuses_is_told(self):
+        with mock.patch.object(host, "run", return_value=subprocess.CompletedProcess(
+                [], 1, "", "Unit is masked.\n")), self.assertRaisesRegex(host.Failed, "is masked"):
+            host.Host(self.root).restart_toolstack()
+
+
+if __name__ == "__main__":
+    unittest.main()

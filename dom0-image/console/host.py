@@ -1,0 +1,184 @@
+"""What the host's console shows and does: read from the API on root's own socket, from files, and
+done through systemd. Nothing here draws.
+"""
+
+import hashlib
+import json
+import ssl
+import subprocess
+import sys
+import tomllib
+from dataclasses import dataclass
+from pathlib import Path
+
+# Installed, our programs lie a folder higher; in the source tree the tests say where.
+sys.path[:0] = [str(Path(__file__).resolve().parents[1]),
+                str(Path(__file__).resolve().parents[1] / "installer")]
+
+import slots
+import xapi_client
+from answers import Refused, checked_network
+
+LOCAL_SOCKET = "/var/lib/xcp/xapi"
+ACT_SECONDS = 300
+LOG_LINES = 2000
+LOGS = {"The host's services": ["-u", "xapi", "-u", "hostd", "-u", "basalt*"],
+        "The kernel": ["--dmesg"], "Everything since the start": ["--boot"]}
+
+
+class Failed(Exception):
+    """A sentence for the person at the console."""
+
+
+@dataclass(frozen=True)
+class Facts:
+    """`known`: whether the API answered; without it, what files tell is all there is."""
+
+    product: str = "Basalt"
+    hostname: str = ""
+    uuid: str = ""
+    address: str = ""  # with its prefix
+    gateway: str = ""
+    dns: tuple = ()
+    device: str = ""
+    mac: str = ""
+    dhcp: bool = False
+    fingerprint: str = ""  # SHA-256 of the certificate that clients are shown
+    notice: str = ""
+    live: bool = False
+    known: bool = False
+    enabled: bool = False
+    pool: str = ""
+    hosts: int = 1
+    xen: str = ""
+    processor: str = ""
+    processors: int = 0
+    memory_bytes: int = 0
+    memory_free_bytes: int = 0
+    vms: tuple = ()  # (name, power state), without templates and the control domain
+    srs: tuple = ()  # (name, bytes used, bytes there are)
+
+
+def run(argv, text=None, seconds=ACT_SECONDS):
+    return subprocess.run(argv, input=text, capture_output=True, text=True, errors="replace",
+                          check=False, timeout=seconds)
+
+
+def must(argv, doing):
+    try:
+        done = run(argv)
+    except (OSError, subprocess.TimeoutExpired) as error:
+        raise Failed(f"{doing} failed: {error}") from error
+    if done.returncode:
+        raise Failed(f"{doing} failed: {(done.stderr or done.stdout).strip()[-300:]}")
+
+
+def read(path):
+    try:
+        return path.read_text(encoding="utf-8", errors="replace").strip()
+    except OSError:
+        return ""
+
+
+def fingerprint(pem):
+    """As browsers print it; empty without a certificate."""
+    try:
+        body = ssl.PEM_cert_to_DER_cert(pem[pem.index("-----BEGIN CERTIFICATE"):])
+    except ValueError:
+        return ""
+    digest = hashlib.sha256(body).hexdigest().upper()
+    return ":".join(digest[at:at + 2] for at in range(0, len(digest), 2))
+
+
+class Host:
+    """The machine below. `root`: where its files are."""
+
+    def __init__(self, root=Path("/"), socket=LOCAL_SOCKET):
+        self.root = root
+        self.socket = socket
+
+    # -- what there is ------------------------------------------------------------------------------
+
+    def facts(self):
+        facts = self.facts_of_files()
+        try:
+            return self.with_api(facts)
+        except (OSError, xapi_client.Failure, xapi_client.Unexpected, KeyError):
+            return Facts(**facts)
+
+    def facts_of_files(self):
+        try:
+            config = tomllib.loads(read(self.root / "etc/basalt/host.toml")).get("host", {})
+        except tomllib.TOMLDecodeError:
+            config = {}
+        device = config.get("management", "")
+        release = dict(line.split("=", 1) for line in
+                       read(self.root / "usr/share/basalt/release").splitlines() if "=" in line)
+        words = read(self.root / "proc/cmdline").split()
+        return {
+            "product": " ".join((release.get("PRODUCT_BRAND", "Basalt"),
+                                 release.get("PRODUCT_VERSION", ""))).strip(),
+            "hostname": read(self.root / "proc/sys/kernel/hostname"),
+            "uuid": config.get("uuid", ""), "address": config.get("address", ""),
+            "gateway": config.get("gateway", ""), "dns": tuple(config.get("dns", ())),
+            "device": device, "mac": read(self.root / "sys/class/net" / device / "address"),
+            "dhcp": (self.root / "run/basalt/lease").exists(),
+            "fingerprint": fingerprint(read(self.root / "var/lib/basalt/xapi/tls.pem")),
+            "notice": slots.read_notice(self.root / "var/lib/basalt"),
+            "live": "boot=basalt" in words and not slots.running(words),
+        }
+
+    def with_api(self, facts):
+        with xapi_client.Session(f"unix:{self.socket}", "root", "") as api:
+            ref = api.call("session.get_this_host", api.ref)
+            host = api.call("host.get_record", ref)
+            metrics = api.call("host_metrics.get_record", host["metrics"])
+            pool = next(iter(api.call("pool.get_all_records").values()))
+            vms = api.call("VM.get_all_records").values()
+            srs = api.call("SR.get_all_records").values()
+            hosts = len(api.call("host.get_all"))
+        shown = [vm for vm in vms if not vm["is_a_template"] and not vm["is_control_domain"]]
+        return Facts(**{
+            **facts, "known": True, "enabled": host["enabled"], "pool": pool["name_label"],
+            "hosts": hosts, "xen": host["software_version"].get("xen", ""),
+            "processor": host["cpu_info"].get("modelname", ""),
+            "processors": int(host["cpu_info"].get("cpu_count", 0)),
+            "memory_bytes": int(metrics["memory_total"]),
+            "memory_free_bytes": int(metrics["memory_free"]),
+            "vms": tuple(sorted((vm["name_label"], vm["power_state"]) for vm in shown)),
+            "srs": tuple(sorted((sr["name_label"], int(sr["physical_utilisation"]),
+                                 int(sr["physical_size"])) for sr in srs))})
+
+    # -- who may ------------------------------------------------------------------------------------
+
+    def password_is_right(self, password):
+        """Root's, by the program that PAM asks too; so it works while our daemons do not."""
+        return run(["unix_chkpwd", "root", "nullok"], password + "\0").returncode == 0
+
+    # -- what is done -------------------------------------------------------------------------------
+
+    def set_network(self, facts, address, gateway="", dns=()):
+        """`address`: with its prefix, or "dhcp". Takes effect at once, and at each start. Throws
+        Refused for what is none, Failed when it does not work."""
+        if facts.hosts > 1:
+            raise Refused("The address of a pool's host is changed through the pool.")
+        wanted = checked_network(facts.mac, address, gateway, list(dns))
+        slots.write_durable(self.root / "var/lib/basalt/management.json", json.dumps(
+            {"mac": facts.mac, "address": wanted.address, "gateway": wanted.gateway,
+             "dns": list(wanted.dns)}, indent=1) + "\n")
+        # hostd and xapi start again with it, and give the address to the bridge.
+        must(["systemctl", "restart", "basalt-prepare.service"], "Changing the address")
+        must(["systemctl", "start", "hostd.service", "xapi.service", "basalt-lease.service"],
+             "Starting the host's services")
+
+    def restart_toolstack(self):
+        must(["systemctl", "restart", "hostd.service", "xapi.service"], "Restarting the services")
+
+    def power(self, verb):
+        """`verb`: reboot or poweroff. Guests are shut down on the way (guests.py)."""
+        must(["systemctl", "--no-block", verb], "It")
+
+    def log(self, which):
+        """The newest lines, oldest first. `which`: a key of LOGS."""
+        said = run(["journalctl", "--no-pager", "--quiet", f"--lines={LOG_LINES}", *LOGS[which]])
+        return (said.stdout or said.stderr).splitlines()

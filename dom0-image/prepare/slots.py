@@ -1,0 +1,215 @@
+"""The two systems of an installed host, a and b: which one runs, which one starts next, and what
+goes along when one takes the other's place.
+
+An upgrade writes the slot that does not run and lets GRUB try it once. A system that is tried and
+healthy is chosen (healthy.py); else the machine starts the one before, which takes back the records
+as they were.
+
+    slots.py carry STATE FROM TO    what is of the host and lies in the layer of a system
+    slots.py keep STATE FROM TO     the records, for the case that FROM must go on
+    slots.py try BOOT SLOT          once, at the next start
+    slots.py choose BOOT SLOT       from the next start on
+"""
+
+import glob
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+SLOTS = ("a", "b")
+BOOT_LABEL = "BASALT-BOOT"
+TRIAL_WORD = "basalt.trial"
+
+# What administrators and the API change in a system, and the next one goes on with. A layer holds
+# only what was changed, so that what nobody touched comes with the next system.
+CARRIED = ("etc/basalt/settings-applied", "etc/chrony/chrony.conf", "etc/chrony/sources.d/*",
+           "etc/hostname", "etc/hosts", "etc/iscsi/*", "etc/localtime", "etc/machine-id",
+           "etc/profile.d/*", "etc/resolv.conf", "etc/rsyslog.d/*", "etc/ssh/ssh_host_*",
+           "etc/ssh/sshd_config.d/*", "etc/systemd/system/*", "etc/timezone", "etc/xapi.d/*",
+           "etc/xensource/*", "root")
+
+# What the daemons write in forms that another version may change.
+RECORDS = ("xapi", "hostd.db*", "storage.json", "users.json")
+KEPT = "before-upgrade"
+PENDING = "upgrade.json"
+NOTICE = "upgrade-notice"
+
+
+def other(slot):
+    return SLOTS[1 - SLOTS.index(slot)]
+
+
+def running(words):
+    """The slot of the system with these words on its kernel's command line; empty: it is live."""
+    for word in words:
+        if word.startswith("basalt.slot=") and word.removeprefix("basalt.slot=") in SLOTS:
+            return word.removeprefix("basalt.slot=")
+    return ""
+
+
+def write_durable(path, text, mode=0o600):
+    fresh = path.with_name(path.name + ".new")
+    with open(os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode), "w",
+              encoding="utf-8") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    fresh.rename(path)
+    sync_folder(path.parent)
+
+
+def sync_folder(path):
+    folder = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
+
+
+# -- what GRUB starts ---------------------------------------------------------------------------------
+
+
+def change_env(boot, *changes):
+    """`changes`: words for grub-editenv. All of them or none, also when the power goes."""
+    env = boot / "grub/grubenv"
+    fresh = env.with_name("grubenv.new")
+    fresh.write_bytes(env.read_bytes())
+    for words in changes:
+        subprocess.run(["grub-editenv", str(fresh), *words], check=True)
+    with open(fresh, "rb") as file:
+        os.fsync(file.fileno())
+    fresh.rename(env)
+    sync_folder(env.parent)
+
+
+def try_once(boot, slot):
+    change_env(boot, ("set", f"trial={slot}"))
+
+
+def choose(boot, slot):
+    change_env(boot, ("set", f"slot={slot}"), ("unset", "trial"))
+
+
+# -- what goes along ----------------------------------------------------------------------------------
+
+
+def carry(state, source, target):
+    """Into the layer of `target`, which is made anew. Root's password goes by the answers, since
+    the file that holds it also names the users of a system."""
+    layer = state / "slots" / target
+    shutil.rmtree(layer, ignore_errors=True)
+    before, after = state / "slots" / source / "upper", layer / "upper"
+    after.mkdir(parents=True, mode=0o755)
+    names = [name for pattern in CARRIED for name in sorted(glob.glob(pattern, root_dir=before))]
+    if names:
+        # cp keeps what overlayfs needs: marks of what was deleted, in devices and attributes.
+        subprocess.run(["cp", "--archive", "--parents", *names, str(after)], cwd=before, check=True)
+    carry_password(before, state / "shared/install.json")
+
+
+def carry_password(upper, answers):
+    try:
+        lines = (upper / "etc/shadow").read_text().splitlines()
+    except OSError:
+        return
+    settings = json.loads(answers.read_text())
+    for line in lines:
+        name, hashed = line.split(":")[:2]
+        if name == "root":
+            settings["password_hash"] = hashed
+    write_durable(answers, json.dumps(settings, indent=1) + "\n")
+
+
+def keep(state, source, target):
+    """Copies the records aside and notes what is going on. Nobody else may be writing them."""
+    shared = state / "shared"
+    fresh = shared / f"{KEPT}.new"
+    for old in (fresh, shared / KEPT):
+        shutil.rmtree(old, ignore_errors=True)
+    fresh.mkdir(mode=0o700)
+    names = [name for pattern in RECORDS for name in sorted(glob.glob(pattern, root_dir=shared))]
+    if names:
+        subprocess.run(["cp", "--archive", *names, str(fresh)], cwd=shared, check=True)
+    subprocess.run(["sync", "--file-system", str(fresh)], check=True)
+    fresh.rename(shared / KEPT)
+    (shared / NOTICE).unlink(missing_ok=True)
+    write_durable(shared / PENDING, json.dumps({"from": source, "to": target}) + "\n")
+
+
+def settle(shared, words):
+    """At the start of a system with `words` on its kernel's command line. Returns a sentence for
+    people when an upgrade was taken back, now or at an earlier start; else nothing."""
+    try:
+        pending = json.loads((shared / PENDING).read_text())
+    except FileNotFoundError:
+        return read_notice(shared)
+    slot = running(words)
+    if slot == pending["from"]:
+        take_back(shared)
+        write_durable(shared / NOTICE, "The last upgrade was taken back: the new system did not "
+                                       "become healthy.\n", 0o644)
+        forget(shared)
+    elif slot == pending["to"] and TRIAL_WORD not in words:
+        forget(shared)
+    return read_notice(shared)
+
+
+def read_notice(shared):
+    try:
+        return (shared / NOTICE).read_text().strip()
+    except FileNotFoundError:
+        return ""
+
+
+def take_back(shared):
+    """The records as they were kept; what the tried system wrote is gone. May be interrupted."""
+    kept = shared / KEPT
+    for path in sorted(kept.iterdir()) if kept.is_dir() else []:
+        place = shared / path.name
+        tried = shared / f"{path.name}.tried"
+        # A log beside a database must not meet another database.
+        for beside in shared.glob(f"{path.name}-*") if path.suffix == ".db" else []:
+            remove(beside)
+        if place.exists():
+            remove(tried)
+            place.rename(tried)
+        path.rename(place)
+    sync_folder(shared)
+    for tried in shared.glob("*.tried"):
+        remove(tried)
+
+
+def remove(path):
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def forget(shared):
+    """The system that runs is the one to go on with."""
+    (shared / PENDING).unlink(missing_ok=True)
+    shutil.rmtree(shared / KEPT, ignore_errors=True)
+
+
+def main(argv):
+    match argv:
+        case ["carry", state, source, target] if {source, target} == set(SLOTS):
+            carry(Path(state), source, target)
+        case ["keep", state, source, target] if {source, target} == set(SLOTS):
+            keep(Path(state), source, target)
+        case ["try", boot, slot] if slot in SLOTS:
+            try_once(Path(boot), slot)
+        case ["choose", boot, slot] if slot in SLOTS:
+            choose(Path(boot), slot)
+        case _:
+            print(__doc__, file=sys.stderr)
+            return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

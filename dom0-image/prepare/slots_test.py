@@ -1,0 +1,189 @@
+"""The two systems of a host, on folders that stand for its partitions."""
+
+import json
+import os
+import subprocess
+import tempfile
+import unittest
+from pathlib import Path
+from unittest import mock
+
+import slots
+
+TRIED = ["boot=basalt", "basalt.slot=b", "basalt.trial"]
+BEFORE = ["boot=basalt", "basalt.slot=a"]
+
+
+class SlotsTest(unittest.TestCase):
+    def setUp(self):
+        scratch = tempfile.TemporaryDirectory()
+        self.addCleanup(scratch.cleanup)
+        self.state = Path(scratch.name)
+        self.shared = self.state / "shared"
+        self.shared.mkdir()
+        self.put(self.shared / "install.json", json.dumps({"password_hash": "$6$installed"}))
+
+    @staticmethod
+    def put(path, text=""):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+
+    def upper(self, slot):
+        return self.state / "slots" / slot / "upper"
+
+    def records(self):
+        return {str(path.relative_to(self.shared)): path.read_text()
+                for path in sorted(self.shared.rglob("*"))
+                if path.is_file() and path.name != "install.json"}
+
+    def test_the_kernel_says_which_system_runs(self):
+        self.assertEqual(slots.running(TRIED), "b")
+        self.assertEqual(slots.running(["boot=basalt"]), "")
+        self.assertEqual(slots.running(["basalt.slot=../x"]), "")
+        self.assertEqual(slots.other("b"), "a")
+
+    def test_what_is_of_the_host_goes_along_and_what_is_of_the_system_does_not(self):
+        upper = self.upper("a")
+        self.put(upper / "etc/hostname", "renamed\n")
+        self.put(upper / "etc/ssh/ssh_host_ed25519_key", "key")
+        self.put(upper / "etc/xapi.d/plugins/mine", "#!/bin/sh\n")
+        self.put(upper / "root/.ssh/authorized_keys", "friend")
+        self.put(upper / "etc/basalt/password-set", "yes")
+        self.put(upper / "etc/passwd", "root:x:0:0::/root:/bin/bash\n")
+        self.put(upper / "usr/bin/patched", "old")
+        self.put(upper / "etc/shadow", "daemon:*:1::::::\nroot:$y$changed:1:0:::::\n")
+        self.put(self.upper("b") / "etc/left-over", "of the system before the last")
+        (upper / "root/.ssh").chmod(0o700)
+        slots.carry(self.state, "a", "b")
+        new = self.upper("b")
+        found = {str(path.relative_to(new)) for path in new.rglob("*") if path.is_file()}
+        self.assertEqual(found, {"etc/hostname", "etc/ssh/ssh_host_ed25519_key",
+                                 "etc/xapi.d/plugins/mine", "root/.ssh/authorized_keys"})
+        self.assertEqual((new / "root/.ssh").stat().st_mode & 0o777, 0o700)
+        # The new system has users of its own, and root's password as it was last.
+        self.assertEqual(json.loads((self.shared / "install.json").read_text()),
+                         {"password_hash": "$y$changed"})
+        self.assertEqual((upper / "etc/hostname").read_text(), "renamed\n")
+
+    def test_a_host_that_nobody_changed_goes_along_too(self):
+        slots.carry(self.state, "b", "a")
+        self.assertEqual(list(self.upper("a").iterdir()), [])
+
+    @unittest.skipIf(os.geteuid() != 0, "marks of overlayfs are devices, which root makes")
+    def test_what_was_deleted_stays_deleted(self):
+        wants = "etc/systemd/system/multi-user.target.wants"
+        (self.upper("a") / wants).mkdir(parents=True)
+        os.mknod(self.upper("a") / wants / "ssh.service", 0o020000, os.makedev(0, 0))
+        slots.carry(self.state, "a", "b")
+        made = (self.upper("b") / wants / "ssh.service").stat()
+        self.assertEqual(made.st_rdev, os.makedev(0, 0))
+
+    def upgrade(self):
+        self.put(self.shared / "xapi/xapi.db", "old records")
+        self.put(self.shared / "hostd.db", "old journal")
+        self.put(self.shared / "hostd.db-wal", "old log")
+        self.put(self.shared / "sr/local/disk", "a guest's")
+        slots.keep(self.state, "a", "b")
+
+    def run_the_new_system(self):
+        self.assertEqual(slots.settle(self.shared, TRIED), "")
+        self.put(self.shared / "xapi/xapi.db", "new records")
+        self.put(self.shared / "xapi/new-file", "new")
+        self.put(self.shared / "hostd.db", "new journal")
+        self.put(self.shared / "hostd.db-wal", "new log")
+        self.put(self.shared / "hostd.db-shm", "new index")
+        self.put(self.shared / "sr/local/disk", "written by the guest since")
+
+    def test_a_system_that_did_not_become_healthy_leaves_no_records(self):
+        self.upgrade()
+        self.run_the_new_system()
+        self.assertIn("taken back", slots.settle(self.shared, BEFORE))
+        self.assertEqual(self.records(), {
+            "xapi/xapi.db": "old records", "hostd.db": "old journal", "hostd.db-wal": "old log",
+            "sr/local/disk": "written by the guest since",
+            "upgrade-notice": slots.read_notice(self.shared) + "\n"})
+        # People are told until the next upgrade.
+        self.assertIn("taken back", slots.settle(self.shared, BEFORE))
+
+    def test_a_taking_back_that_the_power_ends_is_finished(self):
+        """After each of its renames and removals, one after the other."""
+        def interrupt(after):
+            calls = 0
+
+            def counted(real):
+                def call(*args, **kwargs):
+                    nonlocal calls
+                    calls += 1
+                    if calls > after:
+                        raise KeyboardInterrupt
+                    return real(*args, **kwargs)
+                return call
+            return (mock.patch.object(Path, "rename", counted(Path.rename)),
+                    mock.patch.object(slots, "remove", counted(slots.remove)))
+
+        interruptions = 0
+        for after in range(40):
+            self.upgrade()
+            self.run_the_new_system()
+            first, second = interrupt(after)
+            try:
+                with first, second:
+                    slots.settle(self.shared, BEFORE)
+                break
+            except KeyboardInterrupt:
+                interruptions += 1
+            slots.settle(self.shared, BEFORE)
+            found = self.records()
+            found.pop("upgrade-notice")
+            self.assertEqual(found, {
+                "xapi/xapi.db": "old records", "hostd.db": "old journal",
+                "hostd.db-wal": "old log", "sr/local/disk": "written by the guest since"}, after)
+        self.assertGreater(interruptions, 6)
+
+    def test_a_system_that_is_chosen_keeps_what_it_wrote(self):
+        self.upgrade()
+        self.run_the_new_system()
+        # The power went after GRUB had been told and before the rest was forgotten.
+        self.assertEqual(slots.settle(self.shared, ["boot=basalt", "basalt.slot=b"]), "")
+        self.assertEqual(self.records()["xapi/xapi.db"], "new records")
+        self.assertFalse((self.shared / "before-upgrade").exists())
+        self.assertEqual(slots.settle(self.shared, BEFORE), "")
+        self.assertEqual(self.records()["xapi/xapi.db"], "new records")
+
+    def test_an_upgrade_after_one_that_failed_is_not_told_of_it(self):
+        self.upgrade()
+        self.run_the_new_system()
+        slots.settle(self.shared, BEFORE)
+        self.upgrade()
+        self.assertEqual(slots.settle(self.shared, TRIED), "")
+
+    def test_a_change_of_what_starts_is_whole_or_not_at_all(self):
+        boot = self.state / "boot"
+        self.put(boot / "grub/grubenv", "as it was")
+        done = []
+
+        def edit(argv, check):
+            self.assertEqual(argv[0], "grub-editenv")
+            done.append(argv[2:])
+            if argv[2] == "unset":
+                raise subprocess.CalledProcessError(1, argv)
+            Path(argv[1]).write_text("changed")
+
+        with mock.patch.object(slots.subprocess, "run", edit):
+            slots.try_once(boot, "b")
+            self.assertEqual((boot / "grub/grubenv").read_text(), "changed")
+            self.put(boot / "grub/grubenv", "as it was")
+            with self.assertRaises(subprocess.CalledProcessError):
+                slots.choose(boot, "b")
+        self.assertEqual(done, [["set", "trial=b"], ["set", "slot=b"], ["unset", "trial"]])
+        self.assertEqual((boot / "grub/grubenv").read_text(), "as it was")
+
+    def test_words_that_nobody_knows_change_nothing(self):
+        for words in ([], ["carry", str(self.state), "a", "a"], ["try", str(self.state), "c"]):
+            with mock.patch("sys.stderr"):
+                self.assertEqual(slots.main(words), 2)
+        self.assertFalse((self.state / "slots").exists())
+
+
+if __name__ == "__main__":
+    unittest.main()

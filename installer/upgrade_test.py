@@ -1,0 +1,171 @@
+"""Upgrades as far as they are data: what is answered, what is found, what will be done.
+
+GOLDEN_UPDATE=1 rewrites the plan in golden/.
+"""
+
+import json
+import os
+import unittest
+from dataclasses import replace
+from pathlib import Path
+from unittest import mock
+
+import answers
+import ask
+import machine
+import plan
+import upgrade
+from answers import Refused
+
+GOLDEN = Path(__file__).resolve().parent / "golden/upgrade.txt"
+GIB = plan.GIB
+EMPTY = plan.Disk("/dev/sda", 40 * GIB)
+HOST = plan.Disk("/dev/nvme0n1", 40 * GIB, "disk", ("/dev/disk/by-id/nvme-one",), slot="a")
+OTHER = plan.Disk("/dev/sdb", 40 * GIB, slot="b")
+
+TOML = b"""
+[disk]
+target = "/dev/disk/by-id/nvme-one"
+[installer]
+mode = "upgrade"
+then = "poweroff"
+"""
+
+XML = b"""<installation mode="upgrade">
+  <existing-installation>nvme0n1</existing-installation>
+  <source type="local"/>
+</installation>
+"""
+
+
+def never(_):
+    raise AssertionError("no password has a place here")
+
+
+def machine_with(*disks, image_bytes=250 << 20):
+    return plan.Machine(disks=disks, nics={}, memory_bytes=8 * GIB, virtualises=True,
+                        medium="/run/medium", image_bytes=image_bytes)
+
+
+class AnswersTest(unittest.TestCase):
+    def refusal(self, data):
+        with self.assertRaises(Refused) as refused:
+            answers.parse(data, never)
+        return str(refused.exception)
+
+    def test_both_schemas_say_what_is_upgraded(self):
+        self.assertEqual(answers.parse(TOML, never), answers.Answers(
+            mode="upgrade", disk="/dev/disk/by-id/nvme-one", then="poweroff"))
+        self.assertEqual(answers.parse(XML, never), answers.Answers(
+            mode="upgrade", disk="/dev/nvme0n1"))
+        self.assertEqual(answers.parse(b"[installer]\nmode = \"upgrade\"\n", never),
+                         answers.Answers(mode="upgrade"))
+
+    def test_what_would_change_the_host_is_refused(self):
+        self.assertIn("host.hostname", self.refusal(TOML + b"[host]\nhostname = \"x\"\n"))
+        self.assertIn("disk.local_sr", self.refusal(
+            TOML.replace(b"[installer]", b"local_sr = false\n[installer]")))
+        self.assertIn("install, upgrade", self.refusal(TOML.replace(b"upgrade", b"reinstall")))
+        self.assertIn("<root-password>", self.refusal(
+            XML.replace(b"<source", b"<root-password>x</root-password><source")))
+        self.assertIn("existing-installation", self.refusal(
+            b"<installation mode=\"upgrade\"></installation>"))
+
+
+class PlanTest(unittest.TestCase):
+    def refusal(self, given, found):
+        with self.assertRaises(Refused) as refused:
+            upgrade.plan(given, found)
+        return str(refused.exception)
+
+    def test_the_slot_that_does_not_start_is_written(self):
+        text = plan.text_of(upgrade.plan(answers.parse(TOML, never), machine_with(EMPTY, HOST)))
+        if os.environ.get("GOLDEN_UPDATE"):
+            GOLDEN.write_text(text)
+        self.assertEqual(text, GOLDEN.read_text())
+
+    def test_after_an_upgrade_the_first_slot_is_next(self):
+        made = upgrade.plan(answers.Answers(mode="upgrade"), machine_with(OTHER))
+        writes = [step.argv for step in made.steps if step.argv[0] == "dd"]
+        self.assertEqual(len(writes), 1)
+        self.assertIn("of=/dev/sdb3", writes[0])
+
+    def test_nothing_names_the_partition_that_runs(self):
+        """Nor the disk, but to write it out: an upgrade makes no file system and no partition."""
+        made = upgrade.plan(answers.parse(TOML, never), machine_with(HOST))
+        for step in made.steps:
+            words = " ".join(step.argv)
+            self.assertNotIn("/dev/nvme0n1p3", words)
+            self.assertNotRegex(words, r"mkfs|wipefs|sfdisk|grub-install")
+            self.assertNotIn(f"{plan.BOOT}/a", words)
+
+    def test_the_word_to_grub_comes_when_all_is_on_the_disk(self):
+        names = [step.name for step in upgrade.plan(answers.parse(TOML, never),
+                                                    machine_with(HOST)).steps]
+        told = names.index("let the new system be tried")
+        for name in ("write the system", "copy Xen and the kernel", "carry settings over",
+                     "keep the records as they are", "write the state out",
+                     "write the boot file system out"):
+            self.assertLess(names.index(name), told)
+
+    def test_what_cannot_be_is_refused(self):
+        given = answers.Answers(mode="upgrade")
+        self.assertIn("there are: none", self.refusal(given, machine_with(EMPTY)))
+        self.assertIn("/dev/nvme0n1, /dev/sdb", self.refusal(given, machine_with(HOST, OTHER)))
+        self.assertIn("no host to upgrade on /dev/sda",
+                      self.refusal(replace(given, disk="/dev/sda"), machine_with(EMPTY, HOST)))
+        self.assertIn("in use", self.refusal(replace(given, disk="/dev/sdb"),
+                                             machine_with(replace(OTHER, in_use=True))))
+        self.assertIn("larger", self.refusal(given, machine_with(HOST, image_bytes=3 * GIB)))
+
+
+class MachineTest(unittest.TestCase):
+    def disk(self, path, *names, mounted=None):
+        return {"path": path, "type": "disk", "size": 9, "model": None, "ro": False,
+                "mountpoints": [None], "partlabel": None,
+                "children": [{"path": f"{path}{number}", "type": "part", "size": 1,
+                              "mountpoints": [mounted], "partlabel": name}
+                             for number, name in enumerate(names, 1)]}
+
+    def test_an_installation_is_known_by_its_partitions(self):
+        names = ("basalt-bios", "basalt-boot", "basalt-a", "basalt-b", "basalt-state", "basalt-sr")
+        listed = json.dumps({"blockdevices": [
+            self.disk("/dev/sda", *names), self.disk("/dev/sdb", "EFI", "root"),
+            self.disk("/dev/sdc", *names[:3]), self.disk("/dev/sdd", *names[:5], mounted="/x")]})
+        looked = []
+
+        def slot_of(path):
+            looked.append(path)
+            return "b"
+
+        found = machine.parse_disks(listed, {}, slot_of)
+        self.assertEqual([disk.slot for disk in found], ["b", "", "", ""])
+        self.assertEqual(looked, ["/dev/sda"])
+
+    def test_what_grub_says_of_its_slot_is_read(self):
+        self.assertEqual(machine.parse_slot("slot=b\ntrial=a\n"), "b")
+        self.assertEqual(machine.parse_slot("slot=z\n"), "")
+        self.assertEqual(machine.parse_slot(""), "")
+
+
+class AskTest(unittest.TestCase):
+    def test_a_person_chooses_between_an_upgrade_and_a_new_host(self):
+        found = machine_with(EMPTY, HOST)
+        said = []
+        given = ask.ask(lambda _: "1", never, said.append, found, never)
+        self.assertEqual(given, answers.Answers(mode="upgrade", disk="/dev/nvme0n1", confirm=True))
+        self.assertTrue(any("Upgrade the host on /dev/nvme0n1" in line for line in said))
+        with mock.patch.object(ask, "ask_disk", side_effect=Refused("asked for a disk")), \
+                self.assertRaisesRegex(Refused, "asked for a disk"):
+            ask.ask(lambda _: "2", never, said.append, found, never)
+
+    def test_the_summary_says_what_stays(self):
+        said = []
+        made = upgrade.plan(answers.parse(TOML, never), machine_with(HOST))
+        ask.confirmed(lambda _: "", said.append, made)
+        self.assertIn("settings and VMs stay", said[0])
+        self.assertNotIn("erased", "".join(said))
+
+
+if __name__ == "__main__":
+    unittest.main()
