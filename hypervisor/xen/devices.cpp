@@ -17,10 +17,10 @@ std::uint32_t number_of(DomId dom) {
 }
 
 /// The library's list of a domain's devices of one kind.
-template <class T, void (*Free)(T*, int)>
+template <class T, T* (*List)(libxl_ctx*, std::uint32_t, int*), void (*Free)(T*, int)>
 class Devices {
   public:
-    Devices(T* list, int count) : list_(list), count_(count) {}
+    Devices(const Xl& xl, DomId dom) : list_(List(xl.get(), number_of(dom), &count_)) {}
 
     ~Devices() {
         if (list_ != nullptr) Free(list_, count_);
@@ -37,34 +37,27 @@ class Devices {
     }
 
   private:
+    int count_ = 0;  // before the list, which fills it in
     T* list_;
-    int count_;
 };
 
-class Disks : public Devices<libxl_device_disk, libxl_device_disk_list_free> {
+class Disks
+    : public Devices<libxl_device_disk, libxl_device_disk_list, libxl_device_disk_list_free> {
   public:
-    Disks(const Xl& xl, DomId dom) : Disks(xl, dom, 0) {}
+    using Devices::Devices;
 
     libxl_device_disk* of(const std::string& device) {
         return find([&device](const libxl_device_disk& one) { return device == one.vdev; });
     }
-
-  private:
-    Disks(const Xl& xl, DomId dom, int count)
-        : Devices(libxl_device_disk_list(xl.get(), number_of(dom), &count), count) {}
 };
 
-class Nics : public Devices<libxl_device_nic, libxl_device_nic_list_free> {
+class Nics : public Devices<libxl_device_nic, libxl_device_nic_list, libxl_device_nic_list_free> {
   public:
-    Nics(const Xl& xl, DomId dom) : Nics(xl, dom, 0) {}
+    using Devices::Devices;
 
     libxl_device_nic* of(std::int64_t device) {
         return find([device](const libxl_device_nic& one) { return device == one.devid; });
     }
-
-  private:
-    Nics(const Xl& xl, DomId dom, int count)
-        : Devices(libxl_device_nic_list(xl.get(), number_of(dom), &count), count) {}
 };
 
 }  // namespace
