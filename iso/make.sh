@@ -28,6 +28,8 @@ install_ours() {
     # Not --unpack: a package that lacks a dependency must fail here and not on a host.
     chroot "$root" sh -c 'dpkg --install /debs/*.deb'
     rm -r "$root/debs"
+    # Name servers are the host's own; these are the building machine's.
+    : > "$root/etc/resolv.conf"
     rm -f "$root"/var/log/dpkg.log "$root"/var/cache/debconf/*-old "$root"/var/lib/dpkg/*-old
 }
 

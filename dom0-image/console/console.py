@@ -18,23 +18,35 @@ import menu
 import screen
 from host import LOGS, Failed, Host, Refused
 
-REFRESH_SECONDS = 5
+ATTENDED_SECONDS = 5
+UNATTENDED_SECONDS = 20
 IDLE_SECONDS = 300
 FOOT = "Up and Down choose, Enter acts"
 
 
 class Watch:
-    """Reads the facts again and again beside the screen: the API may take its time."""
+    """Reads the facts again and again beside the screen: the API may take its time. Often while
+    somebody is at the keyboard, else now and then."""
 
     def __init__(self, host):
         self.host = host
+        self.details = ()
+        self.attended = False
         self.facts = host.facts()
+        self.wanted = threading.Event()
         threading.Thread(target=self._run, daemon=True).start()
+
+    def look_at(self, detail):
+        """What only one item needs is read as soon as somebody chooses it."""
+        self.details = (detail,) if detail else ()
+        if detail:
+            self.wanted.set()
 
     def _run(self):
         while True:
-            time.sleep(REFRESH_SECONDS)
-            self.facts = self.host.facts()
+            self.wanted.wait(ATTENDED_SECONDS if self.attended else UNATTENDED_SECONDS)
+            self.wanted.clear()
+            self.facts = self.host.facts(self.details)
 
 
 class Console:
@@ -55,14 +67,19 @@ class Console:
             key = self.screen.key()
             if key == -1:
                 if self.clock() - self.touched > IDLE_SECONDS:
-                    self.logged_in, self.selected = False, 0
+                    self.logged_in, self.watch.attended = False, False
+                    self.select(0)
                 continue
-            self.touched = self.clock()
+            self.touched, self.watch.attended = self.clock(), True
             if key in (curses.KEY_UP, curses.KEY_DOWN):
                 step = 1 if key == curses.KEY_DOWN else -1
-                self.selected = (self.selected + step) % len(menu.ITEMS)
+                self.select((self.selected + step) % len(menu.ITEMS))
             elif key in screen.ENTER:
                 self.act(menu.ITEMS[self.selected])
+
+    def select(self, number):
+        self.selected = number
+        self.watch.look_at(menu.ITEMS[number].detail)
 
     def draw(self):
         facts, item = self.watch.facts, menu.ITEMS[self.selected]
@@ -147,8 +164,7 @@ class Console:
         self.screen.window.clear()
 
     def power(self, title, verb):
-        running = sum(state == "Running" for _, state in self.watch.facts.vms)
-        if self.screen.choose(title, f"{running} VMs run on it now.", ["No", "Yes"]) == 1:
+        if self.screen.choose(title, f"{self.watch.facts.running} VMs run on it now.", ["No", "Yes"]) == 1:
             self.host.power(verb)
             self.screen.say(title, "It has begun.", wait=False)
 

@@ -29,12 +29,13 @@ import sys
 sys.path[:0] = {paths!r}
 import console, host
 class Made(host.Host):
-    def facts(self):
+    def facts(self, details=()):
         return host.Facts(product="Basalt 8.3", hostname="host7", uuid="the-uuid",
                           address="192.0.2.10/24", gateway="192.0.2.1", dns=("192.0.2.2",),
                           device="eth0", mac="52:54:00:00:00:01", known=True, enabled=True,
                           memory_bytes=4 << 30, memory_free_bytes=3 << 30, processors=2,
-                          xen="4.20.1", vms=(("guest", "Running"), ("other", "Halted")))
+                          xen="4.20.1", running=1,
+                          vms=(("guest", "Running"),) if "vms" in details else None)
     def password_is_right(self, password):
         return password == "secret1"
     def note(self, *what):
@@ -120,6 +121,10 @@ class OnATerminal(unittest.TestCase):
     def test_the_state_is_there_for_everybody(self):
         self.terminal.wait("host7", "https://192.0.2.10/", "enabled", "nobody logged in", "4.0 GiB",
                            "the-uuid")
+
+    def test_the_vms_are_read_when_somebody_looks_at_them(self):
+        self.choose("Virtual machines")
+        self.terminal.wait("Running", "guest")
 
     def test_a_wrong_password_opens_nothing(self):
         self.choose("Switch the machine off")

@@ -55,8 +55,10 @@ class Facts:
     processors: int = 0
     memory_bytes: int = 0
     memory_free_bytes: int = 0
-    vms: tuple = ()  # (name, power state), without templates and the control domain
-    srs: tuple = ()  # (name, bytes used, bytes there are)
+    running: int = 0  # VMs, without the control domain
+    # What is read only for who looks at it; None: it has not been read.
+    vms: tuple | None = None  # (name, power state), without templates and the control domain
+    srs: tuple | None = None  # (name, bytes used, bytes there are)
 
 
 def run(argv, text=None, seconds=ACT_SECONDS):
@@ -99,10 +101,11 @@ class Host:
 
     # -- what there is ------------------------------------------------------------------------------
 
-    def facts(self):
+    def facts(self, details=()):
+        """`details`: `vms`, `srs` or both; a large host has thousands of them."""
         facts = self.facts_of_files()
         try:
-            return self.with_api(facts)
+            return self.with_api(facts, details)
         except (OSError, xapi_client.Failure, xapi_client.Unexpected, KeyError):
             return Facts(**facts)
 
@@ -128,16 +131,14 @@ class Host:
             "live": "boot=basalt" in words and not slots.running(words),
         }
 
-    def with_api(self, facts):
+    def with_api(self, facts, details):
         with xapi_client.Session(f"unix:{self.socket}", "root", "") as api:
             ref = api.call("session.get_this_host", api.ref)
             host = api.call("host.get_record", ref)
             metrics = api.call("host_metrics.get_record", host["metrics"])
             pool = next(iter(api.call("pool.get_all_records").values()))
-            vms = api.call("VM.get_all_records").values()
-            srs = api.call("SR.get_all_records").values()
             hosts = len(api.call("host.get_all"))
-        shown = [vm for vm in vms if not vm["is_a_template"] and not vm["is_control_domain"]]
+            listed = {name: getattr(self, f"list_{name}")(api) for name in details}
         return Facts(**{
             **facts, "known": True, "enabled": host["enabled"], "pool": pool["name_label"],
             "hosts": hosts, "xen": host["software_version"].get("xen", ""),
@@ -145,9 +146,20 @@ class Host:
             "processors": int(host["cpu_info"].get("cpu_count", 0)),
             "memory_bytes": int(metrics["memory_total"]),
             "memory_free_bytes": int(metrics["memory_free"]),
-            "vms": tuple(sorted((vm["name_label"], vm["power_state"]) for vm in shown)),
-            "srs": tuple(sorted((sr["name_label"], int(sr["physical_utilisation"]),
-                                 int(sr["physical_size"])) for sr in srs))})
+            # The control domain is resident too.
+            "running": max(len(host["resident_VMs"]) - 1, 0), **listed})
+
+    @staticmethod
+    def list_vms(api):
+        return tuple(sorted((vm["name_label"], vm["power_state"])
+                            for vm in api.call("VM.get_all_records").values()
+                            if not vm["is_a_template"] and not vm["is_control_domain"]))
+
+    @staticmethod
+    def list_srs(api):
+        return tuple(sorted((sr["name_label"], int(sr["physical_utilisation"]),
+                             int(sr["physical_size"]))
+                            for sr in api.call("SR.get_all_records").values()))
 
     # -- who may ------------------------------------------------------------------------------------
 

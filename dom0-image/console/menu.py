@@ -9,13 +9,14 @@ GIB = 1 << 30
 @dataclass(frozen=True)
 class Item:
     """`act`: the method of the console that Enter calls; empty: there is nothing to do.
-    `guarded`: whether root's password opens it."""
+    `guarded`: whether root's password opens it. `detail`: what of the facts only this item needs."""
 
     title: str
     lines: Callable
     act: str = ""
     hint: str = ""
     guarded: bool = True
+    detail: str = ""
 
 
 def gib(count):
@@ -32,7 +33,7 @@ def status(facts):
     if facts.known:
         lines += [
             ("Pool", facts.pool or "none but this host"),
-            ("Running VMs", str(sum(state == "Running" for _, state in facts.vms))),
+            ("Running VMs", str(facts.running)),
             ("Memory", f"{gib(facts.memory_bytes)}, {gib(facts.memory_free_bytes)} free"),
             ("Processors", f"{facts.processors} {facts.processor}"),
             ("Xen", facts.xen or "none"),
@@ -51,10 +52,14 @@ def network(facts):
 
 
 def machines(facts):
+    if facts.vms is None:
+        return [("", "Reading ...")]
     return [(state, name) for name, state in facts.vms] or [("", "There are no VMs.")]
 
 
 def storage(facts):
+    if facts.srs is None:
+        return [("", "Reading ...")]
     return [(name, f"{gib(used)} of {gib(size)} used") for name, used, size in facts.srs
             if size > 0] or [("", "Nothing is known of storage.")]
 
@@ -66,8 +71,8 @@ def text(*sentences):
 ITEMS = (
     Item("Status", status),
     Item("Management network", network, "change_network", "Change the address"),
-    Item("Virtual machines", machines),
-    Item("Storage", storage),
+    Item("Virtual machines", machines, detail="vms"),
+    Item("Storage", storage, detail="srs"),
     Item("Log in or out", text("Changes need root's password, and ask for it once.",
                                "Who does nothing for five minutes is logged out."),
          "log_in_or_out", "Log in, or out again", False),
