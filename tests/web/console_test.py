@@ -1,7 +1,9 @@
-"""The web console: its logic by Vitest, and the built pages in Chromium against a running host.
+"""The web console: its logic by Vitest, and the built pages in Chromium: with large simulated pools,
+and against a running host.
 
-`node web-ui/app/e2e/console.mjs` is the visit; it prints a line for each step. Pictures of every
-page go to BASALT_WEB_PICTURES, or to a folder that is removed.
+`node web-ui/app/e2e/lists.mjs` measures what lists cost, `node web-ui/app/e2e/console.mjs` is the
+visit; both print a line for each step. Pictures of every page go to BASALT_WEB_PICTURES, or to a
+folder that is removed.
 """
 
 import functools
@@ -22,6 +24,7 @@ import web  # noqa: E402
 
 APP = SOURCE / "web-ui/app"
 VISIT_SECONDS = 900
+LISTS_SECONDS = 300
 
 
 def chromium():
@@ -62,6 +65,27 @@ class Console(unittest.TestCase):
         self.assertEqual(done.returncode, 0, said[-4000:] + done.stderr[-1000:])
         self.assertRegex(said, r"Tests +\d+ passed")
 
+    def steps(self, program, arguments, environment, least, seconds):
+        """Runs a program of e2e/; every step of it must be well, and so many there."""
+        done = subprocess.run(
+            ["nice", "-n", "5", "node", f"e2e/{program}", *map(str, arguments)], cwd=APP,
+            env={**os.environ, **environment}, capture_output=True, text=True, check=False,
+            timeout=seconds)
+        for line in done.stdout.splitlines():
+            if line.startswith("figure "):
+                lab.say(line.removeprefix("figure "))
+        failed = [line for line in done.stdout.splitlines() if line.startswith("FAILED")]
+        self.assertEqual(failed, [], done.stderr[-2000:])
+        self.assertEqual(done.returncode, 0, done.stdout[-2000:] + done.stderr[-2000:])
+        self.assertGreaterEqual(len(re.findall(r"^ok ", done.stdout, re.MULTILINE)), least)
+
+    def test_long_lists(self):
+        browser = chromium()
+        if not browser:
+            self.skipTest("this machine has no Chromium")
+        built = web.ensure(os.environ.get("BASALT_PRESET", "release"))
+        self.steps("lists.mjs", [built, 1000, 5000], {"CHROMIUM": browser}, 14, LISTS_SECONDS)
+
     def test_a_visit(self):
         browser = chromium()
         if not browser:
@@ -72,19 +96,10 @@ class Console(unittest.TestCase):
         if not kept:
             self.addCleanup(shutil.rmtree, pictures, ignore_errors=True)
         # The host made its certificate itself, a moment ago.
-        environment = {**os.environ, "NODE_TLS_REJECT_UNAUTHORIZED": "0", "CHROMIUM": browser,
+        environment = {"NODE_TLS_REJECT_UNAUTHORIZED": "0", "CHROMIUM": browser,
                        "READER": user_of(host)}
-        done = subprocess.run(
-            ["nice", "-n", "5", "node", "e2e/console.mjs", host.url, lab.PASSWORD, lab.TEMPLATE,
-             pictures], cwd=APP, env=environment, capture_output=True, text=True, check=False,
-            timeout=VISIT_SECONDS)
-        for line in done.stdout.splitlines():
-            if line.startswith("figure "):
-                lab.say(line.removeprefix("figure "))
-        failed = [line for line in done.stdout.splitlines() if line.startswith("FAILED")]
-        self.assertEqual(failed, [], done.stderr[-2000:])
-        self.assertEqual(done.returncode, 0, done.stdout[-2000:] + done.stderr[-2000:])
-        self.assertGreater(len(re.findall(r"^ok ", done.stdout, re.MULTILINE)), 15)
+        self.steps("console.mjs", [host.url, lab.PASSWORD, lab.TEMPLATE, pictures], environment, 34,
+                   VISIT_SECONDS)
 
 
 if __name__ == "__main__":

@@ -2,9 +2,10 @@
 import { describe, expect, it } from "vitest"
 import { parseFilter, vmFilter } from "@/lib/filter.js"
 import { guests } from "@/lib/objects.js"
+import { rememberingSort } from "@/lib/order.js"
 import { search } from "@/lib/search.js"
-import { sorted, type Column } from "@/lib/table.js"
-import { treeRows } from "@/lib/tree.js"
+import { compareText, rowSorter, type Column } from "@/lib/table.js"
+import { treeMaker } from "@/lib/tree.js"
 import { NULL, storeWith } from "./fixtures.js"
 
 /** Of Node.js, in which the tests run. */
@@ -24,6 +25,12 @@ const house = storeWith({
   },
 })
 const names = (line: string) => guests(house).filter(vmFilter(house, line)).map(({ record }) => record.name_label)
+
+describe("the entries of VMs", () => {
+  it("stay the same as long as the records do", () => {
+    expect(guests(house)[0]).toBe(guests(house)[0])
+  })
+})
 
 describe("the filter", () => {
   it("takes words, fields, quotes and exclusions", () => {
@@ -57,10 +64,31 @@ describe("sorting", () => {
   const rows = [{ name: "web 10", size: 5 }, { name: "Web 2", size: 40 }, { name: "web 1", size: 300 }]
 
   it("counts as people do, and leaves its input alone", () => {
+    const sorted = rowSorter<(typeof rows)[number]>(({ name }) => name)
     expect(sorted(rows, columns, { key: "name", down: false }).map(({ name }) => name)).toEqual(["web 1", "Web 2", "web 10"])
     expect(sorted(rows, columns, { key: "size", down: true }).map(({ size }) => size)).toEqual([300, 40, 5])
     expect(sorted(rows, columns, { key: "gone", down: true })).toEqual(rows)
     expect(rows[0]!.name).toBe("web 10")
+  })
+
+  it("begins with the order that it found last time", () => {
+    const sort = rememberingSort<string>((item) => item)
+    let compared = 0
+    const compare = (a: string, b: string) => {
+      compared += 1
+      return compareText(a, b)
+    }
+    const names = Array.from({ length: 1000 }, (_, index) => `machine ${(index * 617) % 1000}`)
+    const first = sort(names, compare)
+    expect(first.slice(0, 3)).toEqual(["machine 0", "machine 1", "machine 2"])
+    expect(compared).toBeGreaterThan(5000)
+    compared = 0
+    expect(sort(names, compare)).toEqual(first)
+    expect(compared).toBeLessThan(1000)
+    // One is gone, one is new, one is there twice.
+    const now = sort([...names.filter((name) => name !== "machine 1"), "machine 0b", "machine 2"], compare)
+    expect(now.slice(0, 4)).toEqual(["machine 0", "machine 0b", "machine 2", "machine 2"])
+    expect(now).toHaveLength(1001)
   })
 })
 
@@ -81,13 +109,13 @@ describe("search", () => {
 
 describe("the tree", () => {
   it("puts VMs under their host and the others together", () => {
-    const rows = treeRows(house, new Set(), { halted: "Off", storage: "Storage" })
+    const rows = treeMaker()(house, new Set(), { halted: "Off", storage: "Storage" })
     expect(rows.map(({ level, label, count }) => `${level} ${label} ${count}`)).toEqual([
       "1 alpha 1", "2 web 1 0", "1 Off 2", "2 web 2 0", "2 web 10 0", "1 Storage 0",
     ])
   })
   it("leaves closed branches closed", () => {
-    const rows = treeRows(house, new Set(["h1", "halted"]), { halted: "Off", storage: "Storage" })
+    const rows = treeMaker()(house, new Set(["h1", "halted"]), { halted: "Off", storage: "Storage" })
     expect(rows.map(({ label }) => label)).toEqual(["alpha", "Off", "Storage"])
   })
 })
@@ -103,8 +131,9 @@ describe("five thousand VMs", () => {
     expect(guests(many).filter(vmFilter(many, 'name:"machine 49"'))).toHaveLength(111)
     const columns: Column<(typeof all)[number]>[] = [{ key: "name", label: "", value: ({ record }) => record.name_label }]
     const all = guests(many)
+    const sorted = rowSorter<(typeof all)[number]>(({ ref }) => ref)
     expect(sorted(all, columns, { key: "name", down: true })[0]!.record.name_label).toBe("machine 4999")
-    expect(treeRows(many, new Set(), { halted: "", storage: "" })).toHaveLength(5002)
+    expect(treeMaker()(many, new Set(), { halted: "", storage: "" })).toHaveLength(5002)
     expect(search(many, "machine 4999")).toHaveLength(1)
     // A person notices from about 100 ms on; without warm code it takes some times that.
     expect(worked() - began).toBeLessThan(500_000)

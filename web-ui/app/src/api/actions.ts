@@ -3,6 +3,7 @@ import { XenApiError, type ErrorCode, type Ref, type TaskRecord } from "@basalt/
 import { computed, shallowReactive } from "vue"
 import { signedIn } from "./session.js"
 import { store } from "./store.js"
+import { taskTitleKey } from "@/lib/objects.js"
 
 export type ActionState = "running" | "done" | "failed" | "cancelled"
 
@@ -56,7 +57,7 @@ export async function perform<T>(
   }
 }
 
-/** Follows a task in an action, and destroys its record when it has ended. */
+/** Follows a task in an action. */
 export async function awaited(action: Action, started: Promise<Ref<"task">>): Promise<TaskRecord> {
   const task = await started
   return awaitTask(action, task)
@@ -65,12 +66,15 @@ export async function awaited(action: Action, started: Promise<Ref<"task">>): Pr
 export async function awaitTask(action: Action, task: Ref<"task">): Promise<TaskRecord> {
   const { api } = signedIn()
   action.task = task
+  // Whoever looks at the tasks later sees what it was for; where the role may not say so, they see its call.
+  if (action.title) void api.task.add_to_other_config(task, taskTitleKey, action.title).catch(() => undefined)
   action.cancel = () => void api.task.cancel(task).catch(() => undefined)
   const ended = await store.taskEnded(task, (record) => {
     action.progress = record.progress > 0 ? record.progress : undefined
   })
   action.cancel = undefined
-  void api.task.destroy(task).catch(() => undefined)
+  // A part of something larger is of no use to anybody; the others stay for a while, as the server keeps them.
+  if (!action.title) void api.task.destroy(task).catch(() => undefined)
   if (!ended) throw new XenApiError("task.get_record", "HANDLE_INVALID", ["task", task])
   if (ended.status === "success") return ended
   const [code = "INTERNAL_ERROR", ...params] = ended.error_info

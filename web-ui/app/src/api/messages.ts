@@ -1,17 +1,19 @@
 // Messages are no records that events tell in full from the beginning: they are read when looked at,
 // and again when an event says that there are others.
-import type { MessageRecord, Ref } from "@basalt/xenapi"
+import { fromDate, type MessageRecord, type Ref } from "@basalt/xenapi"
 import { onScopeDispose, shallowRef } from "vue"
 import { calls } from "./session.js"
 import { store } from "./store.js"
 
-export function messageList() {
+/** Of the last days only, where so many are given. */
+export function messageList(days?: number) {
   const messages = shallowRef<{ ref: Ref<"message">; record: MessageRecord }[]>([])
   const error = shallowRef<unknown>()
 
   async function load() {
     try {
-      const all = await calls().message.get_all_records()
+      const api = calls().message
+      const all = days === undefined ? await api.get_all_records() : await api.get_since(fromDate(new Date(Date.now() - days * 86_400_000)))
       messages.value = Object.entries(all).map(([ref, record]) => ({ ref: ref as Ref<"message">, record }))
       error.value = undefined
     } catch (failure) {

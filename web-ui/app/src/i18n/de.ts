@@ -28,7 +28,7 @@ const de: typeof en = {
   notFound: { title: "Nicht gefunden", text: "Diese Seite gibt es nicht." },
   column: {
     name: "Name", state: "Zustand", host: "Host", address: "Adresse", vcpus: "vCPUs", memory: "Speicher", disks: "Platten", os: "System",
-    tags: "Schlagworte", description: "Beschreibung", size: "Größe",
+    tags: "Schlagworte", description: "Beschreibung", size: "Größe", network: "Netzwerk", nics: "Schnittstellen von VMs",
   },
   table: {
     columns: "Spalten", actions: "Aktionen", actionsOf: "Aktionen für {name}", select: "{name} auswählen", selectAll: "Alle auswählen",
@@ -52,8 +52,8 @@ const de: typeof en = {
     linkDown: "hat keine Verbindung: prüfen Sie Kabel und Switch.", certificateEnds: "hat ein Zertifikat, das bald abläuft.",
   },
   dashboard: {
-    capacity: "Kapazität", running: "laufen", free: "frei", of: "von {total}", cpus: "Prozessoren", vcpus: "vCPUs vergeben",
-    onCpus: "auf einem Prozessor | auf {count} Prozessor | auf {count} Prozessoren", health: "Befinden", consumers: "Größte virtuelle Maschinen",
+    capacity: "Kapazität", running: "laufen", free: "frei", of: "von {total}", cpus: "Prozessoren", busy: "belegt", alarms: "Warnungen",
+    given: "{vcpus} vCPUs vergeben | {vcpus} vCPUs vergeben, auf einem Prozessor | {vcpus} vCPUs vergeben, auf {count} Prozessoren", health: "Befinden", consumers: "Meistbeschäftigte virtuelle Maschinen",
     noneRunning: "Keine virtuelle Maschine läuft.", tasks: "Letzte Aufgaben", about: "Über", hosts: "Hosts", version: "Version", cpu: "Prozessor",
   },
   vms: {
@@ -66,7 +66,7 @@ const de: typeof en = {
     gone: "Diese virtuelle Maschine gibt es nicht oder nicht mehr.", many: "{count} virtuelle Maschinen", some: "{count} davon",
     doing: "Im Gange: {operation}", general: "Allgemein", rename: "Umbenennen", renaming: "{name} wird umbenannt", resources: "Ausstattung",
     uptime: "Läuft seit", guestOs: "System", addresses: "Adressen", agent: "Gast-Agent", agentUnknown: "Nicht bekannt",
-    memoryNow: "{actual} von {max} jetzt beim Gast", started: "Zuletzt gestartet", installed: "Installiert",
+    busy: "Prozessoren: {share} belegt", busyOf: "– | {share} einer vCPU | {share} von {count} vCPUs", memoryNow: "{actual} von {max} jetzt beim Gast", started: "Zuletzt gestartet", installed: "Installiert",
     size: "Größe und Start", sizeHalted: "Prozessoren und Speicher lassen sich ändern, solange die virtuelle Maschine aus ist.",
     vcpuProblem: "Eine ganze Zahl von 1 bis 64.", bootOrder: "Startet von", bootFrom: { c: "Platte", d: "CD", n: "Netz" },
     autoStart: "Mit dem Host starten", changing: "{name} wird geändert", domainType: "Virtualisierung", firmware: "Firmware",

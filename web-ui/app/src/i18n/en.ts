@@ -27,7 +27,7 @@ const en = {
   notFound: { title: "Not found", text: "There is no such page." },
   column: {
     name: "Name", state: "State", host: "Host", address: "Address", vcpus: "vCPUs", memory: "Memory", disks: "Disks", os: "System",
-    tags: "Tags", description: "Description", size: "Size",
+    tags: "Tags", description: "Description", size: "Size", network: "Network", nics: "Interfaces of VMs",
   },
   table: {
     columns: "Columns", actions: "Actions", actionsOf: "Actions for {name}", select: "Select {name}", selectAll: "Select all",
@@ -51,8 +51,8 @@ const en = {
     linkDown: "has no link: check cable and switch.", certificateEnds: "has a certificate that ends soon.",
   },
   dashboard: {
-    capacity: "Capacity", running: "running", free: "free", of: "of {total}", cpus: "Processors", vcpus: "vCPUs given",
-    onCpus: "on one processor | on {count} processor | on {count} processors", health: "Health", consumers: "Largest virtual machines",
+    capacity: "Capacity", running: "running", free: "free", of: "of {total}", cpus: "Processors", busy: "in use", alarms: "Alarms",
+    given: "{vcpus} vCPUs given | {vcpus} vCPUs given, on one processor | {vcpus} vCPUs given, on {count} processors", health: "Health", consumers: "Busiest virtual machines",
     noneRunning: "No virtual machine is running.", tasks: "Recent tasks", about: "About", hosts: "Hosts", version: "Version", cpu: "Processor",
   },
   vms: {
@@ -65,7 +65,7 @@ const en = {
     gone: "This virtual machine is not there, or not any more.", many: "{count} virtual machines", some: "{count} of them",
     doing: "In progress: {operation}", general: "General", rename: "Rename", renaming: "Renaming {name}", resources: "Resources",
     uptime: "Running for", guestOs: "System", addresses: "Addresses", agent: "Guest agent", agentUnknown: "Not heard of",
-    memoryNow: "{actual} of {max} given to the guest now", started: "Last started", installed: "Installed",
+    busy: "Processors: {share} in use", busyOf: "– | {share} of a vCPU | {share} of {count} vCPUs", memoryNow: "{actual} of {max} given to the guest now", started: "Last started", installed: "Installed",
     size: "Size and start", sizeHalted: "Processors and memory can be changed while the virtual machine is off.",
     vcpuProblem: "A whole number from 1 to 64.", bootOrder: "Starts from", bootFrom: { c: "disk", d: "disc", n: "network" },
     autoStart: "Start with the host", changing: "Changing {name}", domainType: "Virtualisation", firmware: "Firmware",

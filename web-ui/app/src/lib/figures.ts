@@ -37,7 +37,7 @@ export const periods: readonly Period[] = [
 /** More lines than this are a tangle: then their average stands for them. */
 const linesMost = 8
 
-interface Answer {
+export interface Answer {
   meta: { legend: string[] }
   data: { t: string | number; values: (string | number)[] }[]
 }
@@ -57,6 +57,29 @@ export function parseFigures(answer: Answer, owner: string): Figures {
     columns.set(rest.join(":"), rows.map(({ values }) => numberOf(values[index] ?? "")))
   })
   return { times: rows.map(({ t }) => Number(t)), columns }
+}
+
+/** How much of their processors hosts and VMs use just now: shares of 0 to 1 by uuid. */
+export interface Loads {
+  hosts: Map<string, number>
+  vms: Map<string, number>
+}
+
+/** The newest value of each that is known. */
+export function parseLoads(answer: Answer): Loads {
+  const loads: Loads = { hosts: new Map(), vms: new Map() }
+  answer.meta.legend.forEach((legend, index) => {
+    const [fold, kind, uuid = "", source, ...more] = legend.split(":")
+    const into = kind === "host" && source === "cpu_avg" ? loads.hosts : kind === "vm" && source === "cpu_usage" ? loads.vms : undefined
+    if (fold !== "AVERAGE" || more.length > 0 || !into) return
+    for (const { values } of answer.data) {
+      const value = numberOf(values[index] ?? "")
+      if (value === null) continue
+      into.set(uuid, value)
+      break // the newest comes first
+    }
+  })
+  return loads
 }
 
 function combined(

@@ -6,6 +6,20 @@ export function regional(language: string, preferred: readonly string[]): string
   return preferred.find((one) => one === language || one.startsWith(`${language}-`)) ?? language
 }
 
+/** Makes each formatter once: making one takes longer than using it a hundred times. */
+function formatters<S, F>(make: (locale: string, style: S) => F) {
+  const made = new Map<string, F>()
+  return (locale: string, key: string, style: S): F => {
+    const name = `${locale} ${key}`
+    let found = made.get(name)
+    if (!found) made.set(name, (found = make(locale, style)))
+    return found
+  }
+}
+const numbers = formatters((locale, style: Intl.NumberFormatOptions) => new Intl.NumberFormat(locale, style))
+const dates = formatters((locale, style: Intl.DateTimeFormatOptions) => new Intl.DateTimeFormat(locale, style))
+const spans = formatters((locale, style: Intl.RelativeTimeFormatOptions) => new Intl.RelativeTimeFormat(locale, style))
+
 const units = ["B", "KiB", "MiB", "GiB", "TiB", "PiB"]
 
 export function formatBytes(bytes: number, locale: string): string {
@@ -17,13 +31,13 @@ export function formatBytes(bytes: number, locale: string): string {
     unit += 1
   }
   const digits = value >= 100 || unit === 0 ? 0 : value >= 10 ? 1 : 2
-  const text = new Intl.NumberFormat(locale, { maximumFractionDigits: digits }).format(value)
+  const text = numbers(locale, `${digits} digits`, { maximumFractionDigits: digits }).format(value)
   return `${text} ${units[unit]}`
 }
 
 export function formatPercent(share: number, locale: string): string {
   const style = { style: "percent", maximumFractionDigits: 0 } as const
-  return new Intl.NumberFormat(locale, style).format(share)
+  return numbers(locale, "percent", style).format(share)
 }
 
 /** Undefined for the time that stands for never. */
@@ -41,14 +55,17 @@ export function formatTime(time: DateTime | string | undefined, locale: string):
   const date = dateOf(time)
   if (!date) return "–"
   const style = { dateStyle: "medium", timeStyle: "medium" } as const
-  return new Intl.DateTimeFormat(locale, style).format(date)
+  return dates(locale, "time", style).format(date)
 }
+
+const ticks = {
+  seconds: { timeStyle: "medium" }, minutes: { timeStyle: "short" }, days: { day: "numeric", month: "short" },
+} as const satisfies Record<string, Intl.DateTimeFormatOptions>
 
 /** A mark of a time axis, as exact as marks that are so many seconds apart need. */
 export function formatTick(seconds: number, apart: number, locale: string): string {
-  const style: Intl.DateTimeFormatOptions =
-    apart < 60 ? { timeStyle: "medium" } : apart < 86_400 ? { timeStyle: "short" } : { day: "numeric", month: "short" }
-  return new Intl.DateTimeFormat(locale, style).format(new Date(seconds * 1000))
+  const key = apart < 60 ? "seconds" : apart < 86_400 ? "minutes" : "days"
+  return dates(locale, key, ticks[key]).format(new Date(seconds * 1000))
 }
 
 const steps: [Intl.RelativeTimeFormatUnit, number][] = [
@@ -62,7 +79,7 @@ export function formatAgo(time: DateTime | string | undefined, now: number, loca
   const seconds = Math.round((date.getTime() - now) / 1000)
   const [unit, size] = steps.find(([, size]) => Math.abs(seconds) >= size) ?? steps[3]!
   const style = { numeric: "auto" } as const
-  return new Intl.RelativeTimeFormat(locale, style).format(Math.trunc(seconds / size), unit)
+  return spans(locale, "auto", style).format(Math.trunc(seconds / size), unit)
 }
 
 /** "2 d 3 h": how long something lasts. */

@@ -13,16 +13,26 @@ export function isTemplate(vm: VMRecord): boolean {
   return vm.is_a_template && !vm.is_a_snapshot && !vm.is_control_domain
 }
 
-export function guests(store: Store): VmEntry[] {
+/** The same entry as long as the record is the same, so that a row whose VM has not changed is left alone. */
+const entries = new WeakMap<VMRecord, VmEntry>()
+
+function vmEntries(store: Store, wanted: (vm: VMRecord) => boolean): VmEntry[] {
   const found: VmEntry[] = []
-  for (const [ref, record] of store.table("VM")) if (isGuest(record)) found.push({ ref, record })
+  for (const [ref, record] of store.table("VM")) {
+    if (!wanted(record)) continue
+    let entry = entries.get(record)
+    if (!entry) entries.set(record, (entry = { ref, record }))
+    found.push(entry)
+  }
   return found
 }
 
+export function guests(store: Store): VmEntry[] {
+  return vmEntries(store, isGuest)
+}
+
 export function templates(store: Store): VmEntry[] {
-  const found: VmEntry[] = []
-  for (const [ref, record] of store.table("VM")) if (isTemplate(record)) found.push({ ref, record })
-  return found
+  return vmEntries(store, isTemplate)
 }
 
 export type Tone = "ok" | "warn" | "bad" | "busy" | "off"
@@ -119,6 +129,14 @@ export function isAttached(store: Store, sr: SRRecord): boolean {
 /** "eth0.120" or "eth0" with the host's name where there are several. */
 export function pifName(pif: PIFRecord): string {
   return pif.VLAN >= 0 ? `${pif.device} · VLAN ${pif.VLAN}` : pif.device
+}
+
+/** Where clients say in words what a task is for, so that others can read it: as XenCenter has it. */
+export const taskTitleKey = "XenCenterMeddlingActionTitle"
+
+/** What a task is for, in the words of who began it, or the name of the call. */
+export function taskTitle(task: TaskRecord): string {
+  return task.other_config[taskTitleKey] || task.name_label.replace(/^Async\./, "")
 }
 
 export function isPending(task: TaskRecord): boolean {

@@ -64,12 +64,12 @@ export async function run(t: Translate, action: VmAction, vms: readonly VmEntry[
     if (!yes) return
   }
   if (vms.length === 1) await performTask(title, () => action.start(only.ref))
-  else await performEach(title, vms, ({ ref }) => quietly(action.start(ref)))
+  else await performEach(title, vms, ({ ref, record }) => quietly(action.start(ref), t(`vmAction.${action.key}.doing`, { name: record.name_label })))
 }
 
-/** Waits for a task without a notice of its own. */
-export async function quietly(started: Promise<Ref<"task">>) {
-  const silent = { progress: undefined, cancel: undefined, task: undefined } as unknown as Action
+/** Waits for a task without a notice of its own. With a title it stays among the tasks when it has ended. */
+export async function quietly(started: Promise<Ref<"task">>, title = "") {
+  const silent = { title, progress: undefined, cancel: undefined, task: undefined } as unknown as Action
   return awaited(silent, started)
 }
 
