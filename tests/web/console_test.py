@@ -54,6 +54,20 @@ def user_of(host):
     return f"{name}:{password}"
 
 
+def ports_of(host):
+    """Two interfaces of the host's machine that nobody uses, with a link each."""
+    names = ("eth1", "eth2")
+    for name in names:
+        if host.inside("ip", "link", "show", name, capture_output=True).returncode == 0:
+            continue  # left by an earlier visit of the same host
+        for command in (["add", name, "type", "veth", "peer", "name", f"{name}-peer"],
+                        ["set", name, "up"], ["set", f"{name}-peer", "up"]):
+            made = host.inside("ip", "link", *command, capture_output=True)
+            if made.returncode != 0:
+                raise AssertionError(made.stderr)
+    return ",".join(names)
+
+
 class Console(unittest.TestCase):
     def setUp(self):
         packages()
@@ -97,8 +111,8 @@ class Console(unittest.TestCase):
             self.addCleanup(shutil.rmtree, pictures, ignore_errors=True)
         # The host made its certificate itself, a moment ago.
         environment = {"NODE_TLS_REJECT_UNAUTHORIZED": "0", "CHROMIUM": browser,
-                       "READER": user_of(host)}
-        self.steps("console.mjs", [host.url, lab.PASSWORD, lab.TEMPLATE, pictures], environment, 34,
+                       "READER": user_of(host), "PORTS": ports_of(host)}
+        self.steps("console.mjs", [host.url, lab.PASSWORD, lab.TEMPLATE, pictures], environment, 40,
                    VISIT_SECONDS)
 
 

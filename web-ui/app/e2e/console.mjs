@@ -1,8 +1,9 @@
 // The built console in a browser, against a running host:
 //
-//     READER=USER:PASSWORD node e2e/console.mjs URL PASSWORD TEMPLATE PICTURES [VMS]
+//     READER=USER:PASSWORD PORTS=ETH1,ETH2 node e2e/console.mjs URL PASSWORD TEMPLATE PICTURES
 //
-// READER is a user of the host's machine, who may not sign in yet. STEPS, words of names of steps
+// READER is a user of the host's machine, who may not sign in yet; PORTS are interfaces of it that
+// nobody uses. STEPS, words of names of steps
 // with commas between them, picks some.
 //
 // Prints a line for each step, `ok NAME` or `FAILED NAME: why`, and figures as `figure NAME VALUE`.
@@ -11,8 +12,11 @@ import { createRequire } from "node:module"
 import { client, go, launch, open, signIn } from "./browser.mjs"
 import * as guest from "./guest.mjs"
 import * as host from "./host.mjs"
+import * as hostile from "./hostile.mjs"
+import * as networks from "./networks.mjs"
+import * as work from "./work.mjs"
 
-const [url, password, template, pictures, vmCount = "500"] = process.argv.slice(2)
+const [url, password, template, pictures] = process.argv.slice(2)
 const axe = readFileSync(createRequire(import.meta.url).resolve("axe-core/axe.min.js"), "utf8")
 mkdirSync(pictures, { recursive: true })
 
@@ -42,7 +46,8 @@ let page
 
 /** What steps of other files work with. */
 const visit = {
-  url, password, name, browser, demand, until,
+  url, password, name, browser, demand, until, pictures,
+  ports: (process.env.PORTS ?? "").split(","),
   reader: (process.env.READER ?? "").split(":"),
   get page() { return page },
   get other() { return other },
@@ -58,10 +63,22 @@ async function firstLoad() {
   const began = Date.now()
   await page.goto(url)
   await page.getByLabel("Password").waitFor()
-  figure("milliseconds of the first load", Date.now() - began)
+  let took = Date.now() - began
   await page.waitForTimeout(300)
-  figure("bytes of the first load", bytes)
-  demand(bytes > 50_000 && bytes < 500_000, `${bytes} bytes`)
+  const all = bytes
+  figure("bytes of the first load", all)
+  demand(all > 50_000 && all < 500_000, `${all} bytes`)
+  // Others work on this machine, too: the best of three browsers that have seen nothing of it before.
+  for (let again = 0; again < 2; ++again) {
+    const other = await open(browser, "about:blank")
+    const start = Date.now()
+    await other.goto(url)
+    await other.getByLabel("Password").waitFor()
+    took = Math.min(took, Date.now() - start)
+    await other.context().close()
+  }
+  figure("milliseconds of the first load", took)
+  demand(took < 1500, `${took} ms`)
 }
 
 async function signInFails() {
@@ -174,6 +191,8 @@ async function addDisk() {
 }
 
 async function takeSnapshot() {
+  const [vm] = await other.call("VM.get_by_name_label", name)
+  await go(page, `/vm/${await other.call("VM.get_uuid", vm)}`)
   await tab("Snapshots")
   await page.getByRole("button", { name: "Take a snapshot" }).first().click()
   await page.getByRole("textbox", { name: "Name" }).fill("e2e moment")
@@ -243,30 +262,6 @@ async function loseAndRecover() {
   demand((await page.getByText("The host does not answer.").count()) === 0, "the warning stays")
 }
 
-const hostile = `<img src=x onerror="window.owned=1"><script>window.owned=2</script>{{constructor}}\u202e"'&`
-
-async function hostileNames() {
-  const [vm] = await other.call("VM.get_by_name_label", name)
-  await other.call("VM.set_name_label", vm, hostile)
-  await other.call("VM.set_name_description", vm, hostile)
-  await other.call("VM.set_tags", vm, [hostile])
-  const uuid = await other.call("VM.get_uuid", vm)
-  for (const path of ["/", "/vms", `/vm/${uuid}`, "/host/x", "/tasks"]) {
-    await go(page, path)
-    await page.waitForTimeout(300)
-  }
-  await go(page, `/vm/${uuid}`)
-  demand((await page.locator("h1").innerText()).includes("<script>"), "the name is not shown as it is")
-  await page.keyboard.press("Control+k")
-  await page.getByRole("combobox").fill("<img")
-  await page.getByRole("option").first().waitFor()
-  await page.keyboard.press("Escape")
-  demand(!(await page.evaluate(() => window.owned)), "a name ran as a script")
-  await other.call("VM.set_name_label", vm, name)
-  await other.call("VM.set_name_description", vm, "")
-  await other.call("VM.set_tags", vm, ["test"])
-}
-
 async function everyPage() {
   const [vm] = await other.call("VM.get_by_name_label", name)
   const uuid = await other.call("VM.get_uuid", vm)
@@ -282,6 +277,16 @@ async function everyPage() {
     network: "/network", tasks: "/tasks", events: "/events", access: "/access", settings: "/settings",
   }
   const found = []
+  const stranger = await open(browser, url)
+  for (const scheme of ["light", "dark"]) {
+    await stranger.emulateMedia({ colorScheme: scheme })
+    for (const [width, height] of [[1280, 800], [390, 844]]) {
+      await stranger.setViewportSize({ width, height })
+      await stranger.screenshot({ path: `${pictures}/sign-in-${width}-${scheme}.png` })
+      found.push(...(await accessibility(stranger, `sign-in at ${width} ${scheme}`)))
+    }
+  }
+  await stranger.context().close()
   for (const scheme of ["light", "dark"]) {
     await page.emulateMedia({ colorScheme: scheme })
     for (const [width, height] of [[1280, 800], [390, 844]]) {
@@ -294,9 +299,9 @@ async function everyPage() {
         await page.screenshot({ path: `${pictures}/${key}-${width}-${scheme}.png` })
         const sideways = await page.evaluate(() => document.documentElement.scrollWidth > innerWidth)
         if (sideways) found.push(`${key} at ${width}: wider than the window`)
-        // What is narrow differs in the frame and in tables: a few pages tell.
-        const told = width === 1280 || (scheme === "light" && ["overview", "vms", "vm-disks", "create"].includes(key))
-        if (told) found.push(...(await accessibility(`${key} at ${width} ${scheme}`)))
+        // The dark theme differs in its colours only.
+        if (scheme === "light") found.push(...(await accessibility(page, `${key} at ${width}`)))
+        else if (width === 1280) found.push(...(await accessibility(page, `${key} when dark`, ["color-contrast"])))
       }
     }
   }
@@ -305,14 +310,15 @@ async function everyPage() {
   demand(found.length === 0, found.slice(0, 12).join("; "))
 }
 
-async function accessibility(where) {
+/** What axe finds: of all the levels A and AA ask for, or of some rules. */
+async function accessibility(page, where, rules) {
   // By the debugger: the page's policy lets no foreign script in, and shall not.
   const debug = await page.context().newCDPSession(page)
   try {
     await debug.send("Runtime.evaluate", { expression: axe })
-    const rules = "['wcag2a','wcag2aa','wcag21a','wcag21aa']"
+    const only = JSON.stringify(rules ?? ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa"])
     const { result } = await debug.send("Runtime.evaluate", {
-      expression: `axe.run(document, {runOnly: ${rules}, resultTypes: ['violations']}).then((r) => JSON.stringify(r.violations.map((v) => [v.id, v.nodes.length, v.nodes[0].html.slice(0, 140)])))`,
+      expression: `axe.run(document, {runOnly: ${only}, resultTypes: ['violations']}).then((r) => JSON.stringify(r.violations.map((v) => [v.id, v.nodes.length, v.nodes[0].html.slice(0, 140)])))`,
       awaitPromise: true, returnByValue: true,
     })
     return JSON.parse(result.value).map(([id, count, html]) => `${where}: ${id} ×${count} ${html}`)
@@ -359,68 +365,6 @@ async function keyboardOnly() {
   await until(async () => (await focused()) === `Actions for ${name}`, 5, "the focus is lost")
 }
 
-async function manyVms() {
-  const count = Number(vmCount)
-  const record = {
-    name_label: "", name_description: "", user_version: 1, is_a_template: false, affinity: "OpaqueRef:NULL", memory_static_max: 2 ** 28, memory_dynamic_max: 2 ** 28,
-    memory_dynamic_min: 2 ** 28, memory_static_min: 2 ** 28, VCPUs_params: {}, VCPUs_max: 1, VCPUs_at_startup: 1, actions_after_shutdown: "destroy",
-    actions_after_reboot: "restart", actions_after_crash: "restart", PV_bootloader: "", PV_kernel: "", PV_ramdisk: "", PV_args: "", PV_bootloader_args: "",
-    PV_legacy_args: "", HVM_boot_policy: "BIOS order", HVM_boot_params: {}, platform: {}, PCI_bus: "", other_config: {}, recommendations: "",
-  }
-  const made = []
-  const workers = Array.from({ length: 8 }, async (_, worker) => {
-    for (let index = worker; index < count; index += 8)
-      made.push(await other.call("VM.create", { ...record, name_label: `load ${index}` }))
-  })
-  await Promise.all(workers)
-  try {
-    await go(page, "/vms")
-    const listed = async () => Number(await page.locator(".table.fill").getAttribute("aria-rowcount"))
-    await until(async () => (await listed()) > count, 30, "not all are listed")
-    const reload = await open(browser, url)
-    const began = Date.now()
-    await signIn(reload, password)
-    figure(`milliseconds from signing in to ${count} VMs shown`, Date.now() - began)
-    await reload.context().close()
-    const debug = await page.context().newCDPSession(page)
-    // Time of the processor: that of the clock tells how busy the machine is with other things.
-    await debug.send("Performance.enable", { timeDomain: "threadTicks" })
-    const worked = async () => (await debug.send("Performance.getMetrics")).metrics.find(({ name }) => name === "TaskDuration").value
-    const before = await worked()
-    const frames = await page.evaluate(async () => {
-      const scroller = document.querySelector(".table.fill")
-      const times = []
-      let last = performance.now()
-      for (let index = 0; index < 90; ++index) {
-        scroller.scrollTop = (index * 700) % (scroller.scrollHeight - scroller.clientHeight)
-        await new Promise(requestAnimationFrame)
-        times.push(performance.now() - last)
-        last = performance.now()
-      }
-      times.sort((a, b) => a - b)
-      return { middle: times[45], most: times[85], drawn: document.querySelectorAll(".table .line").length }
-    })
-    figure(`milliseconds of a frame while scrolling ${count} VMs, median`, frames.middle.toFixed(0))
-    figure(`milliseconds of a frame while scrolling ${count} VMs, 95th`, frames.most.toFixed(0))
-    const work = ((await worked()) - before) * 1000 / 90
-    figure(`milliseconds of the processor for a frame while scrolling ${count} VMs`, work.toFixed(1))
-    const typed = Date.now()
-    await page.getByRole("searchbox").fill(`load ${count - 1}`)
-    await page.getByRole("link", { name: `load ${count - 1}`, exact: true }).waitFor()
-    figure(`milliseconds of filtering ${count} VMs`, Date.now() - typed)
-    await page.screenshot({ path: `${pictures}/many.png` })
-    demand(frames.drawn < 90, `${frames.drawn} rows are drawn`)
-    // Each frame brings a page of new rows, faster than anybody scrolls; drawing all would take seconds.
-    demand(work < 100, `${work} ms of work for a frame`)
-  } finally {
-    const rest = Array.from({ length: 8 }, async () => {
-      for (let vm = made.pop(); vm; vm = made.pop()) await other.call("VM.destroy", vm)
-    })
-    await Promise.all(rest)
-  }
-  await page.getByRole("searchbox").fill("")
-}
-
 async function destroyVm() {
   const [vm] = await other.call("VM.get_by_name_label", name)
   const uuid = await other.call("VM.get_uuid", vm)
@@ -456,10 +400,11 @@ const steps = {
   "the first load is small": firstLoad, "a wrong password is told": signInFails, "signing in": signInWorks, "a VM from a template": makeVm,
   "another client's change is seen": changeOfAnother, "the screen draws": screenDraws, "typing on the serial line": serialTypes, "a new disk is attached": addDisk,
   "a snapshot is taken": takeSnapshot, "a keyboard of another layout": () => guest.keyboard(visit), "cloud-init is told": () => guest.cloudInit(visit),
-  "a VM of a cloud image": () => guest.cloudImage(visit), "an ISO file is uploaded": uploadIso, "a large upload goes on where it broke": () => guest.largeUpload(visit), "a VM goes out and comes in": () => guest.archive(visit), "a VLAN is made and deleted": makeVlan, "going back to a snapshot": () => guest.revert(visit), "an error is told in words": errorInWords,
+  "a VM of a cloud image": () => guest.cloudImage(visit), "an ISO file is uploaded": uploadIso, "a large upload goes on where it broke": () => guest.largeUpload(visit), "a VM goes out and comes in": () => guest.archive(visit), "a VLAN is made and deleted": makeVlan, "going back to a snapshot": () => guest.revert(visit), "a snapshot with memory": () => work.withMemory(visit), "an error is told in words": errorInWords,
+  "a VM is found by its address": () => work.byAddress(visit), "storage is made and found": () => work.storage(visit), "ports are bonded": () => networks.bond(visit), "alarms are seen": () => work.alarms(visit), "the pool's settings": () => work.poolSettings(visit),
   "the connection is lost and comes back": loseAndRecover, "a host's logs": () => host.logs(visit), "a host's certificate": () => host.certificates(visit), "a host's settings": () => host.settings(visit),
-  "users and roles": () => host.usersAndRoles(visit), "a reader is offered nothing": () => host.readOnly(visit), "hostile names are text": hostileNames,
-  "every page, narrow and wide, light and dark": everyPage, "in German": german, "by keyboard": keyboardOnly, "many VMs": manyVms,
+  "users and roles": () => host.usersAndRoles(visit), "each role is offered what it may": () => host.eachRole(visit), "a reader is offered nothing": () => host.readOnly(visit), "hostile names are text": () => hostile.everywhere(visit),
+  "every page, narrow and wide, light and dark": everyPage, "in German": german, "by keyboard": keyboardOnly, "many VMs at once": () => work.manyAtOnce(visit),
   "a VM is deleted with its disks": destroyVm, "the toolstack is started anew": () => host.toolstack(visit), "the host is booted anew": () => host.reboot(visit), "signing out": leave, "nothing was complained of": noComplaints,
 }
 const only = process.env.STEPS?.split(",")

@@ -109,6 +109,46 @@ export async function usersAndRoles(visit) {
   }
 }
 
+/** What roles see of the pages that make and change things. */
+export async function eachRole(visit) {
+  const { demand, other, browser, url } = visit
+  const [user, password] = visit.reader
+  const roles = Object.fromEntries(Object.entries(await other.call("role.get_all_records")).map(([ref, { name_label }]) => [name_label, ref]))
+  const subject = Object.entries(await other.call("subject.get_all_records")).find(([, { other_config }]) => other_config["subject-name"] === user)[0]
+  const [vm] = await other.call("VM.get_by_name_label", visit.name)
+  const uuid = await other.call("VM.get_uuid", vm)
+  const offers = [
+    { path: `/vm/${uuid}`, name: "Shut down", from: "vm-operator" }, { path: "/vms", link: "New VM", from: "vm-admin" },
+    { path: `/vm/${uuid}/disks`, name: "New disk", from: "vm-admin" }, { path: `/vm/${uuid}/snapshots`, name: "Take a snapshot", from: "vm-power-admin" },
+    { path: "/storage", name: "Add storage", from: "pool-operator" }, { path: "/network", name: "New network", from: "vm-admin" },
+    { path: "/access", name: "Add a user or group", from: "pool-admin" },
+  ]
+  const chain = ["read-only", "vm-operator", "vm-admin", "vm-power-admin", "pool-operator", "pool-admin"]
+  const become = async (role) => {
+    const before = await other.call("subject.get_roles", subject)
+    if (!before.includes(roles[role])) await other.call("subject.add_to_roles", subject, roles[role])
+    for (const one of before) if (one !== roles[role]) await other.call("subject.remove_from_roles", subject, one)
+  }
+  await become("read-only")
+  const page = await open(browser, url)
+  await signIn(page, password, user)
+  // An open session follows its user's role.
+  for (const role of chain) {
+    await become(role)
+    await go(page, "/access")
+    await page.locator(".card", { hasText: "This session" }).getByText(role, { exact: true }).waitFor({ timeout: 5000 })
+    for (const { path, name, link, from } of offers) {
+      await go(page, path)
+      await page.locator("main h1").waitFor()
+      const offered = page.locator("main").getByRole(link ? "link" : "button", { name: link ?? name }).first()
+      if (chain.indexOf(role) < chain.indexOf(from)) demand((await offered.count()) === 0, `${role} is offered ${link ?? name}`)
+      else await offered.waitFor({ timeout: 5000 }).catch(() => demand(false, `${role} is not offered ${link ?? name}`))
+    }
+  }
+  await page.context().close()
+  await become("read-only")
+}
+
 /** A user of the machine with the role read-only, in a browser of its own. */
 export async function readOnly(visit) {
   const { demand, other, browser, url } = visit

@@ -1,6 +1,6 @@
 // From the answer of /rrd_updates to charts.
 import { describe, expect, it } from "vitest"
-import { hostCharts, parseFigures, vmCharts } from "@/lib/figures.js"
+import { hostCharts, parseFigures, parseLoads, vmCharts } from "@/lib/figures.js"
 
 function answer(legend: string[], rows: [number, ...(string | number)[]][]) {
   return { meta: { legend }, data: rows.map(([t, ...values]) => ({ t: String(t), values })) }
@@ -17,6 +17,17 @@ describe("figures", () => {
     )
     expect(figures.times).toEqual([10, 15, 20])
     expect([...figures.columns]).toEqual([["cpu0", [0.25, null, 0.5]]])
+  })
+
+  it("tell how busy each is by the newest value that is known", () => {
+    const loads = parseLoads(
+      answer(
+        ["AVERAGE:vm:a:cpu_usage", "AVERAGE:vm:b:cpu_usage", "AVERAGE:vm:a:cpu_usage_other", "MAX:vm:c:cpu_usage", "AVERAGE:host:h:cpu_avg", "AVERAGE:host:h:cpu0"],
+        [[20, "NaN", "0", "1", "1", "0.5", "1"], [15, "0.25", "1", "1", "1", "0.75", "1"], [10, "1", "1", "1", "1", "1", "1"]],
+      ),
+    )
+    expect([...loads.vms]).toEqual([["a", 0.25], ["b", 0]])
+    expect([...loads.hosts]).toEqual([["h", 0.5]])
   })
 })
 

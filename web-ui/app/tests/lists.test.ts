@@ -1,7 +1,7 @@
 // Filtering, sorting and finding, also among five thousand.
 import { describe, expect, it } from "vitest"
 import { parseFilter, vmFilter } from "@/lib/filter.js"
-import { guests } from "@/lib/objects.js"
+import { guests, taskTitle, taskTitleKey } from "@/lib/objects.js"
 import { rememberingSort } from "@/lib/order.js"
 import { search } from "@/lib/search.js"
 import { compareText, rowSorter, type Column } from "@/lib/table.js"
@@ -29,6 +29,13 @@ const names = (line: string) => guests(house).filter(vmFilter(house, line)).map(
 describe("the entries of VMs", () => {
   it("stay the same as long as the records do", () => {
     expect(guests(house)[0]).toBe(guests(house)[0])
+  })
+})
+
+describe("a task", () => {
+  const task = (name_label: string, title?: string) => taskTitle({ name_label, other_config: title ? { [taskTitleKey]: title } : {} } as never)
+  it("is called as who began it said, or after its call", () => {
+    expect([task("Async.VM.start", "Starting web"), task("Async.VM.start"), task("SR.scan")]).toEqual(["Starting web", "VM.start", "SR.scan"])
   })
 })
 

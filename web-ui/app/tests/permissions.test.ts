@@ -16,8 +16,8 @@ describe("rights", () => {
   it("a reader is offered nothing that changes anything", () => {
     const reader = rightsOf(session, subjects("read-only"), roles)
     expect(highestRole(reader)).toBe("read-only")
-    // What a reader may: looking, leaving, and stopping own tasks.
-    const harmless = /\.(get_|logout$|probe$)|^(task\.(cancel|create|destroy)|session\.|message\.get|event\.from$)|assert_|compute_/
+    // What a reader may: looking, leaving, and naming and stopping own tasks.
+    const harmless = /\.(get_|logout$|probe$)|^(task\.(cancel|create|destroy|add_to_other_config)|session\.|message\.get|event\.from$)|assert_|compute_/
     const offered = Object.keys(messages).filter((name) => allows(reader, name as never))
     expect(offered.filter((name) => !harmless.test(name))).toEqual([])
     expect(hasRole(reader, "vm-operator")).toBe(false)
