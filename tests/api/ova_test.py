@@ -79,6 +79,22 @@ class Ova(xva_test.Requests):
         self.assertEqual(self.api.network.get_name_label(self.api.VIF.get_network(vif)),
                          "ova test network")
 
+    def test_xe_takes_one_in(self):
+        content = os.urandom(MIB) + bytes(3 * MIB)
+        archive = lab.host().state / "box.ova"
+        self.addCleanup(archive.unlink, missing_ok=True)
+        archive.write_bytes(self.ova(
+            ("box.ovf", OVF.encode()), ("box-disk1.vmdk", self.vmdk(content, "streamOptimized"))))
+        done = lab.host().xe("vm-import", f"filename=/var/lib/basalt/{archive.name}")
+        self.assertEqual(done.returncode, 0, done.stderr)
+        uuid = done.stdout.strip()
+        vm = self.api.VM.get_by_uuid(uuid)
+        self.addCleanup(lab.host().xe, "vm-uninstall", f"uuid={uuid}", "force=true")
+        drives = {self.api.VBD.get_userdevice(vbd): self.api.VBD.get_VDI(vbd)
+                  for vbd in self.api.VM.get_VBDs(vm)}
+        self.assertTrue(self.content(drives["0"]) == content)
+        self.assertEqual(self.api.VDI.get_virtual_size(drives["1"]), str(2 * MIB))
+
     def test_what_is_broken_leaves_nothing(self):
         image = self.vmdk(os.urandom(MIB), "streamOptimized")
         whole = OVF.encode()

@@ -2,6 +2,8 @@
 
 import os
 import subprocess
+import sys
+from pathlib import Path
 
 import build_root
 from paths import SOURCE, DevError, say
@@ -50,6 +52,8 @@ def labelled_programs(preset, label):
 
 
 def bench(args):
+    if args.what == "vm":
+        return bench_vm(args)
     build(args.preset, ["all", "benches"])
     found = labelled_programs(args.preset, "bench")
     if not found:
@@ -58,6 +62,16 @@ def bench(args):
         say(f"bench {name}")
         build_root.run(command)
     return 0
+
+
+def bench_vm(args):
+    """The life of VMs on a real host; its figures are printed by the program itself."""
+    guest = Path(os.environ.get("BASALT_CACHE", "/var/cache/basalt")) / "contract-guest"
+    build_root.run([str(SOURCE / "hypervisor/contract/guest/make"), str(guest)])
+    environment = {**os.environ, "BASALT_PRESET": args.preset}
+    program = SOURCE / "tests/bench/vm_bench.py"
+    return subprocess.run([sys.executable, "-W", "ignore", str(program), "--guest", str(guest),
+                           *args.options], env=environment, check=False).returncode
 
 
 def fmt(_):

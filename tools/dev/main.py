@@ -77,7 +77,11 @@ def parser():
                        help="calls and faults a seed; default: %(default)s")
     added = verb("build", lambda args: build.build(args.preset, args.targets) or 0, preset=True)
     added.add_argument("targets", nargs="*", metavar="TARGET")
-    verb("bench", build.bench, preset=True)
+    added = verb("bench", build.bench, preset=True)
+    added.add_argument("what", nargs="?", choices=["vm"],
+                       help="the life of VMs beside QEMU alone; else the daemons under load")
+    added.add_argument("options", nargs=argparse.REMAINDER, metavar="OPTION",
+                       help="of tests/bench/vm_bench.py")
     added = verb("iso", iso.iso, preset=True)
     added.add_argument("--out", type=Path, metavar="FILE", help="default: build/basalt.iso")
     added.add_argument("--level", type=int, default=iso.LEVEL, metavar="N",
