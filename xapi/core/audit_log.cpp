@@ -100,6 +100,7 @@ Task<void> AuditLog::write_pending() {
         lost_ += count;
         log::error("audit_log_not_written", {{"lines", count}, {"error", failure}});
     }
+    writing_.reset();  // the job is over some turns from now
 }
 
 Task<void> AuditLog::flush() {
