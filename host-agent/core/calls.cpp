@@ -31,8 +31,7 @@ void replace_machine(HostFacts& facts, const hv::WholeMachine& machine) {
 }  // namespace
 
 hv::DomId Calls::domid_or_throw(const std::string& vm) const {
-    for (const DomainInfo& info : backends_.hypervisor.domains())
-        if (info.uuid == vm) return info.domid;
+    if (const auto info = backends_.hypervisor.domain(vm)) return info->domid;
     throw err::vm_bad_power_state(vm, "running", "halted");
 }
 

@@ -361,12 +361,9 @@ std::vector<DomainInfo> Guests::domains() const {
 }
 
 std::optional<DomainInfo> Guests::domain(const std::string& vm) const {
-    for (DomainInfo& info : backends_.hypervisor.domains()) {
-        if (info.uuid != vm) continue;
-        add_spec(info);
-        return std::move(info);
-    }
-    return std::nullopt;
+    std::optional<DomainInfo> info = backends_.hypervisor.domain(vm);
+    if (info) add_spec(*info);
+    return info;
 }
 
 std::map<std::string, VmSpec> Guests::remembered() const {
@@ -387,9 +384,8 @@ bool Guests::has_nic(const std::string& vm, std::int64_t device) const {
 }
 
 std::optional<hv::DomId> Guests::domid(const std::string& vm) const {
-    for (const DomainInfo& info : backends_.hypervisor.domains())
-        if (info.uuid == vm) return info.domid;
-    return std::nullopt;
+    const auto info = backends_.hypervisor.domain(vm);
+    return info ? std::optional(info->domid) : std::nullopt;
 }
 
 std::optional<std::int64_t> Guests::started_at(const std::string& vm) const {

@@ -1,6 +1,7 @@
 #pragma once
 #include <functional>
 #include <nlohmann/json_fwd.hpp>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -78,6 +79,13 @@ class Hypervisor {
     /// `create` that an earlier hostd left half done is undone.
     virtual Task<std::vector<agent::DomainInfo>> adopt(Events& events) = 0;
     [[nodiscard]] virtual std::vector<agent::DomainInfo> domains() const = 0;
+
+    /// The one of that VM. What has hundreds of domains overrides it.
+    [[nodiscard]] virtual std::optional<agent::DomainInfo> domain(const std::string& vm) const {
+        for (agent::DomainInfo& info : domains())
+            if (info.uuid == vm) return std::move(info);
+        return std::nullopt;
+    }
 
     /// Builds the domain and leaves it paused. A domid is never used twice between two boots of the
     /// host. Throws DOMAIN_EXISTS [vm, domid], or INTERNAL_ERROR with the native text.

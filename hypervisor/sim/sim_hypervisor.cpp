@@ -118,6 +118,11 @@ std::vector<agent::DomainInfo> SimHypervisor::domains() const {
     return out;
 }
 
+std::optional<agent::DomainInfo> SimHypervisor::domain(const std::string& vm) const {
+    const SimDomain* const known = host_->find(vm);
+    return known != nullptr ? std::optional(info(*known)) : std::nullopt;
+}
+
 Task<DomId> SimHypervisor::create(DomainConfig config, Progress progress) {
     const HostPtr host = host_;
     refuse_second(host, config.spec.uuid);

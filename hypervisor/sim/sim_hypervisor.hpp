@@ -87,6 +87,7 @@ class SimHypervisor final : public Hypervisor, public Meter, public LiveChanges 
 
     Task<std::vector<agent::DomainInfo>> adopt(Events& events) override;
     [[nodiscard]] std::vector<agent::DomainInfo> domains() const override;
+    [[nodiscard]] std::optional<agent::DomainInfo> domain(const std::string& vm) const override;
     Task<DomId> create(DomainConfig config, Progress progress) override;
     Task<DomId> restore(DomainConfig config, UniqueFd source, Progress progress) override;
     Task<void> set_running(DomId dom, bool running) override;
