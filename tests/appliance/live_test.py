@@ -4,7 +4,6 @@ the host says of itself, and guests of Xen that are started through its API.
 BASALT_ISO names a medium that is there already.
 """
 
-import subprocess
 import sys
 import tempfile
 import time
@@ -15,29 +14,13 @@ HERE = Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE), str(HERE.parents[1] / "tools/dev")]
 
 import boot
-import build_root
 import machine
 import medium
 import xapi_client
-from paths import cache
 
 MAC = "02:00:00:ba:5a:01"
 GUEST_ADDRESS = "10.0.2.77"
 DISK_BYTES = 64 << 20
-
-
-def guest_disk(folder):
-    """A disk for the host with the guests' kernel on it."""
-    made = cache() / "appliance-test/guest"
-    made.mkdir(parents=True, exist_ok=True)
-    root = build_root.ensure()
-    subprocess.run(build_root.entered(root, [str(HERE / "guest/make"), str(made),
-                                             str(cache() / "contract-guest")]), check=True)
-    disk = folder / "guest.qcow2"
-    subprocess.run(build_root.entered(
-        root, ["qemu-img", "convert", "-q", "-O", "qcow2", str(made / "guest.img"), str(disk)],
-        ["--bind", str(folder), str(folder)]), check=True)
-    return disk
 
 
 class Live:
@@ -52,7 +35,7 @@ class Live:
         folder = Path(scratch.name)
         cls.port = machine.free_port()
         made = boot.Machine(medium.image(), folder, cls.uefi, forwarded={cls.port: 443},
-                            disks=[guest_disk(folder)])
+                            disks=[medium.guest_disk(folder)])
         cls.machine = cls.enterClassContext(boot.Running(made))
         began = time.monotonic()
         cls.console = machine.Console(cls.machine)
@@ -104,18 +87,11 @@ class LiveByBios(Live, unittest.TestCase):
         self.assertIn(uuid, self.console.run("xe host-list --minimal"))
         self.assertIn("policy drop", self.console.run("nft list chain inet host input"))
 
-    def management_network(self):
-        pif = [one for one in self.api.call("PIF.get_all")
-               if self.api.call("PIF.get_management", one)][0]
-        return self.api.call("PIF.get_network", pif)
-
     def test_a_guest_of_xen_has_disks_and_a_nic_and_outlives_the_daemons(self):
         api = self.api
         vm = api.call("VM.create", machine.vm_record("pvh"))
-        pool = api.call("pool.get_all")[0]
-        sr = api.call("pool.get_default_SR", pool)
-        machine.add_disk(api, vm, sr, DISK_BYTES, 0)
-        machine.add_nic(api, vm, self.management_network(), 0, MAC)
+        machine.add_disk(api, vm, machine.default_sr(api), DISK_BYTES, 0)
+        machine.add_nic(api, vm, machine.management_network(api), 0, MAC)
         machine.act(api, "VM.start", vm, False, False)
         self.assertEqual(api.call("VM.get_power_state", vm), "Running")
         guest = machine.GuestConsole(api, self.port, vm)
@@ -154,6 +130,59 @@ class LiveByBios(Live, unittest.TestCase):
         guest.close()
         served = self.console.run("ls /sys/block/nbd*/backend 2>/dev/null | wc -l")
         self.assertEqual(served.strip(), "0")
+
+
+    def test_a_paravirtual_guest_gains_and_loses_devices_and_is_remembered(self):
+        api = self.api
+        vm = api.call("VM.create", machine.vm_record("pv", domain_type="pv"))
+        sr = machine.default_sr(api)
+        machine.add_disk(api, vm, sr, DISK_BYTES, 0)
+        drive = machine.add_drive(api, vm, 4)
+        machine.act(api, "VM.start", vm, False, False)
+        guest = machine.GuestConsole(api, self.port, vm)
+        self.assertEqual(guest.wait(r"guest ready, (\w+)")[1], "PV")
+
+        more = machine.add_disk(api, vm, sr, DISK_BYTES // 2, 3)
+        plugged = [one for one in api.call("VM.get_VBDs", vm)
+                   if api.call("VBD.get_VDI", one) == more][0]
+        for word in ("basalt2", "basalt3"):
+            machine.act(api, "VBD.plug", plugged)
+            guest.until("disks", rf"disks:.* xvdd={DISK_BYTES // 2}\b")
+            self.assertEqual(guest.ask(f"write xvdd {word}", r"wrote: (\d+)\."), "0")
+            machine.act(api, "VBD.unplug", plugged)
+            guest.until("disks", rf"disks: xvda={DISK_BYTES}\.")
+        nic = machine.add_nic(api, vm, machine.management_network(api), 1, MAC)
+        machine.act(api, "VIF.plug", nic)
+        guest.until("nics", rf"nics:.* {MAC}\.")
+        machine.act(api, "VIF.unplug", nic)
+        guest.until("nics", r"nics:\.")
+
+        image = self.insert_an_image(vm, drive)
+        guest.until("disks", rf"disks:.* xvde={image}\b")
+        machine.act(api, "VBD.eject", drive)
+        guest.until("disks", rf"disks: xvda={DISK_BYTES}\.")
+
+        self.assertEqual(guest.ask("write xvda before", r"wrote: (\d+)\."), "0")
+        machine.act(api, "VM.snapshot", vm, "as it was")
+        machine.act(api, "VM.checkpoint", vm, "with its memory")
+        states = {api.call("VM.get_name_label", one): api.call("VM.get_power_state", one)
+                  for one in api.call("VM.get_snapshots", vm)}
+        self.assertEqual(states, {"as it was": "Halted", "with its memory": "Suspended"})
+        guest.close()
+        guest = machine.GuestConsole(api, self.port, vm)
+        self.assertEqual(guest.ask("read xvda", r"read: (\w*)\."), "before")
+        guest.close()
+        machine.act(api, "VM.hard_shutdown", vm)
+
+    def insert_an_image(self, vm, drive):
+        """Its size."""
+        api = self.api
+        isos = [ref for ref, sr in api.call("SR.get_all_records").items() if sr["type"] == "iso"][0]
+        self.console.run("head -c 1M /boot/guest/initrd.gz > /var/lib/basalt/sr/iso/image.iso")
+        machine.act(api, "SR.scan", isos)
+        image = [ref for ref, vdi in api.call("VDI.get_all_records").items() if vdi["SR"] == isos][0]
+        machine.act(api, "VBD.insert", drive, image)
+        return int(api.call("VDI.get_virtual_size", image))
 
 
 class LiveByUefi(Live, unittest.TestCase):

@@ -91,6 +91,15 @@ def log_in_to_api(port, password, seconds=ACT_SECONDS):
             time.sleep(2)
 
 
+def wait_for_end(running, seconds=ACT_SECONDS):
+    """Of a machine that was told to switch itself off."""
+    deadline = time.monotonic() + seconds
+    while not running.ended():
+        if time.monotonic() > deadline:
+            raise AssertionError(f"it is not off within {seconds} s:\n{running.text()[-2000:]}")
+        time.sleep(1)
+
+
 def wait_task(api, task, seconds=ACT_SECONDS):
     """The result of a call that was made as Async."""
     deadline = time.monotonic() + seconds
@@ -148,6 +157,14 @@ class GuestConsole:
         self.stream.sendall(line.encode() + b"\n")
         return self.wait(pattern, start=start)[1]
 
+    def until(self, line, pattern, seconds=120):
+        """Asks again until the answer is like that: a guest takes its time with devices."""
+        deadline = time.monotonic() + seconds
+        while not re.search(pattern, answer := self.ask(line, rf"({line}:.*?\.)\r")):
+            if time.monotonic() > deadline:
+                raise AssertionError(f"{line} answers {answer!r}, not {pattern!r}")
+            time.sleep(1)
+
     def close(self):
         self.stream.close()
 
@@ -169,6 +186,15 @@ def vm_record(name, **changes):
     return {**record, **changes}
 
 
+def default_sr(api):
+    return api.call("pool.get_default_SR", api.call("pool.get_all")[0])
+
+
+def management_network(api):
+    pif = [one for one in api.call("PIF.get_all") if api.call("PIF.get_management", one)][0]
+    return api.call("PIF.get_network", pif)
+
+
 def add_disk(api, vm, sr, size_bytes, position):
     vdi = api.call("VDI.create", {
         "name_label": f"disk {position}", "name_description": "", "SR": sr,
@@ -179,6 +205,14 @@ def add_disk(api, vm, sr, size_bytes, position):
         "type": "Disk", "unpluggable": True, "empty": False, "other_config": {},
         "qos_algorithm_type": "", "qos_algorithm_params": {}})
     return vdi
+
+
+def add_drive(api, vm, position):
+    """An empty CD drive."""
+    return api.call("VBD.create", {
+        "VM": vm, "VDI": "OpaqueRef:NULL", "userdevice": str(position), "bootable": False,
+        "mode": "RO", "type": "CD", "unpluggable": False, "empty": True, "other_config": {},
+        "qos_algorithm_type": "", "qos_algorithm_params": {}})
 
 
 def add_nic(api, vm, network, device, mac):

@@ -1,8 +1,10 @@
 """`./dev boot`: the medium in QEMU, without hardware virtualisation, its serial console here."""
 
 import contextlib
+import json
 import os
 import signal
+import socket
 import subprocess
 import tempfile
 from dataclasses import dataclass, field
@@ -17,6 +19,7 @@ OVMF = "/usr/share/OVMF"
 # the machine says by an SMBIOS string that the medium's menu reads.
 MACHINE_WORDS = "basalt xen spec-ctrl=no xpti=no dom0_max_vcpus=1 linux mitigations=off"
 ADDRESS = "10.0.2.15"
+MONITOR_SECONDS = 300
 
 
 @dataclass
@@ -29,6 +32,8 @@ class Machine:
     disks: list = field(default_factory=list)
     words: str = MACHINE_WORDS
     bootindex: int = 9  # of the medium: after the disks, which are empty as a rule
+    cache: str = "unsafe"  # of the disks; writethrough: what was acknowledged outlives QEMU's end
+    screen: bool = False  # for pictures of it
     extra: list = field(default_factory=list)
 
     def firmware(self):
@@ -56,8 +61,11 @@ class Machine:
                 "-netdev", f"user,id=n0,restrict=on{forwards}",
                 "-device", "virtio-net-pci,netdev=n0,mac=52:54:00:ba:5a:17,romfile=",
                 "-device", "virtio-rng-pci", *self.extra]
+        if self.screen:
+            argv += ["-device", "VGA,xres=1024,yres=768"]
         for index, disk in enumerate(self.disks):
-            argv += ["-drive", f"file={disk},if=none,id=d{index},format=qcow2,cache=unsafe",
+            argv += ["-drive",
+                     f"file={disk},if=none,id=d{index},format=qcow2,cache={self.cache}",
                      "-device", f"virtio-blk-pci,drive=d{index},bootindex={index + 1}"]
         return argv
 
@@ -114,10 +122,33 @@ class Running:
                                         stderr=self.errors, start_new_session=True)
         return self
 
-    def __exit__(self, *_):
+    def ask(self, command, **arguments):
+        """QEMU's answer to a command of its monitor; raises for an error."""
+        with socket.socket(socket.AF_UNIX) as line:
+            line.settimeout(MONITOR_SECONDS)
+            line.connect(str(self.monitor))
+            stream = line.makefile("rw")
+            stream.readline()
+            for execute, given in (("qmp_capabilities", {}), (command, arguments)):
+                stream.write(json.dumps({"execute": execute, "arguments": given}) + "\n")
+                stream.flush()
+                while "return" not in (answer := json.loads(stream.readline())):
+                    if "error" in answer:
+                        raise DevError(f"{execute}: {answer['error']['desc']}")
+        return answer["return"]
+
+    def picture(self, path):
+        """Of the screen, as PNG."""
+        self.ask("screendump", filename=str(path), format="png")
+
+    def cut_power(self):
+        """Nothing is written out."""
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self.process.pid, signal.SIGKILL)
         self.process.wait()
+
+    def __exit__(self, *_):
+        self.cut_power()
         self.errors.close()
 
     def ended(self):
