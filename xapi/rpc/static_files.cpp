@@ -37,15 +37,23 @@ std::string_view type_of(std::string_view path) {
         std::string_view type;
     };
 
-    static constexpr std::array<Known, 12> known = {{{".html", "text/html; charset=utf-8"},
+    // With `nosniff` a browser takes no script, style or font of another type.
+    static constexpr std::array<Known, 19> known = {{{".html", "text/html; charset=utf-8"},
                                                      {".js", "text/javascript"},
+                                                     {".mjs", "text/javascript"},
                                                      {".css", "text/css"},
                                                      {".json", "application/json"},
+                                                     {".webmanifest", "application/manifest+json"},
                                                      {".map", "application/json"},
                                                      {".svg", "image/svg+xml"},
                                                      {".png", "image/png"},
+                                                     {".jpg", "image/jpeg"},
+                                                     {".webp", "image/webp"},
+                                                     {".gif", "image/gif"},
                                                      {".ico", "image/x-icon"},
                                                      {".woff2", "font/woff2"},
+                                                     {".woff", "font/woff"},
+                                                     {".ttf", "font/ttf"},
                                                      {".wasm", "application/wasm"},
                                                      {".txt", "text/plain; charset=utf-8"},
                                                      {".xml", "text/xml"}}};

@@ -109,6 +109,39 @@ TEST_F(StaticFiles, another_web_ui_may_bring_its_policy) {
     EXPECT_TRUE(get("/").contains("content-security-policy: default-src 'self'\r\n"));
 }
 
+TEST_F(StaticFiles, a_console_of_others_is_served_whole_in_place_of_ours) {
+    write("lite/index.html", "<script type=module src=/assets/index-4c.js></script>");
+    write("lite/assets/index-4c.js", "import './worker-1a.mjs'");
+    write("lite/assets/worker-1a.mjs", "export {}");
+    write("lite/assets/Poppins-2b.woff", "font");
+    write("lite/manifest.webmanifest", "{}");
+    write("lite/locales/de.json", "{}");
+    add_manual_route(router, loop, folder / "manual");
+    add_static_route(router, loop, folder / "lite", "default-src 'self' 'unsafe-inline'");
+
+    struct Part {
+        std::string path;
+        std::string type;
+    };
+
+    const std::string browser = "Accept: text/html,*/*;q=0.8\r\n";
+    for (const Part& part : {Part{"/", "text/html; charset=utf-8"},
+                             Part{"/pool/5f0c/tasks", "text/html; charset=utf-8"},
+                             Part{"/assets/index-4c.js", "text/javascript"},
+                             Part{"/assets/worker-1a.mjs", "text/javascript"},
+                             Part{"/assets/Poppins-2b.woff", "font/woff"},
+                             Part{"/manifest.webmanifest", "application/manifest+json"},
+                             Part{"/locales/de.json", "application/json"}}) {
+        const std::string answer = get(part.path, browser);
+        EXPECT_TRUE(answer.starts_with("HTTP/1.1 200 OK\r\n")) << part.path;
+        EXPECT_TRUE(answer.contains("content-type: " + part.type + "\r\n")) << answer;
+        EXPECT_TRUE(answer.contains("content-security-policy: default-src 'self' 'unsafe-inline'"))
+            << part.path;
+    }
+    EXPECT_TRUE(get("/docs/VM.html", browser).ends_with("about VMs"));
+    EXPECT_FALSE(get("/", browser).contains("console"));
+}
+
 TEST_F(StaticFiles, a_compressed_copy_goes_to_who_takes_it) {
     write("web/assets/main-1f.js", "plain");
     write("web/assets/main-1f.js.gz", "zipped");
