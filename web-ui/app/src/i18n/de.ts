@@ -27,7 +27,7 @@ const de: typeof en = {
   },
   notFound: { title: "Nicht gefunden", text: "Diese Seite gibt es nicht." },
   column: {
-    name: "Name", state: "Zustand", host: "Host", address: "Adresse", vcpus: "vCPUs", memory: "Speicher", disks: "Platten", os: "System",
+    name: "Name", state: "Zustand", host: "Host", address: "Adresse", cpu: "CPU", vcpus: "vCPUs", memory: "Speicher", disks: "Platten", os: "System",
     tags: "Schlagworte", description: "Beschreibung", size: "Größe", network: "Netzwerk", nics: "Schnittstellen von VMs",
   },
   table: {

@@ -26,7 +26,7 @@ const en = {
   },
   notFound: { title: "Not found", text: "There is no such page." },
   column: {
-    name: "Name", state: "State", host: "Host", address: "Address", vcpus: "vCPUs", memory: "Memory", disks: "Disks", os: "System",
+    name: "Name", state: "State", host: "Host", address: "Address", cpu: "CPU", vcpus: "vCPUs", memory: "Memory", disks: "Disks", os: "System",
     tags: "Tags", description: "Description", size: "Size", network: "Network", nics: "Interfaces of VMs",
   },
   table: {
