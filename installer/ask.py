@@ -5,8 +5,6 @@ import answers as answers_
 from answers import UPGRADE, Answers, Refused
 from plan import GIB
 
-CONFIRMATION = "install"
-
 
 def choose(read, say, question, options):
     """The number that is typed; an empty line takes the first."""
@@ -97,4 +95,4 @@ def confirmed(read, say, made):
         say(f"  {step.name}")
     for note in made.notes:
         say(f"Note: {note}")
-    return read(f"Type the word {CONFIRMATION} to begin: ").strip() == CONFIRMATION
+    return read(f"Type the word {made.word} to begin: ").strip() == made.word

@@ -79,6 +79,7 @@ class Plan:
     steps: list
     notes: list = field(default_factory=list)
     then: str = "reboot"
+    word: str = "install"  # by which a person says yes
 
 
 def plan(answers, machine):

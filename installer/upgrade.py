@@ -27,7 +27,7 @@ def plan(answers, machine):
     ]
     return Plan(disk.path, f"The host on {disk.path} is about to be upgraded: its settings and VMs "
                 "stay, and its system as well, until the new one is healthy.",
-                steps, list(answers.notes), answers.then)
+                steps, list(answers.notes), answers.then, "upgrade")
 
 
 def slots_step(name, *words):

@@ -162,7 +162,8 @@ class AskTest(unittest.TestCase):
     def test_the_summary_says_what_stays(self):
         said = []
         made = upgrade.plan(answers.parse(TOML, never), machine_with(HOST))
-        ask.confirmed(lambda _: "", said.append, made)
+        self.assertFalse(ask.confirmed(lambda _: "install", said.append, made))
+        self.assertTrue(ask.confirmed(lambda _: "upgrade", lambda _: None, made))
         self.assertIn("settings and VMs stay", said[0])
         self.assertNotIn("erased", "".join(said))
 
