@@ -25,11 +25,11 @@ TRIAL_WORD = "basalt.trial"
 
 # What administrators and the API change in a system, and the next one goes on with. A layer holds
 # only what was changed, so that what nobody touched comes with the next system.
-CARRIED = ("etc/basalt/settings-applied", "etc/chrony/chrony.conf", "etc/chrony/sources.d/*",
-           "etc/hostname", "etc/hosts", "etc/iscsi/*", "etc/localtime", "etc/machine-id",
-           "etc/profile.d/*", "etc/resolv.conf", "etc/rsyslog.d/*", "etc/ssh/ssh_host_*",
-           "etc/ssh/sshd_config.d/*", "etc/systemd/system/*", "etc/timezone", "etc/xapi.d/*",
-           "etc/xensource/*", "root")
+CARRIED = ("boot/guest/*", "etc/basalt/settings-applied", "etc/chrony/chrony.conf",
+           "etc/chrony/sources.d/*", "etc/hostname", "etc/hosts", "etc/iscsi/*", "etc/localtime",
+           "etc/machine-id", "etc/profile.d/*", "etc/resolv.conf", "etc/rsyslog.d/*",
+           "etc/ssh/ssh_host_*", "etc/ssh/sshd_config.d/*", "etc/systemd/system/*", "etc/timezone",
+           "etc/xapi.d/*", "etc/xensource/*", "root")
 
 # What the daemons write in forms that another version may change.
 RECORDS = ("xapi", "hostd.db*", "storage.json", "users.json")

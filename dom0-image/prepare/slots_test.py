@@ -48,6 +48,7 @@ class SlotsTest(unittest.TestCase):
         self.put(upper / "etc/ssh/ssh_host_ed25519_key", "key")
         self.put(upper / "etc/xapi.d/plugins/mine", "#!/bin/sh\n")
         self.put(upper / "root/.ssh/authorized_keys", "friend")
+        self.put(upper / "boot/guest/vmlinuz", "a guest's kernel")
         self.put(upper / "etc/basalt/password-set", "yes")
         self.put(upper / "etc/passwd", "root:x:0:0::/root:/bin/bash\n")
         self.put(upper / "usr/bin/patched", "old")
@@ -57,7 +58,7 @@ class SlotsTest(unittest.TestCase):
         slots.carry(self.state, "a", "b")
         new = self.upper("b")
         found = {str(path.relative_to(new)) for path in new.rglob("*") if path.is_file()}
-        self.assertEqual(found, {"etc/hostname", "etc/ssh/ssh_host_ed25519_key",
+        self.assertEqual(found, {"boot/guest/vmlinuz", "etc/hostname", "etc/ssh/ssh_host_ed25519_key",
                                  "etc/xapi.d/plugins/mine", "root/.ssh/authorized_keys"})
         self.assertEqual((new / "root/.ssh").stat().st_mode & 0o777, 0o700)
         # The new system has users of its own, and root's password as it was last.
