@@ -198,4 +198,24 @@ void Rrd::restore(double updated, std::string life, std::vector<Source> sources)
     sources_ = std::move(sources);
 }
 
+std::optional<double> mean_of(const Source& source, double now, std::int64_t seconds) {
+    for (const Archive& archive : source.archives) {
+        const auto [steps, rows] = archive.shape();
+        const std::int64_t row_seconds = steps * step_seconds;
+        if (archive.fold() != Fold::average || row_seconds * rows < seconds) continue;
+        const Ring& ring = archive.ring();
+        const auto first = (static_cast<std::int64_t>(now) - seconds) / row_seconds + 1;
+        double sum = 0;
+        std::int64_t known = 0;
+        for (std::int64_t row = std::max(first, ring.oldest()); row <= ring.newest(); ++row) {
+            if (std::isnan(ring.at(row))) continue;
+            sum += ring.at(row);
+            ++known;
+        }
+        if (known == 0) return std::nullopt;
+        return sum / static_cast<double>(known);
+    }
+    return std::nullopt;
+}
+
 }  // namespace basalt::metrics

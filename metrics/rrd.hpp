@@ -1,6 +1,7 @@
 #pragma once
 #include <functional>
 #include <limits>
+#include <optional>
 #include <span>
 #include <string>
 #include <string_view>
@@ -115,5 +116,10 @@ class Rrd {
     std::string life_;
     std::vector<Source> sources_;
 };
+
+/// The mean of the newest `seconds` before `now` (seconds since 1970), as far as they are known;
+/// nullopt when none is, or it is not recorded. Rows are taken whole, from the finest archive that
+/// reaches so far back.
+[[nodiscard]] std::optional<double> mean_of(const Source& source, double now, std::int64_t seconds);
 
 }  // namespace basalt::metrics

@@ -210,6 +210,23 @@ TEST(Codec, it_is_read_in_pieces_too) {
     EXPECT_FALSE(put_together.find("gauge_more")->recorded());
 }
 
+TEST(Rrd, the_mean_of_the_newest_seconds) {
+    Rrd rrd;
+    const auto gauge = [](std::string_view) { return SourceInfo{}; };
+    for (int step = 0; step <= 240; ++step) {
+        const std::vector<Sample> samples = {{"level", step <= 228 ? 1.0 : 3.0}};
+        rrd.update(1'000'020 + 5 * step, samples, gauge, 10);
+    }
+    const Source& source = *rrd.find("level");
+    EXPECT_DOUBLE_EQ(*mean_of(source, rrd.updated(), 60), 3);
+    EXPECT_NEAR(*mean_of(source, rrd.updated(), 120), 2, 1e-9);
+    // Further back than steps are kept: by minutes.
+    EXPECT_NEAR(*mean_of(source, rrd.updated(), 1200), 1.1, 0.02);
+    EXPECT_FALSE(mean_of(source, rrd.updated() + 4000, 60)) << "nothing is known of that time";
+    rrd.forget("level");
+    EXPECT_FALSE(mean_of(*rrd.find("level"), rrd.updated(), 60));
+}
+
 TEST(Codec, what_it_did_not_write_is_refused) {
     const std::string good = encode(an_hour());
     for (std::size_t at = 0; at < good.size(); at += 97) {

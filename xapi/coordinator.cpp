@@ -29,7 +29,7 @@ Coordinator::Coordinator(Loop& loop, db::Store& store)
       bonds_(core_, networks_),
       tunnels_(core_, networks_),
       pifs_(core_, networks_, vlans_),
-      host_(core_, agents_),
+      host_(core_, {agents_, networks_, vlans_, tunnels_}),
       pools_(core_, vlans_, host_, networks_),
       sessions_(core_, agents_),
       task_(core_),
@@ -43,7 +43,7 @@ Coordinator::Coordinator(Loop& loop, db::Store& store)
       diagnostics_(core_),
       caller_(callers_),
       upkeep_(core_),
-      keeper_(core_, pbds_, vifs_, storage_, appliances_),
+      keeper_(core_, pbds_, vifs_, storage_, appliances_, networks_),
       hosts_(core_, keeper_) {
     // Generations are reserved durably before they are used, so this never was an earlier one's.
     core_.term =

@@ -70,10 +70,12 @@ Task<void> note_certificate(Coordinator& coordinator) {
     co_await domain::note_own_certificate(coordinator.core());
 }
 
-/// Whether an administrator has closed plain HTTP on this host.
-bool is_https_only(const core::Core& core) {
+/// Whether an administrator has closed plain HTTP on this host, or all of the network.
+bool is_closed(const core::Core& core, server::Scheme scheme) {
     const xenapi::Host* host = core.db.find(core.this_host);
-    return host != nullptr && host->https_only;
+    if (host == nullptr || scheme == server::Scheme::unix_socket) return false;
+    const bool is_managed = !core.booted || !host->address.empty();
+    return !is_managed || (scheme == server::Scheme::http && host->https_only);
 }
 
 Task<void> stop(server::Server& server, transfer::NbdServer& nbd, pool::MemberLinks& links,
@@ -149,12 +151,12 @@ int run_coordinator(const Config& config, const std::string& fault_points) {
     transfer::add_status_routes(router, auth, adopt);
     std::shared_ptr<Job> stopping;
     std::function<void()> end;
-    transfer::add_database_routes(
-        router, auth,
-        {.store = config.store_path, .host_uuid = config.host_uuid, .restart = [&loop, &end] {
-             // The client still reads how its request ended.
-             loop.at(loop.now() + restart_delay, [&end] { end(); });
-         }});
+    const transfer::DatabaseFiles database_files{
+        .store = config.store_path, .host_uuid = config.host_uuid, .restart = [&loop, &end] {
+            // The client still reads how its request ended.
+            loop.at(loop.now() + restart_delay, [&end] { end(); });
+        }};
+    transfer::add_database_routes(router, auth, database_files);
     cli::add_cli_route(router, [&dispatcher](const server::Peer& peer) {
         return std::make_unique<InProcessApi>(dispatcher, peer);
     });
@@ -175,7 +177,8 @@ int run_coordinator(const Config& config, const std::string& fault_points) {
          .fingerprint_sha256 = [&tls] { return tls.fingerprint_sha256(); }});
     links.add_routes(router);
     server::Server server(loop, router, &tls, limits);
-    server.refuse_plain([&coordinator] { return is_https_only(coordinator.core()); });
+    server.refuse(
+        [&coordinator](server::Scheme scheme) { return is_closed(coordinator.core(), scheme); });
     server::raise_descriptor_limit(limits);
     server::add_server_metrics(metrics, server);
     transfer::NbdServer nbd(coordinator.core(), sessions, adopt,

@@ -42,7 +42,8 @@ Agent::Agent(Loop& loop, Records& records, Backends backends)
     : loop_(loop),
       records_(records),
       backends_(backends),
-      calls_(records, backends),
+      network_(loop, records, backends.network),
+      calls_(backends),
       guests_(loop, records, backends, calls_),
       metering_({.loop = loop,
                  .gauges = backends.gauges,
@@ -59,13 +60,14 @@ Agent::Agent(Loop& loop, Records& records, Backends backends)
       stopping_signal_(loop) {
     calls_.set_guests(guests_);
     calls_.set_metering(metering_);
+    calls_.set_network(network_);
     if (const auto term = records_.get(agent_room, term_key)) term_ = std::stoll(*term);
 }
 
 Agent::~Agent() = default;
 
 Task<void> Agent::start() {
-    co_await calls_.apply_remembered_network();
+    co_await network_.apply_remembered();
     co_await backends_.storage.adopt();
     const std::vector<DomainInfo> domains = co_await backends_.hypervisor.adopt(*this);
     log::info("adopted",
@@ -91,6 +93,7 @@ Task<void> Agent::stop() {
     for (const auto& job : jobs_)
         job->cancel();
     co_await runner_.stopped();
+    co_await network_.stop();
     while (!jobs_.empty()) {
         const auto job = jobs_.front();
         co_await job->wait();

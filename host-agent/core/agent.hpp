@@ -62,6 +62,7 @@ class Agent final : public hv::Events {
     Loop& loop_;
     Records& records_;
     Backends backends_;
+    NetworkKeeper network_;
     Calls calls_;
     Guests guests_;
     Metering metering_;

@@ -6,12 +6,7 @@
 
 namespace basalt::agent {
 
-using Json = nlohmann::json;
-
 namespace {
-
-const std::string network_room = "network";
-const std::string want_key = "want";
 
 [[noreturn]] void refuse_unplanned(const char* verb) {
     throw err::internal_error(std::string(verb) + " needs a plan");
@@ -50,6 +45,7 @@ Task<HostFacts> Calls::host_facts(HostFactsArgs) {
         replace_machine(facts, co_await seer->whole_machine());
     facts.network_backend = backends_.network.backend();
     facts.nics = co_await backends_.network.interfaces();
+    co_await network_->describe_management(facts);
     co_return facts;
 }
 
@@ -83,6 +79,10 @@ Task<void> Calls::host_change(Operation, HostChangeArgs args) {
 
 Task<HostClock> Calls::host_clock(HostClockArgs) {
     return backends_.services.machine().clock();
+}
+
+Task<void> Calls::host_debug_keys(HostDebugKeysArgs args) {
+    return backends_.services.machine().debug_keys(std::move(args.keys));
 }
 
 Task<std::vector<std::string>> Calls::host_timezones(HostTimezonesArgs) {
@@ -301,27 +301,15 @@ Task<UniqueFd> Calls::vdi_import(Operation, VdiImportArgs args) {
 // -- network ----------------------------------------------------------------------------------
 
 Task<NetworkHave> Calls::network_apply(Operation, NetworkApplyArgs args) {
-    NetworkHave have = co_await backends_.network.apply(args.want);
-    // Only what has been applied is remembered: a want that cuts the host off dies with hostd.
-    std::vector<Records::Change> changes;
-    changes.push_back({network_room, want_key, Json(args.want).dump()});
-    co_await records_.commit(std::move(changes));
-    co_return have;
+    return network_->apply(std::move(args));
 }
 
 Task<NetworkHave> Calls::network_state(NetworkStateArgs) {
     return backends_.network.have();
 }
 
-Task<void> Calls::apply_remembered_network() {
-    const auto text = records_.get(network_room, want_key);
-    if (!text) co_return;
-    const auto want = Json::parse(*text).get<NetworkWant>();
-    try {
-        co_await backends_.network.apply(want);
-    } catch (const ApiError& error) {
-        log::error("network_not_applied", {{"error", error.what()}});
-    }
+Task<bool> Calls::network_keep(NetworkKeepArgs args) {
+    return network_->keep(std::move(args.confirm));
 }
 
 }  // namespace basalt::agent

@@ -1,5 +1,6 @@
 #pragma once
 #include "host-agent/core/guests.hpp"
+#include "host-agent/core/network_keeper.hpp"
 #include "host-agent/metrics/metering.hpp"
 
 namespace basalt::agent {
@@ -8,13 +9,16 @@ namespace basalt::agent {
 /// need a plan are refused here; `Agent` makes their plans.
 class Calls final : public Host {
   public:
-    Calls(Records& records, Backends backends) : records_(records), backends_(backends) {}
+    explicit Calls(Backends backends) : backends_(backends) {}
 
     /// Set before the first call; it refers to this object itself.
     void set_guests(const Guests& guests) { guests_ = &guests; }
 
     /// The same.
     void set_metering(Metering& metering) { metering_ = &metering; }
+
+    /// The same.
+    void set_network(NetworkKeeper& network) { network_ = &network; }
 
     Task<HostFacts> hello(HelloArgs args) override;
     Task<HostFacts> host_facts(HostFactsArgs args) override;
@@ -26,6 +30,7 @@ class Calls final : public Host {
     Task<void> host_power(Operation operation, HostPowerArgs args) override;
     Task<void> host_change(Operation operation, HostChangeArgs args) override;
     Task<HostClock> host_clock(HostClockArgs args) override;
+    Task<void> host_debug_keys(HostDebugKeysArgs args) override;
     Task<std::vector<std::string>> host_timezones(HostTimezonesArgs args) override;
     Task<std::string> host_log(HostLogArgs args) override;
     Task<UniqueFd> host_bundle(HostBundleArgs args) override;
@@ -75,9 +80,12 @@ class Calls final : public Host {
     Task<UniqueFd> vdi_import(Operation operation, VdiImportArgs args) override;
     Task<NetworkHave> network_apply(Operation operation, NetworkApplyArgs args) override;
     Task<NetworkHave> network_state(NetworkStateArgs args) override;
+    Task<bool> network_keep(NetworkKeepArgs args) override;
     Task<UniqueFd> metrics_updates(MetricsUpdatesArgs args) override;
     Task<UniqueFd> metrics_whole(MetricsWholeArgs args) override;
     Task<std::vector<MetricsSource>> metrics_sources(MetricsSourcesArgs args) override;
+    Task<std::map<std::string, double>> metrics_means(MetricsMeansArgs args) override;
+    Task<void> metrics_tell(MetricsTellArgs args) override;
     Task<void> metrics_record(MetricsRecordArgs args) override;
     Task<MetricsPiece> metrics_take(MetricsTakeArgs args) override;
     Task<void> metrics_give(MetricsGiveArgs args) override;
@@ -85,16 +93,13 @@ class Calls final : public Host {
     Task<void> metrics_save(MetricsSaveArgs args) override;
     Task<void> metrics_settings(MetricsSettingsArgs args) override;
 
-    /// Applies the network that was last applied, if any.
-    Task<void> apply_remembered_network();
-
   private:
     [[nodiscard]] hv::DomId domid_or_throw(const std::string& vm) const;
 
-    Records& records_;
     Backends backends_;
     const Guests* guests_ = nullptr;
     Metering* metering_ = nullptr;
+    NetworkKeeper* network_ = nullptr;
 };
 
 }  // namespace basalt::agent

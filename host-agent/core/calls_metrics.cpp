@@ -15,6 +15,15 @@ Task<std::vector<MetricsSource>> Calls::metrics_sources(MetricsSourcesArgs args)
     return metering_->sources(std::move(args));
 }
 
+Task<std::map<std::string, double>> Calls::metrics_means(MetricsMeansArgs args) {
+    return metering_->means(std::move(args));
+}
+
+Task<void> Calls::metrics_tell(MetricsTellArgs args) {
+    metering_->note_told(std::move(args.values));
+    co_return;
+}
+
 Task<void> Calls::metrics_record(MetricsRecordArgs args) {
     return metering_->record(std::move(args));
 }

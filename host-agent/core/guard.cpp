@@ -14,7 +14,7 @@
 
 #include "agent_values.hpp"
 #include "base/error.hpp"
-#include "base/uuid.hpp"
+#include "host-agent/core/guard_words.hpp"
 #include "idl/errors.hpp"
 
 namespace basalt::agent {
@@ -25,47 +25,12 @@ namespace {
 
 namespace fs = std::filesystem;
 
-constexpr std::size_t text_bytes_max = 16384;
 constexpr std::int64_t memory_bytes_max = std::int64_t{64} << 40;
 constexpr std::int64_t disk_bytes_max = std::int64_t{1} << 50;
 constexpr std::int64_t vcpus_max = 4096;
 constexpr std::int64_t seed_content_bytes_max = std::int64_t{256} << 10;
 constexpr std::int64_t seconds_max = std::int64_t{1} << 40;
-
-bool is_letter_or_digit(char c) {
-    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9');
-}
-
-bool has_control(std::string_view text) {
-    return std::ranges::any_of(
-        text, [](char c) { return static_cast<unsigned char>(c) < 0x20 || c == 0x7f; });
-}
-
-// Letters, digits and `also`, beginning with a letter or digit: never a path, an option, or a place
-// beside its own (`.`, `..`).
-bool is_name(std::string_view text, std::size_t size_max, std::string_view also) {
-    return !text.empty() && text.size() <= size_max && is_letter_or_digit(text.front()) &&
-           std::ranges::all_of(
-               text, [also](char c) { return is_letter_or_digit(c) || also.contains(c); });
-}
-
-void check_uuid(const char* kind, const std::string& text) {
-    if (!Uuid::parse(text)) throw err::uuid_invalid(kind, text.substr(0, 64));
-}
-
-void check_range(const char* field, std::int64_t value, std::int64_t least, std::int64_t most) {
-    if (value < least || value > most) throw err::invalid_value(field, std::to_string(value));
-}
-
-void check_text(const char* field, const std::string& text) {
-    if (text.size() > text_bytes_max || text.contains('\0'))
-        throw err::invalid_value(field, text.substr(0, 64));
-}
-
-void check_line(const char* field, const std::string& text) {
-    check_text(field, text);
-    if (has_control(text)) throw err::invalid_value(field, text.substr(0, 64));
-}
+constexpr std::int64_t told_max = 32;  // figures that xapi tells of itself
 
 // -- storage --------------------------------------------------------------------------------------
 
@@ -190,6 +155,13 @@ void check_network(const BridgeWant& want) {
     if (!want.address.empty()) check_address("IP", want.address.substr(0, want.address.find('/')));
     check_line("netmask", want.address);
     if (!want.gateway.empty()) check_address("gateway", want.gateway);
+    for (const std::string& cidr : want.ipv6) {
+        check_line("IPv6", cidr);
+        if (!is_address(AF_INET6, cidr.substr(0, cidr.find('/'))))
+            throw err::invalid_cidr_address_specified("IPv6");
+    }
+    if (!want.gateway6.empty() && !is_address(AF_INET6, want.gateway6))
+        throw err::invalid_ip_address_specified("gateway");
     for (const std::string& server : want.dns)  // a line of resolv.conf each
         check_address("DNS", server);
 }
@@ -420,6 +392,18 @@ const std::map<std::string, Check, std::less<>>& checks() {
         {"metrics_whole", of_figures},
         {"metrics_sources", of_figures},
         {"metrics_record", of_figures},
+        {"metrics_means",
+         [](const fs::path& folder, const Json& args) {
+             of_figures(folder, args);
+             check_range("seconds", get<std::int64_t>(args, "seconds"), 1, seconds_max);
+         }},
+        {"metrics_tell",
+         [](const fs::path&, const Json& args) {
+             const auto values = get<std::map<std::string, double>>(args, "values");
+             check_range("values", static_cast<std::int64_t>(values.size()), 0, told_max);
+             for (const auto& [name, value] : values)
+                 if (!is_name(name, 64, "_")) throw err::invalid_value("name", name.substr(0, 64));
+         }},
         {"metrics_drop", of_figures},
         {"metrics_take", of_vm},
         {"metrics_give", of_vm},
@@ -448,6 +432,12 @@ const std::map<std::string, Check, std::less<>>& checks() {
          [](const fs::path&, const Json& args) { check_change(get<HostChange>(args, "change")); }},
         {"host_clock", nothing_to_check},
         {"host_timezones", nothing_to_check},
+        {"host_debug_keys",
+         [](const fs::path&, const Json& args) {
+             const auto keys = get<std::string>(args, "keys");
+             if (keys.empty() || keys.size() > 64 || !std::ranges::all_of(keys, is_letter_or_digit))
+                 throw err::invalid_value("keys", keys.substr(0, 64));
+         }},
         {"host_log", [](const fs::path&, const Json& args) { (void)get<HostLog>(args, "log"); }},
         {"host_bundle",
          [](const fs::path&, const Json& args) {
@@ -572,6 +562,14 @@ const std::map<std::string, Check, std::less<>>& checks() {
                  check_network(bridge);
              for (const BondWant& bond : want.bonds)
                  check_bond(bond);
+             const auto management = get<std::string>(args, "management");
+             if (!management.empty()) check_bridge(management);
+             check_line("confirm", get<std::string>(args, "confirm"));
+             check_range("confirm_seconds", get<std::int64_t>(args, "confirm_seconds"), 0, 3600);
+         }},
+        {"network_keep",
+         [](const fs::path&, const Json& args) {
+             check_line("confirm", get<std::string>(args, "confirm"));
          }},
     };
     return table;

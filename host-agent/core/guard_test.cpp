@@ -190,7 +190,15 @@ std::map<std::string, Json> honest() {
         {"metrics_give", with(vm, {{"data", "00ff"}})},
         {"metrics_save", Json::object()},
         {"metrics_settings", {{"extremes", true}}},
-        {"network_apply", {{"want", {{"bridges", Json::array({bridge()})}}}}},
+        {"metrics_means", with(figures, {{"seconds", 60}})},
+        {"metrics_tell", {{"values", {{"pool_task_count", 3.0}}}}},
+        {"host_debug_keys", {{"keys", "q"}}},
+        {"network_apply",
+         {{"want", {{"bridges", Json::array({bridge()})}}},
+          {"management", "xenbr0"},
+          {"confirm", "c1"},
+          {"confirm_seconds", 60}}},
+        {"network_keep", {{"confirm", "c1"}}},
     };
 }
 

@@ -21,6 +21,9 @@ class Machine {
     /// HOST_NAME_INVALID [reason], INVALID_VALUE [field, value], OPERATION_NOT_ALLOWED [why].
     virtual Task<void> change(HostChange change) = 0;
     virtual Task<HostClock> clock() = 0;
+    /// The hypervisor takes each of `keys` as at its console. OPERATION_NOT_ALLOWED [why] where
+    /// none has such keys.
+    virtual Task<void> debug_keys(std::string keys) = 0;
     /// Names that `change` takes as a time zone, sorted.
     virtual Task<std::vector<std::string>> timezones() = 0;
     /// The newest part, at most 512 KiB, whole lines.

@@ -6,6 +6,7 @@
     power reboot|poweroff|restart_toolstack    begins a moment later
     apply SETTING         the file of a setting under /etc has changed (see Systemd)
     clock SECONDS         since 1970
+    debug-keys KEYS       Xen takes them as at its console, and writes into its log
     ntp-sources           what chronyc -c sources prints
     log                   the newest lines of our daemons
     bundle FORMAT [KEY..] an archive (tar, tar.bz2, zip) of what tells a fault, on standard output
@@ -114,6 +115,11 @@ class Systemd:
         if shutil.which("hwclock"):
             run("hwclock", "--systohc", "--utc", check=False)
 
+    def debug_keys(self, keys):
+        if not Path("/proc/xen/capabilities").exists():
+            raise NobodyCan("this host does not run on Xen, which alone takes such keys")
+        run("xl", "debug-keys", keys)
+
     def ntp_sources(self):
         if not shutil.which("chronyc"):
             raise NobodyCan("this host has no chrony")
@@ -154,6 +160,9 @@ class Run(Systemd):
 
     def clock(self, seconds):
         raise NobodyCan("the clock is the developer's machine's")
+
+    def debug_keys(self, keys):
+        raise NobodyCan("a hypervisor would be the developer's machine's")
 
     def ntp_sources(self):
         raise NobodyCan("the clock is the developer's machine's")
@@ -293,7 +302,7 @@ def main(arguments):
     try:
         if word == "bundle":
             bundle(machine, sys.stdout.buffer, rest[0], rest[1:])
-        elif word in ("power", "apply", "clock", "ntp-sources", "log"):
+        elif word in ("power", "apply", "clock", "debug-keys", "ntp-sources", "log"):
             print(getattr(machine, word.replace("-", "_"))(*rest) or "", end="")
         else:
             parser.error(f"unknown word {word}")

@@ -23,6 +23,7 @@ constexpr std::int64_t ns_per_second = 1'000'000'000;
 /// A moment after the end of a step, so that it is measured whole.
 constexpr std::int64_t after_step_ns = 50'000'000;
 constexpr std::size_t rounds_between_tellings = 6;
+constexpr std::int64_t told_for_ns = 60 * ns_per_second;
 constexpr std::size_t owners_in_a_row = 64;
 /// Each may take as much memory as all figures of a host.
 constexpr std::uint64_t texts_at_once = 4;
@@ -143,8 +144,11 @@ Task<void> Metering::round() {
     disks_.note(domains);
     const std::string life = boot_id_;
     latest_ = seconds_of(host.wall_ns);
-    keeper_.update({MetricsOwner::host, host_uuid_}, latest_, life,
-                   host_samples(host, domains, nics, disks_), describe_host_source);
+    std::vector<metrics::Sample> samples = host_samples(host, domains, nics, disks_);
+    if (host.wall_ns - told_ns_ <= told_for_ns)
+        for (const auto& [name, value] : told_)
+            samples.push_back({name, value});
+    keeper_.update({MetricsOwner::host, host_uuid_}, latest_, life, samples, describe_host_source);
     for (const hv::DomainReading& domain : domains) {
         const MetricsKey key{MetricsOwner::vm, domain.uuid};
         co_await keeper_.open(key);
@@ -236,6 +240,21 @@ Task<std::vector<MetricsSource>> Metering::sources(MetricsSourcesArgs args) {
     if (!rrd) co_return out;
     for (const metrics::Source& source : rrd->sources())
         if (args.name.empty() || source.info.name == args.name) out.push_back(source_of(source));
+    co_return out;
+}
+
+void Metering::note_told(std::map<std::string, double> values) {
+    told_ = std::move(values);
+    told_ns_ = parts_.loop.wall_ns();
+}
+
+Task<std::map<std::string, double>> Metering::means(MetricsMeansArgs args) {
+    const std::optional<metrics::Rrd> rrd = co_await keeper_.read({args.owner, args.uuid});
+    std::map<std::string, double> out;
+    if (!rrd) co_return out;
+    for (const metrics::Source& source : rrd->sources())
+        if (const auto mean = metrics::mean_of(source, rrd->updated(), args.seconds))
+            out.emplace(source.info.name, *mean);
     co_return out;
 }
 

@@ -54,11 +54,15 @@ class Metering {
     Task<UniqueFd> updates(MetricsUpdatesArgs args);
     Task<UniqueFd> whole(MetricsWholeArgs args);
     Task<std::vector<MetricsSource>> sources(MetricsSourcesArgs args);
+    Task<std::map<std::string, double>> means(MetricsMeansArgs args);
     Task<void> record(MetricsRecordArgs args);
     Task<MetricsPiece> take(MetricsTakeArgs args);
     Task<void> give(MetricsGiveArgs args);
     Task<void> drop(MetricsDropArgs args);
     Task<void> save();
+
+    /// What xapi knows of itself: recorded with the host's own figures for at most a minute.
+    void note_told(std::map<std::string, double> values);
 
     void set_extremes(bool extremes) { keeper_.set_extremes(extremes); }
 
@@ -73,7 +77,9 @@ class Metering {
     std::map<std::string, SrInfo> srs_;
     std::string host_uuid_;
     std::string boot_id_;
-    double latest_ = 0;  // when the host was last measured
+    double latest_ = 0;                   // when the host was last measured
+    std::map<std::string, double> told_;  // by xapi
+    std::int64_t told_ns_ = 0;
     std::size_t rounds_ = 0;
     ObjectQueue writing_;
     std::uint64_t texts_ = 0;

@@ -149,6 +149,21 @@ std::optional<SourceInfo> link_info(std::string_view name, std::string_view pref
                       .standard = !errors};
 }
 
+// What xapi tells of itself (metrics_tell).
+std::optional<SourceInfo> xapi_info(std::string_view name) {
+    if (name == "xapi_memory_usage_kib")
+        return amount("Memory that the server of the API has taken", "KiB");
+    if (name == "xapi_live_memory_kib")
+        return amount("Memory that the server of the API works with", "KiB");
+    if (name == "xapi_free_memory_kib")
+        return amount("Memory that the server of the API has taken and does not need", "KiB");
+    if (name == "xapi_open_fds")
+        return amount("Files that the server of the API has open", "count");
+    if (name == "pool_task_count") return amount("Tasks of the pool", "count");
+    if (name == "pool_session_count") return amount("Sessions of the pool", "count");
+    return std::nullopt;
+}
+
 bool is_cpu(std::string_view name) {
     return name.size() > 3 && name.starts_with("cpu") &&
            std::ranges::all_of(name.substr(3), [](char c) { return c >= '0' && c <= '9'; });
@@ -177,6 +192,11 @@ SourceInfo describe_host_source(std::string_view name) {
     if (name == "memory_total_kib") return amount("Memory of the host", "KiB");
     if (name == "memory_free_kib") return amount("Memory of the host that is free", "KiB");
     if (name == "running_domains") return amount("VMs that run", "count");
+    if (name == "running_vcpus") return amount("Virtual processors of the VMs that run", "count");
+    if (name == "hostload")
+        return amount("Processes that run or want to, for each processor, on average over a minute",
+                      "(fraction)");
+    if (auto told = xapi_info(name)) return *std::move(told);
     if (auto link = link_info(name, "pif_", "interface")) return *std::move(link);
     const std::size_t split = name.rfind('_');
     if (split != std::string_view::npos)
@@ -259,6 +279,12 @@ std::vector<Sample> host_samples(const HostReading& host,
     out.push_back({"memory_free_kib", static_cast<double>(host.memory_free_kib)});
     out.push_back({"running_domains", static_cast<double>(std::ranges::count_if(
                                           domains, &hv::DomainReading::running))});
+    std::size_t vcpus = 0;
+    for (const hv::DomainReading& domain : domains)
+        vcpus += domain.running ? domain.vcpu_seconds.size() : 0;
+    out.push_back({"running_vcpus", static_cast<double>(vcpus)});
+    if (!busy.empty())
+        out.push_back({"hostload", host.load_average / static_cast<double>(busy.size())});
     LinkCounters all;
     for (const std::string& nic : nics) {
         const auto found = host.links.find(nic);

@@ -298,6 +298,10 @@ Task<HostClock> RealMachine::clock() {
     co_return out;
 }
 
+Task<void> RealMachine::debug_keys(std::string keys) {
+    co_await tell(words("debug-keys", std::move(keys)));
+}
+
 Task<std::vector<std::string>> RealMachine::timezones() {
     co_return co_await blocking(loop_,
                                 [folder = config_.zones] { return settings::timezones(folder); });

@@ -59,6 +59,7 @@ class RealMachine final : public Machine {
     Task<void> power(PowerAct act) override;
     Task<void> change(HostChange change) override;
     Task<HostClock> clock() override;
+    Task<void> debug_keys(std::string keys) override;
     Task<std::vector<std::string>> timezones() override;
     Task<std::string> log(HostLog which, bool clear) override;
     Task<UniqueFd> bundle(std::vector<std::string> entries, std::string format) override;

@@ -92,7 +92,7 @@ Task<VmSpec> prepare(Client client, int number) {
     bridge.uplink = "eth0";
     bridge.mtu = 1500;
     want.bridges = {bridge};
-    co_await client.network_apply({prefix + "net", 1, {}}, {want});
+    co_await client.network_apply({prefix + "net", 1, {}}, {.want = want});
     co_await client.sr_attach({prefix + "sr", 1, {}}, {sr, "file", {{"location", "/sr"}}});
     VmSpec spec = testing::web(uuid_of(number));
     VdiSpec vdi;
@@ -112,6 +112,85 @@ Task<void> create_sr(Client client) {
 Task<void> start_one(Client client, int number) {
     VmSpec spec = co_await prepare(client, number);
     co_await client.vm_start({"start-" + std::to_string(number), 1, {}}, {spec, false});
+}
+
+struct Addressed {
+    const char* operation;
+    const char* address;
+    const char* confirm;  // empty: it is not asked for
+};
+
+// One bridge with that address, by which the host is reached.
+Task<void> address(Client client, Addressed asked) {
+    NetworkApplyArgs args;
+    args.want.bridges = {{.name = "xenbr0", .uplink = "eth0", .address = asked.address}};
+    args.confirm = asked.confirm;
+    args.confirm_seconds = 60;
+    if (!args.confirm.empty()) args.management = "xenbr0";
+    co_await client.network_apply({asked.operation, 1, {}}, std::move(args));
+}
+
+std::string address_after(Pool& pool, Duration time) {
+    std::string out;
+    const auto look = [](Loop& loop, Client client, Duration wait,
+                         std::string& found) -> Task<void> {
+        co_await sleep_for(loop, wait);
+        found = (co_await client.network_state({})).bridges.front().address;
+    };
+    EXPECT_EQ(pool.run(look(pool.loop, pool.client(), time, out)), "");
+    return out;
+}
+
+bool keeps(Pool& pool, const std::string& confirm) {
+    bool kept = false;
+    const auto ask = [](Client client, std::string name, bool& out) -> Task<void> {
+        out = co_await client.network_keep({name});
+    };
+    EXPECT_EQ(pool.run(ask(pool.client(), confirm, kept)), "");
+    return kept;
+}
+
+TEST(SimHost, a_network_that_nobody_confirms_is_taken_back) {
+    Pool pool(1);
+    EXPECT_EQ(pool.run(address(pool.client(), {"first", "10.0.0.1/24", ""})), "");
+    EXPECT_EQ(pool.run(address(pool.client(), {"second", "10.0.0.2/24", "two"})), "");
+    EXPECT_EQ(address_after(pool, 50s), "10.0.0.2/24");
+    EXPECT_EQ(address_after(pool, 11s), "10.0.0.1/24");
+    EXPECT_FALSE(keeps(pool, "two")) << "too late";
+    EXPECT_FALSE(keeps(pool, ""));
+
+    EXPECT_EQ(pool.run(address(pool.client(), {"third", "10.0.0.3/24", "three"})), "");
+    EXPECT_FALSE(keeps(pool, "two"));
+    EXPECT_TRUE(keeps(pool, "three"));
+    EXPECT_TRUE(keeps(pool, "three")) << "the answer may have been lost";
+    EXPECT_EQ(address_after(pool, 2min), "10.0.0.3/24");
+    HostFacts facts;
+    const auto ask = [](Client client, HostFacts& out) -> Task<void> {
+        out = co_await client.host_facts({});
+    };
+    EXPECT_EQ(pool.run(ask(pool.client(), facts)), "");
+    EXPECT_EQ(facts.management_bridge, "xenbr0");
+    EXPECT_EQ(facts.management_device, "eth0");
+    EXPECT_EQ(facts.address, "10.0.0.3/24");
+    const auto move = [](Client client) -> Task<void> {
+        NetworkWant want;
+        want.bridges = {{.name = "xapi1", .uplink = "eth0", .address = "10.0.0.3/24"}};
+        co_await client.network_apply({"moved", 1, {}}, {.want = want});
+    };
+    EXPECT_EQ(pool.run(move(pool.client())), "");
+    EXPECT_EQ(pool.run(ask(pool.client(), facts)), "");
+    EXPECT_EQ(facts.management_bridge, "xapi1") << "where its address went";
+}
+
+TEST(SimHost, a_network_that_nobody_confirmed_dies_with_hostd) {
+    Pool pool(1);
+    EXPECT_EQ(pool.run(address(pool.client(), {"first", "10.0.0.1/24", ""})), "");
+    EXPECT_EQ(pool.run(address(pool.client(), {"second", "10.0.0.2/24", "two"})), "");
+    EXPECT_EQ(pool.run(pool.hosts[0]->kill()), "");
+    EXPECT_EQ(pool.run(pool.hosts[0]->start()), "");
+    pool.connect(0);
+    EXPECT_EQ(address_after(pool, 1s), "10.0.0.1/24");
+    EXPECT_FALSE(keeps(pool, "two"));
 }
 
 TEST(SimHost, says_who_it_is_and_lets_root_in) {

@@ -84,6 +84,11 @@ Task<HostClock> SimMachine::clock() {
     co_return out;
 }
 
+Task<void> SimMachine::debug_keys(std::string) {
+    throw err::operation_not_allowed("a simulated machine has no hypervisor to write of");
+    co_return;
+}
+
 Task<std::vector<std::string>> SimMachine::timezones() {
     co_return std::vector<std::string>{"Asia/Tokyo", "Europe/Zurich", "UTC"};
 }

@@ -47,9 +47,10 @@ Task<agent::NetworkHave> BridgeNetwork::apply(agent::NetworkWant want) {
                                    steps::pin_macs(wanted);
                                    return wanted;
                                }));
-    co_await with_undo([this, &wanted, &before](Undo& undo) -> Task<void> {
+    co_await with_undo([this, &wanted, &before, &want](Undo& undo) -> Task<void> {
         undo.push("restore network", [this, before] { return restore(before); });
         co_await reach(wanted, before);
+        co_await blocking(loop_, translated([want] { steps::set_offloads(want); }));
     });
     co_await blocking(loop_, translated([path = config_.resolv_conf, want] {
                           steps::write_resolv_conf(path, want);

@@ -226,6 +226,7 @@ void enact(const Action& action) {
                    [](const SetMac& a) { set_mac(a); },
                    // Nobody asks a host without a switch for it (BridgeNetwork::apply).
                    [](const SetSnooping&) {},
+                   [](const SetAutoconf&) {},
                    [](const AddAddress&) {},
                    [](const SetGateway&) {},
                    [](const DelGateway&) {},
@@ -257,9 +258,7 @@ agent::NetworkHave report(const State& state) {
                     link.alias.starts_with(steps::tap_alias))
                     one.ports.push_back(link.name);
         std::ranges::sort(one.ports);
-        const auto link = state.links.find(name);
-        if (link != state.links.end() && !link->second.addresses.empty())
-            one.address = *link->second.addresses.begin();
+        report_addresses(one, state);
         have.bridges.push_back(std::move(one));
     }
     return have;

@@ -16,7 +16,9 @@
 #include <array>
 #include <cerrno>
 #include <charconv>
+#include <filesystem>
 #include <format>
+#include <fstream>
 #include <new>
 #include <system_error>
 
@@ -178,6 +180,10 @@ bool ethtool(const std::string& name, void* request) {
     name.copy(query.ifr_name, IFNAMSIZ - 1);
     query.ifr_data = static_cast<char*>(request);
     return ioctl(fd.get(), SIOCETHTOOL, &query) == 0;
+}
+
+std::string ipv6_setting(const std::string& link, const char* setting) {
+    return "/proc/sys/net/ipv6/conf/" + link + "/" + setting;
 }
 
 // xen-netback's: the kernel tells no kind for a guest's interface, as for those with hardware.
@@ -398,6 +404,31 @@ void set_offloads_off(const std::string& name) {
         value.cmd = command;
         (void)ethtool(name, &value);
     }
+}
+
+bool autoconf(const std::string& name) {
+    std::ifstream file(ipv6_setting(name, "autoconf"));
+    int value = 0;
+    return file >> value && value != 0;
+}
+
+void set_autoconf(const std::string& name, bool on) {
+    // Of this network namespace, as all below /proc/sys/net.
+    for (const char* setting : {"accept_ra", "autoconf"}) {
+        const std::string path = ipv6_setting(name, setting);
+        // A kernel without IPv6 has nothing to switch off.
+        if (!on && !std::filesystem::exists(path)) continue;
+        std::ofstream file(path);
+        file << (on ? "1" : "0") << std::flush;
+        if (!file) throw_code(EIO, name + " " + setting);
+    }
+}
+
+void set_gro(const std::string& name, bool on) {
+    ethtool_value value{};
+    value.cmd = ETHTOOL_SGRO;
+    value.data = on ? 1 : 0;
+    if (!ethtool(name, &value)) throw_code(errno, "gro of " + name);
 }
 
 std::vector<agent::NicFacts> physical() {

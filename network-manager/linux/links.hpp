@@ -83,6 +83,14 @@ void set_gateway(const std::string& name, const std::string& via);
 /// Idempotent: absent is success.
 void remove_gateway(const std::string& name, const std::string& via);
 
+/// Whether the kernel takes addresses and routes that IPv6 routers announce on this link.
+bool autoconf(const std::string& name);
+void set_autoconf(const std::string& name, bool on);
+
+/// Whether packets that belong together are joined when they come in. Throws when the driver will
+/// not have it.
+void set_gro(const std::string& name, bool on);
+
 /// A tap that stays when nobody has it open. `owner` is the uid that may open it, -1 for root only.
 /// Idempotent.
 void make_tap(const std::string& name, std::int64_t owner);

@@ -25,6 +25,13 @@ agent::NetworkWant canonical(agent::NetworkWant want) {
             if (!address) fail("'" + bridge.gateway + "' is not an address");
             bridge.gateway = *address;
         }
+        for (std::string& text : bridge.ipv6) {
+            const auto cidr = links::canonical_cidr(text);
+            if (!cidr) throw err::invalid_cidr_address_specified("IPv6");
+            text = *cidr;
+        }
+        if (const auto address = links::canonical_address(bridge.gateway6))
+            bridge.gateway6 = *address;
     }
     return want;
 }
@@ -34,6 +41,8 @@ State read_links(std::map<std::string, Bridge> bridges) {
     std::map<int, std::string> names;
     for (const links::Link& link : links::list())
         names.emplace(link.index, link.name);
+    for (auto& [name, bridge] : state.bridges)
+        bridge.autoconf = links::autoconf(name);
     for (const links::Address& address : links::addresses())
         if (const auto found = names.find(address.index);
             found != names.end() && found->second != "lo")
@@ -63,6 +72,26 @@ void enact_addresses(const std::vector<Action>& actions) {
             links::remove_gateway(gone->link, gone->via);
         if (const auto* gone = std::get_if<DelAddress>(&action))
             links::remove_address(gone->link, gone->cidr);
+        if (const auto* set = std::get_if<SetAutoconf>(&action))
+            links::set_autoconf(set->bridge, set->on);
+    }
+}
+
+void check_offloads(const agent::NetworkWant& want, bool whole_only) {
+    for (const agent::BridgeWant& bridge : want.bridges)
+        if (whole_only && bridge.gro.value_or(false))
+            throw err::operation_not_allowed(
+                "a switch that runs as a program takes packets only as they were sent");
+}
+
+void set_offloads(const agent::NetworkWant& want) {
+    for (const agent::BridgeWant& bridge : want.bridges) {
+        if (!bridge.gro || bridge.uplink.empty()) continue;
+        const auto bond = std::ranges::find(want.bonds, bridge.uplink, &agent::BondWant::name);
+        const std::vector<std::string> cards =
+            bond == want.bonds.end() ? std::vector{bridge.uplink} : bond->members;
+        for (const std::string& card : cards)
+            links::set_gro(card, *bridge.gro);
     }
 }
 

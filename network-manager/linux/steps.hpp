@@ -44,6 +44,12 @@ void pin_macs(State& state);
 /// Does the steps of a plan that are about addresses and routes.
 void enact_addresses(const std::vector<Action>& actions);
 
+/// How the uplinks of the want are to treat what they receive. `whole_only`: the switch takes no
+/// joined packets; OPERATION_NOT_ALLOWED [why] where they are wanted.
+void check_offloads(const agent::NetworkWant& want, bool whole_only);
+/// Makes it so. Idempotent.
+void set_offloads(const agent::NetworkWant& want);
+
 /// Puts the name servers of the want into `path`; without any, or without a path, does nothing.
 void write_resolv_conf(const std::string& path, const agent::NetworkWant& want);
 

@@ -100,6 +100,7 @@ Task<agent::NetworkHave> OvsNetwork::have() {
 
 Task<agent::NetworkHave> OvsNetwork::apply(agent::NetworkWant want) {
     want = steps::canonical(std::move(want));
+    steps::check_offloads(want, config_.datapath == "netdev");
     const ObjectQueue::Lease lease = co_await queue_.acquire(queue_key);
     co_await realise(want);
     last_want_ = std::move(want);
@@ -114,9 +115,10 @@ Task<void> OvsNetwork::realise(agent::NetworkWant want) {
                                    steps::pin_macs(wanted);
                                    return wanted;
                                }));
-    co_await with_undo([this, &wanted, &before](Undo& undo) -> Task<void> {
+    co_await with_undo([this, &wanted, &before, &want](Undo& undo) -> Task<void> {
         undo.push("restore network", [this, before] { return restore(before); });
         co_await reach(wanted, before);
+        co_await blocking(loop_, translated([want] { steps::set_offloads(want); }));
     });
     co_await blocking(loop_, translated([path = config_.resolv_conf, want] {
                           steps::write_resolv_conf(path, want);

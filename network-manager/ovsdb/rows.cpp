@@ -455,9 +455,7 @@ agent::NetworkHave report(const Snapshot& snapshot, const State& state) {
     for (const auto& [name, bridge] : state.bridges) {
         agent::BridgeHave have{.name = name, .vlan_parent = bridge.parent, .vlan_tag = bridge.tag};
         if (!bridge.uplink.empty()) have.ports.push_back(bridge.uplink);
-        const auto link = state.links.find(name);
-        if (link != state.links.end() && !link->second.addresses.empty())
-            have.address = *link->second.addresses.begin();
+        report_addresses(have, state);
         out.emplace(name, std::move(have));
     }
     for (const auto& [row, port] : snapshot.ports) {

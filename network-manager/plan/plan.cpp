@@ -2,6 +2,8 @@
 
 #include <algorithm>
 #include <format>
+#include <functional>
+#include <iterator>
 
 #include "idl/errors.hpp"
 
@@ -72,6 +74,29 @@ Addressing joined(Addressing a, const Addressing& b) {
     return a;
 }
 
+bool is_ipv6(const std::string& text) {
+    return text.contains(':');
+}
+
+/// What of `all` is of IPv6.
+Addressing ipv6_of(const Addressing& all) {
+    Addressing out;
+    std::ranges::copy_if(all.addresses, std::inserter(out.addresses, out.addresses.end()), is_ipv6);
+    std::ranges::copy_if(all.gateways, std::inserter(out.gateways, out.gateways.end()), is_ipv6);
+    return out;
+}
+
+// Lies beside what IPv4 has: a link may have a router of each.
+void desire_ipv6(Addressing& wanted, const agent::BridgeWant& want, const State& have) {
+    Addressing six;
+    if (want.autoconf)
+        six = joined(ipv6_of(addressing(have, want.name)), ipv6_of(addressing(have, want.uplink)));
+    six.addresses.insert(want.ipv6.begin(), want.ipv6.end());
+    if (!want.gateway6.empty()) six.gateways = {want.gateway6};
+    wanted.addresses.insert(six.addresses.begin(), six.addresses.end());
+    wanted.gateways.insert(six.gateways.begin(), six.gateways.end());
+}
+
 // The uplink gives its addresses up only to a bridge that has some: what nobody manages stays.
 void desire_addresses(State& state, const agent::BridgeWant& want, const State& have) {
     Addressing wanted;
@@ -84,6 +109,7 @@ void desire_addresses(State& state, const agent::BridgeWant& want, const State& 
         wanted.addresses.insert(want.address);
         if (!want.gateway.empty()) wanted.gateways.insert(want.gateway);
     }
+    desire_ipv6(wanted, want, have);
     if (wanted == Addressing{}) return;
     state.links.erase(want.uplink);
     for (const std::string& member : members)
@@ -122,7 +148,9 @@ void plan_deletions(const State& want, const State& have, std::vector<Action>& a
 
 void plan_bridge(const std::string& name, const Bridge& want, const Bridge* have,
                  std::vector<Action>& actions) {
-    const Bridge before = have != nullptr ? *have : Bridge{.parent = want.parent, .tag = want.tag};
+    // A link that is new takes what routers announce until it is told otherwise.
+    const Bridge before =
+        have != nullptr ? *have : Bridge{.parent = want.parent, .tag = want.tag, .autoconf = true};
     if (have == nullptr && want.parent.empty()) actions.emplace_back(AddBridge{name});
     if (have == nullptr && !want.parent.empty())
         actions.emplace_back(AddVlan{name, want.parent, want.tag});
@@ -132,6 +160,7 @@ void plan_bridge(const std::string& name, const Bridge& want, const Bridge* have
     if (want.mtu != before.mtu) actions.emplace_back(SetMtu{name, want.uplink, want.mtu});
     if (want.mac != before.mac) actions.emplace_back(SetMac{name, want.mac});
     if (want.snooping != before.snooping) actions.emplace_back(SetSnooping{name, want.snooping});
+    if (want.autoconf != before.autoconf) actions.emplace_back(SetAutoconf{name, want.autoconf});
 }
 
 void plan_addresses(const State& want, const State& have, std::vector<Action>& actions) {
@@ -186,6 +215,7 @@ State desired(const agent::NetworkWant& want, const State& have) {
             made.bond = bond->second;
         }
         made.snooping = want.igmp_snooping && bridge.vlan_parent.empty();
+        made.autoconf = bridge.autoconf;
         if (before != have.bridges.end()) {
             if (made.mtu == 0) made.mtu = before->second.mtu;
             if (made.mac.empty()) made.mac = before->second.mac;
@@ -216,36 +246,38 @@ std::vector<Action> plan(const State& want, const State& have) {
 }
 
 void enact(State& state, const Action& action) {
-    std::visit(
-        Overloaded{
-            [&](const DelVlan& a) { delete_bridge(state, a.name); },
-            [&](const DelBridge& a) { delete_bridge(state, a.name); },
-            [&](const DelUplink& a) {
-                state.bridges.at(a.bridge).uplink.clear();
-                state.bridges.at(a.bridge).bond = {};
-            },
-            [&](const AddBridge& a) { state.bridges[a.name] = {}; },
-            [&](const AddUplink& a) {
-                state.bridges.at(a.bridge).uplink = a.uplink;
-                state.bridges.at(a.bridge).bond = a.bond;
-            },
-            [&](const SetSnooping& a) { state.bridges.at(a.bridge).snooping = a.on; },
-            [&](const AddVlan& a) { state.bridges[a.name] = {.parent = a.parent, .tag = a.tag}; },
-            [&](const SetTag& a) { state.bridges.at(a.name).tag = a.tag; },
-            [&](const SetMtu& a) { state.bridges.at(a.bridge).mtu = a.mtu; },
-            [&](const SetMac& a) { state.bridges.at(a.bridge).mac = a.mac; },
-            [&](const AddAddress& a) { state.links[a.link].addresses.insert(a.cidr); },
-            [&](const SetGateway& a) { state.links[a.link].gateways.insert(a.via); },
-            [&](const DelGateway& a) {
-                state.links[a.link].gateways.erase(a.via);
-                tidy(state, a.link);
-            },
-            [&](const DelAddress& a) {
-                state.links[a.link].addresses.erase(a.cidr);
-                tidy(state, a.link);
-            },
-        },
-        action);
+    std::visit(Overloaded{
+                   [&](const DelVlan& a) { delete_bridge(state, a.name); },
+                   [&](const DelBridge& a) { delete_bridge(state, a.name); },
+                   [&](const DelUplink& a) {
+                       state.bridges.at(a.bridge).uplink.clear();
+                       state.bridges.at(a.bridge).bond = {};
+                   },
+                   [&](const AddBridge& a) { state.bridges[a.name] = {.autoconf = true}; },
+                   [&](const AddUplink& a) {
+                       state.bridges.at(a.bridge).uplink = a.uplink;
+                       state.bridges.at(a.bridge).bond = a.bond;
+                   },
+                   [&](const SetSnooping& a) { state.bridges.at(a.bridge).snooping = a.on; },
+                   [&](const SetAutoconf& a) { state.bridges.at(a.bridge).autoconf = a.on; },
+                   [&](const AddVlan& a) {
+                       state.bridges[a.name] = {.parent = a.parent, .tag = a.tag, .autoconf = true};
+                   },
+                   [&](const SetTag& a) { state.bridges.at(a.name).tag = a.tag; },
+                   [&](const SetMtu& a) { state.bridges.at(a.bridge).mtu = a.mtu; },
+                   [&](const SetMac& a) { state.bridges.at(a.bridge).mac = a.mac; },
+                   [&](const AddAddress& a) { state.links[a.link].addresses.insert(a.cidr); },
+                   [&](const SetGateway& a) { state.links[a.link].gateways.insert(a.via); },
+                   [&](const DelGateway& a) {
+                       state.links[a.link].gateways.erase(a.via);
+                       tidy(state, a.link);
+                   },
+                   [&](const DelAddress& a) {
+                       state.links[a.link].addresses.erase(a.cidr);
+                       tidy(state, a.link);
+                   },
+               },
+               action);
 }
 
 std::string describe(const Action& action) {
@@ -264,6 +296,9 @@ std::string describe(const Action& action) {
             [](const SetSnooping& a) {
                 return std::format("set-snooping {} {}", a.bridge, a.on ? "on" : "off");
             },
+            [](const SetAutoconf& a) {
+                return std::format("set-autoconf {} {}", a.bridge, a.on ? "on" : "off");
+            },
             [](const AddVlan& a) {
                 return std::format("add-vlan {} {} {}", a.name, a.parent, a.tag);
             },
@@ -276,6 +311,15 @@ std::string describe(const Action& action) {
             [](const DelAddress& a) { return std::format("del-address {} {}", a.link, a.cidr); },
         },
         action);
+}
+
+void report_addresses(agent::BridgeHave& have, const State& state) {
+    const auto link = state.links.find(have.name);
+    if (link == state.links.end()) return;
+    have.addresses.assign(link->second.addresses.begin(), link->second.addresses.end());
+    have.gateways.assign(link->second.gateways.begin(), link->second.gateways.end());
+    std::ranges::stable_partition(have.addresses, std::not_fn(is_ipv6));
+    if (!have.addresses.empty()) have.address = have.addresses.front();
 }
 
 }  // namespace basalt::nm

@@ -28,6 +28,7 @@ struct Bridge {
     std::string mac;        // empty: nobody asked for one
     Bond bond;              // what `uplink` is made of
     bool snooping = false;  // multicast goes only to who has asked for it
+    bool autoconf = false;  // what IPv6 routers announce is taken
     bool operator==(const Bridge&) const = default;
 };
 
@@ -91,6 +92,11 @@ struct SetSnooping {
     bool on = false;
 };
 
+struct SetAutoconf {
+    std::string bridge;
+    bool on = false;
+};
+
 struct AddAddress {
     std::string link, cidr;
 };
@@ -109,11 +115,12 @@ struct DelAddress {
 
 using Action =
     std::variant<DelVlan, DelBridge, DelUplink, AddBridge, AddUplink, AddVlan, SetTag, SetMtu,
-                 SetMac, SetSnooping, AddAddress, SetGateway, DelGateway, DelAddress>;
+                 SetMac, SetSnooping, SetAutoconf, AddAddress, SetGateway, DelGateway, DelAddress>;
 
 /// What is wanted, made whole from what is there: dhcp keeps (and takes over from the uplink) the
-/// addresses that a lease brought; an mtu or mac that nobody asks for stays as it is.
-/// Throws VLAN_TAG_INVALID, and INTERNAL_ERROR for a want that contradicts itself.
+/// addresses that a lease brought, autoconf those that an IPv6 router did; an mtu or mac that
+/// nobody asks for stays as it is. Throws VLAN_TAG_INVALID, and INTERNAL_ERROR for a want that
+/// contradicts itself.
 State desired(const agent::NetworkWant& want, const State& have);
 
 /// The steps from `have` to `want`. Bridges: deletions first, as additions may need the name, tag
@@ -126,5 +133,8 @@ void enact(State& state, const Action& action);
 
 /// One line a step, for logs and golden files.
 std::string describe(const Action& action);
+
+/// Puts what `state` knows of the addresses of the bridge called `have.name` into `have`.
+void report_addresses(agent::BridgeHave& have, const State& state);
 
 }  // namespace basalt::nm

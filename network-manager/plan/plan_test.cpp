@@ -37,9 +37,10 @@ TEST(Plan, a_bridge_takes_over_the_address_before_the_uplink_loses_it) {
     const State have{.links = {{"eth0", {{"10.0.0.1/24"}, {"10.0.0.254"}}}}};
     EXPECT_EQ(texts(plan(desired(management(), have), have)),
               (Texts{"add-bridge xenbr0", "add-uplink xenbr0 eth0", "set-mtu xenbr0 1500",
-                     "add-vlan xapi1 xenbr0 7", "set-mtu xapi1 1500",
-                     "add-address xenbr0 10.0.0.1/24", "set-gateway xenbr0 10.0.0.254",
-                     "del-gateway eth0 10.0.0.254", "del-address eth0 10.0.0.1/24"}));
+                     "set-autoconf xenbr0 off", "add-vlan xapi1 xenbr0 7", "set-mtu xapi1 1500",
+                     "set-autoconf xapi1 off", "add-address xenbr0 10.0.0.1/24",
+                     "set-gateway xenbr0 10.0.0.254", "del-gateway eth0 10.0.0.254",
+                     "del-address eth0 10.0.0.1/24"}));
 }
 
 TEST(Plan, dhcp_keeps_what_the_lease_brought) {
@@ -53,6 +54,27 @@ TEST(Plan, dhcp_keeps_what_the_lease_brought) {
     EXPECT_EQ(desired(want, first), first);
 }
 
+TEST(Plan, ipv6_lies_beside_what_ipv4_has) {
+    agent::NetworkWant want = management();
+    want.bridges.at(0).ipv6 = {"fd00::5/64"};
+    want.bridges.at(0).gateway6 = "fd00::1";
+    const State have{.links = {{"eth0", {{"10.0.0.1/24", "fd00:1::7/64"}, {"10.0.0.254"}}}}};
+    const State fixed = desired(want, have);
+    EXPECT_EQ(fixed.links.at("xenbr0"),
+              (Addressing{{"10.0.0.1/24", "fd00::5/64"}, {"10.0.0.254", "fd00::1"}}));
+    // What routers announce is kept, the uplink's too, which the bridge takes over.
+    want.bridges.at(0).ipv6.clear();
+    want.bridges.at(0).gateway6.clear();
+    want.bridges.at(0).autoconf = true;
+    const State announced = desired(want, have);
+    EXPECT_EQ(announced.links.at("xenbr0"),
+              (Addressing{{"10.0.0.1/24", "fd00:1::7/64"}, {"10.0.0.254"}}));
+    EXPECT_EQ(texts(plan(announced, fixed)),
+              (Texts{"set-autoconf xenbr0 on", "add-address xenbr0 fd00:1::7/64",
+                     "del-gateway xenbr0 fd00::1", "del-address xenbr0 fd00::5/64"}));
+    EXPECT_EQ(desired(want, announced), announced);
+}
+
 TEST(Plan, a_bond_takes_over_its_members_addresses) {
     agent::NetworkWant want{
         .bridges = {{.name = "xapi2", .uplink = "bond0", .mtu = 1500, .dhcp = true}},
@@ -63,8 +85,8 @@ TEST(Plan, a_bond_takes_over_its_members_addresses) {
     EXPECT_FALSE(wanted.links.contains("eth0"));
     EXPECT_EQ(texts(plan(wanted, have)),
               (Texts{"add-bridge xapi2", "add-uplink xapi2 bond0 eth0 eth1 active-backup",
-                     "set-mtu xapi2 1500", "add-address xapi2 10.9.0.5/16",
-                     "del-address eth0 10.9.0.5/16"}));
+                     "set-mtu xapi2 1500", "set-autoconf xapi2 off",
+                     "add-address xapi2 10.9.0.5/16", "del-address eth0 10.9.0.5/16"}));
     EXPECT_EQ(enacted(have, plan(wanted, have)), wanted);
     // Another mode: the port goes and comes.
     want.bonds.at(0).mode = "lacp";
@@ -84,7 +106,7 @@ TEST(Plan, deletions_come_first) {
     agent::NetworkWant want{.bridges = {{.name = "xenbr1", .uplink = "eth0"}}};
     EXPECT_EQ(texts(plan(desired(want, have), have)),
               (Texts{"del-vlan xapi1", "del-bridge xenbr0", "add-bridge xenbr1",
-                     "add-uplink xenbr1 eth0"}));
+                     "add-uplink xenbr1 eth0", "set-autoconf xenbr1 off"}));
 }
 
 TEST(Plan, a_new_tag_keeps_the_vlan_and_a_new_parent_replaces_it) {
@@ -95,8 +117,8 @@ TEST(Plan, a_new_tag_keeps_the_vlan_and_a_new_parent_replaces_it) {
     want.bridges.push_back({.name = "xenbr1"});
     want.bridges.at(1).vlan_parent = "xenbr1";
     EXPECT_EQ(texts(plan(desired(want, have), have)),
-              (Texts{"del-vlan xapi1", "add-bridge xenbr1", "add-vlan xapi1 xenbr1 8",
-                     "set-mtu xapi1 1500"}));
+              (Texts{"del-vlan xapi1", "add-bridge xenbr1", "set-autoconf xenbr1 off",
+                     "add-vlan xapi1 xenbr1 8", "set-mtu xapi1 1500", "set-autoconf xapi1 off"}));
 }
 
 std::string refusal(const agent::NetworkWant& want) {
@@ -137,6 +159,9 @@ class Random {
             if (below(2) == 0) bridge.address = "10.0." + std::to_string(below(3)) + ".1/24";
             if (below(2) == 0) bridge.gateway = "10.0.0." + std::to_string(200 + below(3));
             if (below(4) == 0) bridge.dhcp = true;
+            if (below(3) == 0) bridge.ipv6 = {"fd00::" + std::to_string(1 + below(3)) + "/64"};
+            if (below(3) == 0) bridge.gateway6 = "fd00::ff";
+            bridge.autoconf = below(3) == 0;
             if (below(2) == 0) bridge.mac = "02:00:00:00:00:0" + std::to_string(below(3));
             want.bridges.push_back(bridge);
         }

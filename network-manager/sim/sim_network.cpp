@@ -68,9 +68,7 @@ agent::NetworkHave SimNetwork::report() const {
         for (const auto& [port, on] : ports_)
             if (on == name) one.ports.push_back(port);
         std::ranges::sort(one.ports);
-        const auto link = state_.links.find(name);
-        if (link != state_.links.end() && !link->second.addresses.empty())
-            one.address = *link->second.addresses.begin();
+        report_addresses(one, state_);
         have.bridges.push_back(std::move(one));
     }
     return have;

@@ -287,5 +287,64 @@ TEST(UserAgents, the_newest_programs_are_known) {
               domain::UserAgents::text_bytes_max);
 }
 
+TEST_F(HostInside, what_the_hypervisor_can_be_told) {
+    EXPECT_EQ(pool_.get<xenapi::HostSchedGran>("host.get_sched_gran", {of(host())}),
+              xenapi::HostSchedGran::cpu);
+    EXPECT_EQ(code("host.set_sched_gran", {of(host()), Value("cpu")}), "success");
+    EXPECT_EQ(code("host.set_sched_gran", {of(host()), Value("core")}), "VALUE_NOT_SUPPORTED");
+    EXPECT_EQ(code("host.set_numa_affinity_policy", {of(host()), Value("best_effort")}), "success");
+    EXPECT_EQ(row().numa_affinity_policy, xenapi::HostNumaAffinityPolicy::best_effort);
+    pool_.db().transact(
+        [&](db::Txn& txn) { txn.edit(host()).cpu_info.insert_or_assign("nr_nodes", "2"); });
+    EXPECT_EQ(code("host.set_numa_affinity_policy", {of(host()), Value("best_effort")}),
+              "VALUE_NOT_SUPPORTED");
+    EXPECT_EQ(code("host.set_numa_affinity_policy", {of(host()), Value("any")}), "success");
+    EXPECT_EQ(code("host.send_debug_keys", {of(host()), Value("q")}), "OPERATION_NOT_ALLOWED");
+    EXPECT_EQ(code("host.enable_display", {of(host())}), "success");
+    EXPECT_EQ(code("host.disable_display", {of(host())}), "FEATURE_RESTRICTED");
+}
+
+TEST_F(HostInside, permissions_have_references) {
+    const auto reader = pool_.db().by_name_label<xenapi::Role>("read-only");
+    const auto permissions =
+        pool_.get<std::vector<Ref<xenapi::Role>>>("role.get_permissions", {of(reader.front())});
+    const auto names = pool_.get<Texts>("role.get_permissions_name_label", {of(reader.front())});
+    ASSERT_EQ(permissions.size(), names.size());
+    // Whoever may more may that too.
+    EXPECT_EQ(pool_.get<std::vector<Ref<xenapi::Role>>>("role.get_by_permission",
+                                                        {of(permissions.front())}),
+              pool_.get<std::vector<Ref<xenapi::Role>>>("role.get_by_permission_name_label",
+                                                        {Value(names.front())}));
+    EXPECT_EQ(code("role.get_by_permission", {of(reader.front())}), "HANDLE_INVALID");
+    EXPECT_EQ(code("role.get_permissions", {of(permissions.front())}), "HANDLE_INVALID");
+}
+
+TEST_F(HostInside, what_a_host_tells_of_itself) {
+    EXPECT_EQ(code("host.tickle_heartbeat", {of(host()), map_of({})}), "success");
+    EXPECT_EQ(code("host.prepare_for_poweroff", {of(host())}), "success");
+    const Ref<Pif> eth0 = row().PIFs.front();
+    EXPECT_EQ(code("host.sync_pif_currently_attached", {of(host()), Value(wire::Array{})}),
+              "success");
+    EXPECT_FALSE(pool_.db().get(eth0).currently_attached);
+    EXPECT_EQ(
+        code("host.sync_pif_currently_attached", {of(host()), Value(wire::Array{Value("xenbr0")})}),
+        "success");
+    EXPECT_TRUE(pool_.db().get(eth0).currently_attached);
+}
+
+TEST_F(HostInside, a_host_that_is_alive_cannot_be_switched_on) {
+    using enum xenapi::HostAllowedOperations;
+    const auto may = [&](xenapi::HostAllowedOperations operation) {
+        return std::ranges::contains(row().allowed_operations, operation);
+    };
+    EXPECT_EQ(code("host.set_power_on_mode", {of(host()), Value("wake-on-lan"), map_of({})}),
+              "success");
+    EXPECT_FALSE(may(power_on));
+    pool_.db().transact([&](db::Txn& txn) { txn.edit(row().metrics).live = false; });
+    EXPECT_TRUE(may(power_on));
+    pool_.db().transact([&](db::Txn& txn) { txn.edit(row().metrics).live = true; });
+    EXPECT_FALSE(may(power_on));
+}
+
 }  // namespace
 }  // namespace basalt::testing

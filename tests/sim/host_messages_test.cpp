@@ -357,7 +357,9 @@ TEST_F(HostMessages, interfaces_come_and_go) {
         return code("PIF.reconfigure_ip",
                     {of(pif), Value("Static"), Value(ip), Value(mask), Value(""), Value("")});
     };
-    EXPECT_EQ(configure(management, "192.0.2.1", "255.255.255.0"), "PIF_IS_MANAGEMENT_INTERFACE");
+    EXPECT_EQ(code("PIF.reconfigure_ip", {of(management), Value("None"), Value(""), Value(""),
+                                          Value(""), Value("")}),
+              "PIF_IS_MANAGEMENT_INTERFACE");
     EXPECT_EQ(configure(vlan, "192.0.2", "255.255.255.0"), "INVALID_IP_ADDRESS_SPECIFIED");
     EXPECT_EQ(configure(vlan, "192.0.2.1", "255.0.255.0"), "INVALID_IP_ADDRESS_SPECIFIED");
     pool_.hosts[0]->network().fail_next("apply", ApiError("INTERNAL_ERROR", {"broken"}));

@@ -195,6 +195,8 @@ Ref<Bond> insert_bond(db::Txn& txn, const BondCreate& params) {
     return made;
 }
 
+}  // namespace
+
 void erase_bond(db::Txn& txn, Ref<Bond> ref) {
     const Bond bond = txn.get(ref);
     std::vector<Ref<Pif>> members;
@@ -212,8 +214,6 @@ void erase_bond(db::Txn& txn, Ref<Bond> ref) {
     txn.erase(bond.master);
     if (txn.find(metrics) != nullptr) txn.erase(metrics);
 }
-
-}  // namespace
 
 Task<Ref<Bond>> BondDomain::create(Call& call, BondCreate params) {
     Ref<Bond> made;

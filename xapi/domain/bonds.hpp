@@ -24,4 +24,8 @@ class BondDomain final : public xenapi::BondApi {
     Networks& networks_;
 };
 
+/// The records of a bond and its interface go; its cards are on their own again, the first one with
+/// its address and VLANs.
+void erase_bond(db::Txn& txn, xenapi::Ref<xenapi::Bond> bond);
+
 }  // namespace basalt::domain

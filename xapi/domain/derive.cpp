@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <set>
 
+#include "idl/records/host.hpp"
+#include "idl/records/host_metrics.hpp"
 #include "idl/records/pbd.hpp"
 #include "idl/records/pool.hpp"
 #include "xapi/domain/appliance.hpp"
@@ -58,6 +60,11 @@ class Worklist {
         } else if (const auto* sr = row<xenapi::Sr>(cls, ref)) {
             // Every new disk touches its SR; the disks look at the SR's PBDs and driver only.
             if (!sr->VDIs.empty()) add(sr->VDIs.back());
+        } else if (cls == xenapi::ClassTraits<xenapi::HostMetrics>::index) {
+            // A host that is alive cannot be switched on.
+            txn_.each<xenapi::Host>([&](Ref<xenapi::Host> host, const xenapi::Host& its) {
+                if (its.metrics.uuid() == ref) add(host);
+            });
         } else if (const auto* pbd = row<xenapi::Pbd>(cls, ref)) {
             add(pbd->SR);
             if (const xenapi::Sr* of = txn_.find(pbd->SR))
@@ -104,7 +111,9 @@ void derive_host(db::Txn& txn, Ref<xenapi::Host> ref) {
     if (!host->enabled && !leaving)
         allowed.insert(allowed.end(), {reboot, shutdown, apply_updates});
     if (!running.contains(enable)) allowed.push_back(enable);
-    if (!host->power_on_mode.empty()) allowed.push_back(power_on);
+    const xenapi::HostMetrics* metrics = txn.find(host->metrics);
+    const bool live = metrics != nullptr && metrics->live;
+    if (!live && !host->power_on_mode.empty()) allowed.push_back(power_on);
     if (allowed != host->allowed_operations) txn.edit(ref).allowed_operations = std::move(allowed);
 }
 

@@ -1,16 +1,23 @@
 #include "xapi/domain/figures.hpp"
 
+#include <malloc.h>
+
 #include <algorithm>
 #include <cmath>
+#include <filesystem>
+#include <iterator>
 #include <limits>
 
 #include "base/log.hpp"
+#include "base/wait.hpp"
 #include "idl/errors.hpp"
 #include "idl/records/host.hpp"
 #include "idl/records/host_metrics.hpp"
 #include "idl/records/pbd.hpp"
 #include "idl/records/pool.hpp"
+#include "idl/records/session.hpp"
 #include "idl/records/sr.hpp"
+#include "idl/records/task.hpp"
 #include "idl/records/vm.hpp"
 #include "idl/records/vm_metrics.hpp"
 #include "xapi/core/homes.hpp"
@@ -119,6 +126,35 @@ Task<void> tell_extremes(core::Core& core, Ref<Host> host, bool extremes) {
     }
 }
 
+/// What this process has of the machine.
+std::map<std::string, double> own_figures() {
+    constexpr double kib = 1024;
+    const struct mallinfo2 heap = mallinfo2();
+    const auto taken = static_cast<double>(heap.arena + heap.hblkhd);
+    std::error_code gone;
+    const std::filesystem::directory_iterator files("/proc/self/fd", gone);
+    return {{"xapi_memory_usage_kib", taken / kib},
+            {"xapi_live_memory_kib", static_cast<double>(heap.uordblks + heap.hblkhd) / kib},
+            {"xapi_free_memory_kib", static_cast<double>(heap.fordblks) / kib},
+            {"xapi_open_fds", static_cast<double>(std::distance(begin(files), end(files)))}};
+}
+
+Task<void> tell_own_figures(core::Core& core, Ref<Host> host) {
+    // The heap and the folder are walked: other calls go on.
+    std::map<std::string, double> values =
+        co_await blocking(core.loop, [] { return own_figures(); });
+    const auto rows = [&core](const ClassInfo& cls) {
+        return static_cast<double>(core.db.count(cls));
+    };
+    values.emplace("pool_task_count", rows(xenapi::class_of<xenapi::Task>()));
+    values.emplace("pool_session_count", rows(xenapi::class_of<Session>()));
+    try {
+        co_await core.hosts->agent(host).metrics_tell({std::move(values)});
+    } catch (const ApiError& error) {
+        log::debug("own_figures_untold", {{"error", error.what()}});
+    }
+}
+
 }  // namespace
 
 // -- messages -------------------------------------------------------------------------------------
@@ -214,7 +250,9 @@ void FigureKeeper::on_usage(HostRef host, const agent::HostUsage& usage) {
     land(host, usage);
     tell_settings(host);
     follow_vms(host, usage);
-    if (host == core_.this_host) forget_destroyed();
+    if (host != core_.this_host) return;
+    forget_destroyed();
+    keep(spawn(core_.loop, "own figures", tell_own_figures(core_, host)));
 }
 
 void FigureKeeper::land(HostRef host, const agent::HostUsage& usage) {

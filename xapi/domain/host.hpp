@@ -4,15 +4,25 @@
 #include "agent_verbs.hpp"
 #include "idl/api/host_api.hpp"
 #include "xapi/core/core.hpp"
+#include "xapi/domain/tunnels.hpp"
 #include "xapi/domain/user_agents.hpp"
 
 namespace basalt::domain {
 
 /// Class host. Its messages are in several files: host.cpp, host_power.cpp (boot, evacuation,
-/// leaving the pool), host_settings.cpp (name, clock, logins), host_certificates.cpp.
+/// leaving the pool), host_settings.cpp (name, clock, logins), host_certificates.cpp,
+/// management.cpp (by which interface it is managed), host_hypervisor.cpp.
 class HostDomain final : public xenapi::HostApi {
   public:
-    HostDomain(core::Core& core, const UserAgents& agents) : core_(core), agents_(agents) {}
+    /// What it works with beside its own rows.
+    struct Beside {
+        const UserAgents& agents;
+        Networks& networks;
+        VlanDomain& vlans;
+        TunnelDomain& tunnels;
+    };
+
+    HostDomain(core::Core& core, Beside beside) : core_(core), beside_(beside) {}
 
     Task<void> enable(Call& call, xenapi::HostEnable params) override;
     Task<void> disable(Call& call, xenapi::HostDisable params) override;
@@ -47,6 +57,8 @@ class HostDomain final : public xenapi::HostApi {
     Task<void> shutdown(Call& call, xenapi::HostShutdown params) override;
     Task<void> restart_agent(Call& call, xenapi::HostRestartAgent params) override;
     Task<void> power_on(Call& call, xenapi::HostPowerOn params) override;
+    Task<void> shutdown_agent(Call& call) override;
+    Task<void> prepare_for_poweroff(Call& call, xenapi::HostPrepareForPoweroff params) override;
     Task<void> set_power_on_mode(Call& call, xenapi::HostSetPowerOnMode params) override;
     Task<void> evacuate(Call& call, xenapi::HostEvacuate params) override;
     Task<void> assert_can_evacuate(Call& call, xenapi::HostAssertCanEvacuate params) override;
@@ -109,6 +121,30 @@ class HostDomain final : public xenapi::HostApi {
     Task<std::vector<std::string>> crl_list(Call& call, xenapi::HostCrlList params) override;
     Task<void> emergency_reenable_tls_verification(Call& call) override;
 
+    // management.cpp: by which interface it is managed, and what it has of the pool's networks.
+    Task<void> management_reconfigure(Call& call,
+                                      xenapi::HostManagementReconfigure params) override;
+    Task<void> local_management_reconfigure(Call& call,
+                                            xenapi::HostLocalManagementReconfigure params) override;
+    /// Nobody is served over the network any more, only root on the host itself.
+    Task<void> management_disable(Call& call) override;
+    Task<void> reset_networking(Call& call, xenapi::HostResetNetworking params) override;
+    Task<void> sync_vlans(Call& call, xenapi::HostSyncVlans params) override;
+    Task<void> sync_tunnels(Call& call, xenapi::HostSyncTunnels params) override;
+    Task<void> sync_pif_currently_attached(Call& call,
+                                           xenapi::HostSyncPifCurrentlyAttached params) override;
+
+    // host_hypervisor.cpp: what the hypervisor below it can be told.
+    Task<xenapi::HostSchedGran> get_sched_gran(Call& call,
+                                               xenapi::HostGetSchedGran params) override;
+    Task<void> set_sched_gran(Call& call, xenapi::HostSetSchedGran params) override;
+    Task<void> set_numa_affinity_policy(Call& call,
+                                        xenapi::HostSetNumaAffinityPolicy params) override;
+    Task<void> send_debug_keys(Call& call, xenapi::HostSendDebugKeys params) override;
+    Task<xenapi::HostDisplay> enable_display(Call& call, xenapi::HostEnableDisplay params) override;
+    Task<xenapi::HostDisplay> disable_display(Call& call,
+                                              xenapi::HostDisableDisplay params) override;
+
     // host_diagnostics.cpp: what it is about inside, and what others tell it.
     Task<std::string> get_sm_diagnostics(Call& call, xenapi::HostGetSmDiagnostics params) override;
     Task<std::string> get_thread_diagnostics(Call& call,
@@ -121,6 +157,8 @@ class HostDomain final : public xenapi::HostApi {
     Task<void> refresh_pack_info(Call& call, xenapi::HostRefreshPackInfo params) override;
     Task<void> set_license_params(Call& call, xenapi::HostSetLicenseParams params) override;
     Task<void> signal_networking_change(Call& call) override;
+    Task<xenapi::Map<std::string, std::string>> tickle_heartbeat(
+        Call& call, xenapi::HostTickleHeartbeat params) override;
 
     // local_cache.cpp
     Task<void> enable_local_storage_caching(Call& call,
@@ -147,7 +185,7 @@ class HostDomain final : public xenapi::HostApi {
     Task<void> present(Call& call, std::string pem);
 
     core::Core& core_;
-    const UserAgents& agents_;
+    Beside beside_;
 };
 
 /// What a host asks for its clock, by its record.

@@ -7,6 +7,7 @@
 #include "base/wait.hpp"
 #include "idl/errors.hpp"
 #include "idl/records/host.hpp"
+#include "idl/records/host_metrics.hpp"
 #include "idl/records/pbd.hpp"
 #include "idl/records/sr.hpp"
 #include "idl/records/vbd.hpp"
@@ -93,7 +94,7 @@ Task<std::string> HostDomain::get_thread_diagnostics(Call& call, HostGetThreadDi
 Task<Map<std::string, std::string>> HostDomain::get_tracked_user_agents(
     Call& call, HostGetTrackedUserAgents params) {
     (void)call.db().get(params.self);
-    co_return agents_.programs();
+    co_return beside_.agents.programs();
 }
 
 Task<std::vector<std::string>> HostDomain::get_uncooperative_domains(
@@ -109,6 +110,21 @@ Task<void> HostDomain::sync_data(Call& call, HostSyncData params) {
     (void)call.db().get(params.host);
     co_await call.db().durable(call.db().published());
     co_await core_.hosts->agent(params.host).metrics_save({});
+}
+
+// A host is heard of by its connection; one that says so besides has been heard of now.
+Task<Map<std::string, std::string>> HostDomain::tickle_heartbeat(Call& call,
+                                                                 HostTickleHeartbeat params) {
+    if (!core_.hosts->connected(params.host)) {
+        (void)call.db().get(params.host);
+        throw err::host_offline(params.host);
+    }
+    call.db().transact([&](db::Txn& txn) {
+        const Ref<HostMetrics> metrics = txn.get(params.host).metrics;
+        if (txn.find(metrics) != nullptr)
+            txn.edit(metrics).last_updated = DateTime{core_.now_seconds()};
+    });
+    co_return Map<std::string, std::string>{};
 }
 
 // What is installed is one system, not a pack on another.

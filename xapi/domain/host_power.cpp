@@ -168,6 +168,15 @@ Task<void> HostDomain::power_on(Call& call, HostPowerOn params) {
     co_await core_.hosts->local().plugin_call(std::move(wake));
 }
 
+Task<void> HostDomain::shutdown_agent(Call& call) {
+    return restart_agent(call, {core_.this_host});
+}
+
+// The machine goes down in any case, so nothing is asked of it but what must not be lost.
+Task<void> HostDomain::prepare_for_poweroff(Call& call, HostPrepareForPoweroff params) {
+    return sync_data(call, {params.host});
+}
+
 Task<void> HostDomain::set_power_on_mode(Call& call, HostSetPowerOnMode params) {
     call.db().transact([&](db::Txn& txn) {
         txn.edit(params.self).power_on_mode = params.power_on_mode;

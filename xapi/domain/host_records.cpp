@@ -1,5 +1,4 @@
 // Rows of a host, at its first boot and after.
-#include <arpa/inet.h>
 #include <algorithm>
 #include <set>
 
@@ -17,6 +16,7 @@
 #include "idl/records/vm.hpp"
 #include "idl/records/vm_metrics.hpp"
 #include "idl/versions.hpp"
+#include "xapi/domain/ip_text.hpp"
 #include "xapi/domain/small.hpp"
 #include "xapi/domain/start_of_day.hpp"
 #include "xapi/domain/words.hpp"
@@ -90,24 +90,6 @@ Map<std::string, std::string> restrictions() {
     map.insert_or_assign("platform_filter", "false");
     map.insert_or_assign("regular_nag_dialog", "false");
     return map;
-}
-
-struct Address {
-    std::string ip;
-    std::string netmask;
-};
-
-// "10.0.0.2/24" -> address and mask.
-Address split(const std::string& cidr) {
-    const std::size_t slash = cidr.find('/');
-    Address out{cidr.substr(0, slash), {}};
-    if (slash == std::string::npos) return out;
-    const int bits = std::stoi(cidr.substr(slash + 1));
-    in_addr mask{htonl(bits == 0 ? 0U : ~0U << (32 - bits))};
-    char text[INET_ADDRSTRLEN] = {};
-    inet_ntop(AF_INET, &mask, text, sizeof text);
-    out.netmask = text;
-    return out;
 }
 
 Map<std::string, std::string> software_version(const core::Core& core,
@@ -221,7 +203,8 @@ void insert_dom0(db::Txn& txn, Ref<Host> host, const agent::HostFacts& facts) {
     console.VM = dom0;
     console.protocol = ConsoleProtocol::vt100;
     const Ref<Console> ref = txn.insert(std::move(console));
-    txn.edit(ref).location = "https://" + split(facts.address).ip + "/console?ref=" + ref.text();
+    txn.edit(ref).location =
+        "https://" + split_cidr(facts.address).ip + "/console?ref=" + ref.text();
 }
 
 void insert_internal_network(db::Txn& txn) {
@@ -355,27 +338,40 @@ std::string comma_separated(const std::vector<std::string>& words) {
     return out;
 }
 
+/// Of the interface that the host's configuration names: its address is what stands there.
+void land_configured(db::Txn& txn, Ref<Pif> pif, const agent::HostFacts& facts) {
+    const auto [ip, netmask] = split_cidr(facts.address);
+    Pif& row = txn.edit(pif);
+    row.management = true;
+    row.currently_attached = true;
+    row.IP = ip;
+    row.netmask = netmask;
+    row.gateway = facts.gateway;
+    row.DNS = comma_separated(facts.dns);
+    row.ip_configuration_mode = IpConfigurationMode::static_;
+}
+
+/// A card in a bond is managed through the bond.
+Ref<Pif> managed_through(const db::Txn& txn, Ref<Pif> card) {
+    const Bond* bond = txn.find(txn.get(card).bond_slave_of);
+    return bond != nullptr ? bond->master : card;
+}
+
 void refresh_pifs(core::Core& core, db::Txn& txn, Ref<Host> host, const agent::HostFacts& facts) {
     std::map<std::string, Ref<Pif>> known;
     for (const auto pif : txn.get(host).PIFs)
         if (txn.get(pif).physical) known.emplace(txn.get(pif).device, pif);
+    // Whoever took management from a host (host.management_disable) gives it back, nobody else.
+    const bool is_managed = known.empty() || !management_pif(txn, host).null();
     for (const agent::NicFacts& nic : facts.nics) {
         const auto found = known.find(nic.name);
         const Ref<Pif> pif =
             found != known.end() ? found->second : insert_physical_pif(txn, host, nic);
         land_nic(core, txn, pif, nic);
-        if (nic.name != facts.management_device) continue;
-        const Address address = split(facts.address);
-        // A card in a bond is managed through the bond.
-        const Bond* bond = txn.find(txn.get(pif).bond_slave_of);
-        Pif& row = txn.edit(bond != nullptr ? bond->master : pif);
-        row.management = true;
-        row.currently_attached = true;
-        row.IP = address.ip;
-        row.netmask = address.netmask;
-        row.gateway = facts.gateway;
-        row.DNS = comma_separated(facts.dns);
-        row.ip_configuration_mode = IpConfigurationMode::static_;
+        // Moved there by a call: the records know of it, unless they are new.
+        const bool as_told = facts.management_bridge.empty() || known.empty();
+        if (is_managed && as_told && nic.name == facts.management_device)
+            land_configured(txn, managed_through(txn, pif), facts);
     }
 }
 
@@ -407,8 +403,16 @@ Ref<Host> first_boot_records(core::Core& core, db::Txn& txn, const agent::HostFa
 }
 
 void land_addresses(core::Core& core, db::Txn& txn, Ref<Host> host, const agent::HostFacts& facts) {
-    txn.edit(host).address = split(facts.address).ip;
     refresh_pifs(core, txn, host, facts);
+    std::string address;
+    if (const Ref<Pif> managed = management_pif(txn, host); managed) {
+        const Pif& row = txn.get(managed);
+        const bool by_ipv6 =
+            row.primary_address_type == PrimaryAddressType::ipv6 && !row.IPv6.empty();
+        const std::string& cidr = by_ipv6 ? row.IPv6.front() : facts.address;
+        address = cidr.substr(0, cidr.find('/'));
+    }
+    land_host_address(txn, host, address);
 }
 
 void refresh_host(core::Core& core, db::Txn& txn, Ref<Host> host, const agent::HostFacts& facts,

@@ -1,9 +1,6 @@
 #include "xapi/domain/networks.hpp"
 
-#include <arpa/inet.h>
-
 #include <algorithm>
-#include <bit>
 #include <ranges>
 #include <set>
 
@@ -23,6 +20,7 @@
 #include "xapi/core/hosts.hpp"
 #include "xapi/core/operation.hpp"
 #include "xapi/domain/blobs.hpp"
+#include "xapi/domain/ip_text.hpp"
 #include "xapi/domain/tunnels.hpp"
 #include "xapi/domain/words.hpp"
 
@@ -32,14 +30,6 @@ namespace {
 
 constexpr std::int64_t no_vlan = -1;
 constexpr std::int64_t vlan_tag_max = 4094;
-
-// "10.0.0.2" and "255.255.255.0" -> "10.0.0.2/24"
-std::string cidr_of(const Pif& pif) {
-    if (pif.IP.empty()) return {};
-    in_addr mask{};
-    if (inet_pton(AF_INET, pif.netmask.c_str(), &mask) != 1) return pif.IP + "/32";
-    return pif.IP + "/" + std::to_string(std::popcount(mask.s_addr));
-}
 
 // PIF.DNS: addresses with commas between them.
 std::vector<std::string> servers_of(const Pif& pif) {
@@ -86,9 +76,17 @@ agent::BridgeWant bridge_of(const db::Txn& txn, const Network& network, const Pi
         if (parent != nullptr) bridge.vlan_parent = parent->bridge;
         bridge.vlan_tag = pif.VLAN;
     }
+    if (const std::string gro = pif.properties.get(std::string("gro")); !gro.empty())
+        bridge.gro = gro == "on";
     bridge.dhcp = pif.ip_configuration_mode == IpConfigurationMode::dhcp;
+    bridge.autoconf = pif.ipv6_configuration_mode == Ipv6ConfigurationMode::autoconf;
+    if (pif.ipv6_configuration_mode == Ipv6ConfigurationMode::static_) {
+        bridge.ipv6 = pif.IPv6;
+        bridge.gateway6 = pif.ipv6_gateway;
+        bridge.dns = servers_of(pif);
+    }
     if (pif.ip_configuration_mode == IpConfigurationMode::static_) {
-        bridge.address = cidr_of(pif);
+        bridge.address = cidr_of(pif.IP, pif.netmask);
         bridge.gateway = pif.gateway;
         bridge.dns = servers_of(pif);
     }
@@ -145,22 +143,6 @@ agent::NetworkWant network_want(const db::Txn& txn, Ref<Host> host) {
     txn.each<Pool>(
         [&](Ref<Pool>, const Pool& pool) { want.igmp_snooping = pool.igmp_snooping_enabled; });
     return want;
-}
-
-Task<void> Networks::apply(Call& call, Ref<Host> host) {
-    const agent::NetworkWant want =
-        call.db().transact([&](db::Txn& txn) { return network_want(txn, host); });
-    co_await call.committed();
-    co_await core_.hosts->agent(host).network_apply(call.operation(), {want});
-}
-
-Task<void> Networks::apply_everywhere(Call& call) {
-    std::vector<Ref<Host>> hosts;
-    call.db().each<Host>([&](Ref<Host> host, const Host&) {
-        if (core_.hosts->connected(host)) hosts.push_back(host);
-    });
-    for (const Ref<Host> host : hosts)
-        co_await apply(call, host);
 }
 
 Task<Ref<Network>> NetworkDomain::create(Call& call, NetworkCreate params) {
@@ -391,11 +373,6 @@ Task<void> PifDomain::set_disallow_unplug(Call& call, PifSetDisallowUnplug param
 
 namespace {
 
-struct VlanRows {
-    Ref<Vlan> vlan;
-    Ref<Pif> pif;
-};
-
 void require_vlan_possible(const db::Txn& txn, const VlanCreate& params) {
     const Pif& tagged = txn.get(params.tagged_PIF);
     const Network& network = txn.get(params.network);
@@ -432,12 +409,12 @@ VlanRows insert_vlan(db::Txn& txn, const VlanCreate& params) {
     return rows;
 }
 
+}  // namespace
+
 void erase_vlan(db::Txn& txn, const VlanRows& rows) {
     txn.erase(rows.vlan);
     txn.erase(rows.pif);
 }
-
-}  // namespace
 
 Task<Ref<Vlan>> VlanDomain::create(Call& call, VlanCreate params) {
     VlanRows rows;

@@ -1,5 +1,9 @@
 #pragma once
+#include <functional>
+#include <set>
+
 #include "agent_verbs.hpp"
+#include "base/wait.hpp"
 #include "idl/api/network_api.hpp"
 #include "idl/api/pif_api.hpp"
 #include "idl/api/vlan_api.hpp"
@@ -13,15 +17,48 @@ agent::NetworkWant network_want(const db::Txn& txn, xenapi::Ref<xenapi::Host> ho
 /// Makes hosts' networks what the records want.
 class Networks {
   public:
-    explicit Networks(core::Core& core) : core_(core) {}
+    explicit Networks(core::Core& core) : core_(core), queue_(core.loop) {}
 
     Task<void> apply(Call& call, xenapi::Ref<xenapi::Host> host);
     /// To every connected host; a network without PIFs is on all of them.
     Task<void> apply_everywhere(Call& call);
 
+    /// A change after which the host may be out of reach.
+    struct Risk {
+        xenapi::Ref<xenapi::Host> host;
+        xenapi::Ref<xenapi::Pif> pif;  ///< by which the host is managed afterwards
+        /// The change of the records. It is first tried and taken back, then made when it holds.
+        std::function<void(db::Txn&)> edit;
+    };
+
+    /// The records change only once the host was asked over its new network; one that does not
+    /// answer in time goes back to the old one by itself. Lands the host's address.
+    /// INTERFACE_HAS_NO_IP [bridge], PIF_CONFIGURATION_ERROR [pif, why].
+    Task<void> apply_reachable(Call& call, Risk risk);
+
+    /// Whether such a change is under way: the host must not be told of its network besides.
+    [[nodiscard]] bool is_changing(xenapi::Ref<xenapi::Host> host) const {
+        return changing_.contains(host);
+    }
+
   private:
+    Task<void> tell(Call& call, xenapi::Ref<xenapi::Host> host);
+    Task<agent::NetworkHave> try_out(Call& call, Risk risk, std::string confirm);
+    Task<void> put_back(Call& call, xenapi::Ref<xenapi::Host> host);
+    Task<bool> is_kept(xenapi::Ref<xenapi::Host> host, std::string confirm);
+
     core::Core& core_;
+    ObjectQueue queue_;  // by host: one change at a time
+    std::set<xenapi::Ref<xenapi::Host>> changing_;
 };
+
+/// What the host has by a lease or an announcement, into the interfaces that ask for such.
+void land_leases(db::Txn& txn, xenapi::Ref<xenapi::Host> host, const agent::NetworkHave& have);
+/// The address by which the host is reached: its own, and that of the consoles it serves. Empty:
+/// by none.
+void land_host_address(db::Txn& txn, xenapi::Ref<xenapi::Host> host, const std::string& address);
+/// The interface by which the host is managed; null: by none.
+xenapi::Ref<xenapi::Pif> management_pif(const db::Txn& txn, xenapi::Ref<xenapi::Host> host);
 
 /// Class network.
 class NetworkDomain final : public xenapi::NetworkApi {
@@ -49,7 +86,8 @@ class NetworkDomain final : public xenapi::NetworkApi {
 
 class VlanDomain;
 
-/// Class PIF. What changes interfaces beyond plugging is in pif_settings.cpp.
+/// Class PIF. What changes interfaces beyond plugging is in pif_settings.cpp (which there are) and
+/// pif_addresses.cpp.
 class PifDomain final : public xenapi::PifApi {
   public:
     PifDomain(core::Core& core, Networks& networks, VlanDomain& vlans)
@@ -70,8 +108,14 @@ class PifDomain final : public xenapi::PifApi {
     Task<void> db_forget(Call& call, xenapi::PifDbForget params) override;
     Task<void> set_primary_address_type(Call& call,
                                         xenapi::PifSetPrimaryAddressType params) override;
+    Task<void> reconfigure_ipv6(Call& call, xenapi::PifReconfigureIpv6 params) override;
+    Task<void> set_property(Call& call, xenapi::PifSetProperty params) override;
 
   private:
+    /// Changes the record, and the host if the interface is plugged; both or none.
+    Task<void> change(Call& call, xenapi::Ref<xenapi::Pif> pif,
+                      std::function<void(xenapi::Pif&)> edit);
+
     core::Core& core_;
     Networks& networks_;
     VlanDomain& vlans_;
@@ -96,6 +140,14 @@ class VlanDomain final : public xenapi::VlanApi {
 /// and start of day.
 xenapi::Ref<xenapi::Pif> insert_physical_pif(db::Txn& txn, xenapi::Ref<xenapi::Host> host,
                                              const agent::NicFacts& nic);
+
+/// The records of a VLAN and its interface go.
+struct VlanRows {
+    xenapi::Ref<xenapi::Vlan> vlan;
+    xenapi::Ref<xenapi::Pif> pif;
+};
+
+void erase_vlan(db::Txn& txn, const VlanRows& rows);
 /// How many cards of each bond of the host have a link.
 void count_bond_links(db::Txn& txn, xenapi::Ref<xenapi::Host> host);
 /// Link state and such into PIF_metrics.

@@ -1,9 +1,5 @@
-// Class PIF: addresses of interfaces, and which interfaces there are.
-#include <arpa/inet.h>
-
+// Class PIF: which interfaces there are.
 #include <algorithm>
-#include <array>
-#include <bit>
 
 #include "base/undo.hpp"
 #include "idl/errors.hpp"
@@ -22,56 +18,6 @@ namespace basalt::domain {
 namespace {
 
 constexpr std::int64_t no_vlan = -1;
-
-bool is_ipv4(const std::string& text) {
-    in_addr address{};
-    return ::inet_pton(AF_INET, text.c_str(), &address) == 1;
-}
-
-bool is_netmask(const std::string& text) {
-    in_addr mask{};
-    if (::inet_pton(AF_INET, text.c_str(), &mask) != 1) return false;
-    const std::uint32_t bits = ntohl(mask.s_addr);
-    return bits != 0 && std::countl_one(bits) == std::popcount(bits);
-}
-
-void check_addresses(const PifReconfigureIp& params) {
-    if (params.mode != IpConfigurationMode::static_) return;
-    if (!is_ipv4(params.IP)) throw err::invalid_ip_address_specified("IP");
-    if (!is_netmask(params.netmask)) throw err::invalid_ip_address_specified("netmask");
-    if (!params.gateway.empty() && !is_ipv4(params.gateway))
-        throw err::invalid_ip_address_specified("gateway");
-    for (std::size_t begin = 0; begin < params.DNS.size();) {
-        const std::size_t end = std::min(params.DNS.find(',', begin), params.DNS.size());
-        if (!is_ipv4(params.DNS.substr(begin, end - begin)))
-            throw err::invalid_ip_address_specified("DNS");
-        begin = end + 1;
-    }
-}
-
-void set_addresses(Pif& row, const PifReconfigureIp& params) {
-    const bool is_static = params.mode == IpConfigurationMode::static_;
-    row.ip_configuration_mode = params.mode;
-    row.IP = is_static ? params.IP : "";
-    row.netmask = is_static ? params.netmask : "";
-    row.gateway = is_static ? params.gateway : "";
-    row.DNS = is_static ? params.DNS : "";
-}
-
-void restore_addresses(Pif& row, const Pif& before) {
-    row.ip_configuration_mode = before.ip_configuration_mode;
-    row.IP = before.IP;
-    row.netmask = before.netmask;
-    row.gateway = before.gateway;
-    row.DNS = before.DNS;
-}
-
-// The management interface's address is how the pool reaches the host, and comes from the host's
-// own configuration.
-void require_may_change(const Pif& row, Ref<Pif> pif) {
-    if (!row.managed) throw err::pif_unmanaged(pif);
-    if (row.management) throw err::pif_is_management_interface(pif);
-}
 
 void require_may_leave(const db::Txn& txn, Ref<Pif> pif) {
     const Pif& row = txn.get(pif);
@@ -141,22 +87,6 @@ Ref<Pif> insert_row(db::Txn& txn, Params params) {
 
 }  // namespace
 
-Task<void> PifDomain::reconfigure_ip(Call& call, PifReconfigureIp params) {
-    check_addresses(params);
-    const Pif before = call.db().get(params.self);
-    require_may_change(before, params.self);
-    Networks& networks = networks_;
-    co_await with_undo([&](Undo& undo) -> Task<void> {
-        call.db().transact([&](db::Txn& txn) { set_addresses(txn.edit(params.self), params); });
-        undo.push("restore addresses", [&call, &before, pif = params.self]() -> Task<void> {
-            call.db().transact_fact(
-                [&](db::Txn& txn) { restore_addresses(txn.edit(pif), before); });
-            co_return;
-        });
-        if (before.currently_attached) co_await networks.apply(call, before.host);
-    });
-}
-
 Task<Ref<Pif>> PifDomain::introduce(Call& call, PifIntroduce params) {
     (void)call.db().get(params.host);
     if (!params.MAC.empty() && !is_mac(params.MAC)) throw err::mac_invalid(params.MAC);
@@ -219,20 +149,6 @@ Task<Ref<Pif>> PifDomain::pool_introduce(Call& call, PifPoolIntroduce params) {
 // The record alone: what the host has of it stays until networks are next applied there.
 Task<void> PifDomain::db_forget(Call& call, PifDbForget params) {
     call.db().transact([&](db::Txn& txn) { erase_pif(txn, params.self); });
-    co_return;
-}
-
-// The host is reached by this family, so the management interface must have an address of it.
-Task<void> PifDomain::set_primary_address_type(Call& call, PifSetPrimaryAddressType params) {
-    call.db().transact([&](db::Txn& txn) {
-        Pif& row = txn.edit(params.self);
-        const bool is_v4 = params.primary_address_type == PrimaryAddressType::ipv4;
-        if (row.management && is_v4 && row.ip_configuration_mode == IpConfigurationMode::none)
-            throw err::pif_has_no_network_configuration(params.self);
-        if (row.management && !is_v4 && row.ipv6_configuration_mode == Ipv6ConfigurationMode::none)
-            throw err::pif_has_no_v6_network_configuration(params.self);
-        row.primary_address_type = params.primary_address_type;
-    });
     co_return;
 }
 

@@ -38,6 +38,9 @@ class PoolDomain final : public xenapi::PoolApi {
                                        xenapi::PoolSetSshEnabledTimeout params) override;
     Task<void> set_console_idle_timeout(Call& call,
                                         xenapi::PoolSetConsoleIdleTimeout params) override;
+    /// management.cpp
+    Task<void> management_reconfigure(Call& call,
+                                      xenapi::PoolManagementReconfigure params) override;
     Task<void> set_igmp_snooping_enabled(Call& call,
                                          xenapi::PoolSetIgmpSnoopingEnabled params) override;
     Task<void> enable_external_auth(Call& call, xenapi::PoolEnableExternalAuth params) override;

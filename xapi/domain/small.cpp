@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <charconv>
 #include <format>
+#include <limits>
 #include <optional>
 
 #include "idl/errors.hpp"
@@ -50,6 +51,15 @@ Ref<Role> role_ref(std::string_view name) {
         text += std::format("{:02x}", byte);
     }
     return Ref<Role>(Uuid::parse(text).value_or(Uuid{}));
+}
+
+std::vector<Ref<Role>> roles_with(const db::Database& db, const std::string& permission) {
+    std::vector<Ref<Role>> found;
+    db.each<Role>([&](Ref<Role> ref, const Role& row) {
+        const std::vector<std::string> permissions = permissions_of(role_mask(row));
+        if (std::ranges::binary_search(permissions, permission)) found.push_back(ref);
+    });
+    return found;
 }
 
 template <class F>
@@ -210,12 +220,21 @@ Task<std::vector<std::string>> RoleDomain::get_permissions_name_label(
 
 Task<std::vector<Ref<Role>>> RoleDomain::get_by_permission_name_label(
     Call&, RoleGetByPermissionNameLabel params) {
-    std::vector<Ref<Role>> found;
-    core_.db.each<Role>([&](Ref<Role> ref, const Role& row) {
-        const std::vector<std::string> permissions = permissions_of(role_mask(row));
-        if (std::ranges::binary_search(permissions, params.label)) found.push_back(ref);
-    });
-    co_return found;
+    co_return roles_with(core_.db, params.label);
+}
+
+Task<std::vector<Ref<Role>>> RoleDomain::get_permissions(Call&, RoleGetPermissions params) {
+    std::vector<Ref<Role>> out;
+    for (const std::string& name : permissions_of(role_mask(core_.db.get(params.self))))
+        out.push_back(role_ref(name));
+    co_return out;
+}
+
+Task<std::vector<Ref<Role>>> RoleDomain::get_by_permission(Call&, RoleGetByPermission params) {
+    // All permissions are somebody's.
+    for (const std::string& name : permissions_of(std::numeric_limits<RoleMask>::max()))
+        if (role_ref(name) == params.permission) co_return roles_with(core_.db, name);
+    throw err::handle_invalid("role", params.permission);
 }
 
 void insert_roles(db::Txn& txn) {

@@ -55,6 +55,11 @@ class RoleDomain final : public xenapi::RoleApi {
         Call& call, xenapi::RoleGetPermissionsNameLabel params) override;
     Task<std::vector<xenapi::Ref<xenapi::Role>>> get_by_permission_name_label(
         Call& call, xenapi::RoleGetByPermissionNameLabel params) override;
+    /// A permission is a name; its reference is made from that, as a role's is, and has no row.
+    Task<std::vector<xenapi::Ref<xenapi::Role>>> get_permissions(
+        Call& call, xenapi::RoleGetPermissions params) override;
+    Task<std::vector<xenapi::Ref<xenapi::Role>>> get_by_permission(
+        Call& call, xenapi::RoleGetByPermission params) override;
 
   private:
     core::Core& core_;

@@ -112,9 +112,7 @@ Task<Ref<Host>> HostKeeper::host_appeared(agent::HostFacts facts, agent::Host& a
         core_.this_host = row.master;
     });
     co_await core_.db.durable(core_.db.published());
-    const agent::NetworkWant want =
-        core_.db.transact_fact([&](db::Txn& txn) { return network_want(txn, host); });
-    co_await agent.network_apply(next(), {want});
+    co_await tell_network(host, agent, next);
     co_await plug_storage(host, agent, next);
     const std::vector<agent::DomainInfo> domains = co_await agent.domains({});
     resync_domains(host, domains);
@@ -146,6 +144,15 @@ Task<void> HostKeeper::power_on_when(Ref<Host> host) {
     co_await core_.hosts->ready();
     co_await core_.hosts->until_connected(host);
     co_await appliances_.power_on();
+}
+
+// A host that comes back in the middle of a change of its network is asked whether it stands.
+Task<void> HostKeeper::tell_network(Ref<Host> host, agent::Host& agent, NextOperation next) {
+    if (networks_.is_changing(host)) co_return;
+    const agent::NetworkWant want =
+        core_.db.transact_fact([&](db::Txn& txn) { return network_want(txn, host); });
+    const agent::NetworkHave have = co_await agent.network_apply(next(), {.want = want});
+    core_.db.transact_fact([&](db::Txn& txn) { land_leases(txn, host, have); });
 }
 
 Task<void> HostKeeper::plug_storage(Ref<Host> host, agent::Host& agent, NextOperation next) {

@@ -35,12 +35,13 @@ void insert_default_templates(core::Core& core, db::Txn& txn);
 class HostKeeper final : public core::HostWatcher {
   public:
     HostKeeper(core::Core& core, PbdDomain& pbds, VifDomain& vifs, Storage& storage,
-               ApplianceDomain& appliances)
+               ApplianceDomain& appliances, const Networks& networks)
         : core_(core),
           pbds_(pbds),
           vifs_(vifs),
           storage_(storage),
           appliances_(appliances),
+          networks_(networks),
           figures_(core) {}
 
     /// Ends what goes on behind; nothing of this object runs afterwards.
@@ -68,6 +69,7 @@ class HostKeeper final : public core::HostWatcher {
     void land_gone(db::Txn& txn, xenapi::Ref<xenapi::Vm> vm);
     void look_later(xenapi::Ref<xenapi::Host> host, xenapi::Ref<xenapi::Vm> vm);
     Task<void> look_again(xenapi::Ref<xenapi::Host> host, xenapi::Ref<xenapi::Vm> vm);
+    Task<void> tell_network(xenapi::Ref<xenapi::Host> host, agent::Host& agent, NextOperation next);
     void land_look(xenapi::Ref<xenapi::Host> host, xenapi::Ref<xenapi::Vm> vm,
                    const std::vector<agent::DomainInfo>& domains);
     core::Core& core_;
@@ -75,6 +77,7 @@ class HostKeeper final : public core::HostWatcher {
     VifDomain& vifs_;
     Storage& storage_;
     ApplianceDomain& appliances_;
+    const Networks& networks_;
     std::shared_ptr<Job> power_on_;
     FigureKeeper figures_;
     std::map<xenapi::Ref<xenapi::Vm>, std::shared_ptr<Job>> looks_;

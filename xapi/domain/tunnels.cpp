@@ -61,11 +61,6 @@ std::string random_mac(core::Core& core) {
     return mac;
 }
 
-struct TunnelRows {
-    Ref<Tunnel> tunnel;
-    Ref<Pif> access;
-};
-
 TunnelRows insert_tunnel(core::Core& core, db::Txn& txn, const TunnelCreate& params) {
     Pif pif;
     pif.host = txn.get(params.transport_PIF).host;
@@ -88,14 +83,14 @@ TunnelRows insert_tunnel(core::Core& core, db::Txn& txn, const TunnelCreate& par
     return rows;
 }
 
+}  // namespace
+
 void erase_tunnel(db::Txn& txn, const TunnelRows& rows) {
     const Ref<PifMetrics> metrics = txn.get(rows.access).metrics;
     txn.erase(rows.tunnel);
     txn.erase(rows.access);
     if (txn.find(metrics) != nullptr) txn.erase(metrics);
 }
-
-}  // namespace
 
 void require_transport(const db::Txn& txn, Ref<Pif> access) {
     for (const auto tunnel : txn.get(access).tunnel_access_PIF_of) {

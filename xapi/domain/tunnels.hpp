@@ -19,6 +19,14 @@ class TunnelDomain final : public xenapi::TunnelApi {
     Networks& networks_;
 };
 
+/// The records of a tunnel and its interface go.
+struct TunnelRows {
+    xenapi::Ref<xenapi::Tunnel> tunnel;
+    xenapi::Ref<xenapi::Pif> access;
+};
+
+void erase_tunnel(db::Txn& txn, const TunnelRows& rows);
+
 /// TRANSPORT_PIF_NOT_CONFIGURED when the interface is the inner end of a tunnel whose outer end has
 /// no address.
 void require_transport(const db::Txn& txn, xenapi::Ref<xenapi::Pif> access);

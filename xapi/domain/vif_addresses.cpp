@@ -1,13 +1,11 @@
 // Class VIF: the addresses that a guest is to give its interface. They reach a guest by its
 // cloud-init drive, at its start: docs/decisions/0014. Guest agents over QEMU's channel set none.
-#include <arpa/inet.h>
-
 #include <algorithm>
-#include <charconv>
 
 #include "idl/errors.hpp"
 #include "idl/records/vif.hpp"
 #include "idl/records/vm.hpp"
+#include "xapi/domain/ip_text.hpp"
 #include "xapi/domain/vif.hpp"
 #include "xapi/domain/words.hpp"
 
@@ -15,36 +13,12 @@ namespace basalt::domain {
 
 namespace {
 
-struct Family {
-    int number;
-    int bits;
-};
-
-constexpr Family ipv4{AF_INET, 32};
-constexpr Family ipv6{AF_INET6, 128};
-
-bool is_address(const Family& family, const std::string& text) {
-    in6_addr address{};
-    return ::inet_pton(family.number, text.c_str(), &address) == 1;
-}
-
-/// With the length of its prefix.
-bool is_cidr(const Family& family, const std::string& text) {
-    const std::size_t slash = text.find('/');
-    if (slash == std::string::npos || !is_address(family, text.substr(0, slash))) return false;
-    const char* begin = text.data() + slash + 1;
-    const char* end = text.data() + text.size();
-    int length = -1;
-    const auto [stop, error] = std::from_chars(begin, end, length);
-    return error == std::errc{} && stop == end && length >= 0 && length <= family.bits;
-}
-
 struct Wanted {
     std::vector<std::string> addresses;
     std::string gateway;
 };
 
-Wanted checked(const Family& family, bool is_static, const std::string& address,
+Wanted checked(const AddressFamily& family, bool is_static, const std::string& address,
                const std::string& gateway) {
     if (!is_static) return {};
     if (!is_cidr(family, address)) throw err::invalid_cidr_address_specified("address");

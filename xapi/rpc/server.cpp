@@ -61,7 +61,7 @@ Peer Server::peer_of(const FdStream& stream, Scheme scheme) const {
 }
 
 void Server::serve(std::unique_ptr<Stream> stream, Scheme scheme, Peer peer) {
-    if (scheme == Scheme::http && plain_refused_ && plain_refused_()) return stream->close();
+    if (refused_ && refused_(scheme)) return stream->close();
     const auto known = by_peer_.find(peer.address);
     const std::size_t of_peer = known == by_peer_.end() ? 0 : known->second;
     const bool all_taken = connections_.size() >= limits_.max(Limit::connections);

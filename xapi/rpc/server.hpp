@@ -61,8 +61,8 @@ class Server {
     /// failed, or when there is no certificate.
     Task<std::unique_ptr<Stream>> start_tls(std::unique_ptr<Stream> stream, std::string peer);
 
-    /// Connections over TCP without TLS are closed at once for as long as `refused` says so.
-    void refuse_plain(std::function<bool()> refused) { plain_refused_ = std::move(refused); }
+    /// Connections of that kind are closed at once for as long as `refused` says so.
+    void refuse(std::function<bool(Scheme)> refused) { refused_ = std::move(refused); }
 
     /// Accepts no more, lets answers under way end for at most `grace`, then cuts what is left.
     Task<void> stop(Duration grace);
@@ -79,7 +79,7 @@ class Server {
     const Router& router_;
     Limits& limits_;
     TrustedUids trusted_;
-    std::function<bool()> plain_refused_;
+    std::function<bool(Scheme)> refused_;
     std::unique_ptr<TlsAcceptor> tls_;
     HttpCounts counts_;
     std::vector<std::shared_ptr<Listener>> listeners_;
