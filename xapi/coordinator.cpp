@@ -43,6 +43,7 @@ Coordinator::Coordinator(Loop& loop, db::Store& store)
       diagnostics_(core_),
       caller_(callers_),
       upkeep_(core_),
+      alarms_(core_),
       keeper_(core_, pbds_, vifs_, storage_, appliances_, networks_),
       hosts_(core_, keeper_) {
     // Generations are reserved durably before they are used, so this never was an earlier one's.
@@ -89,6 +90,7 @@ Coordinator::Coordinator(Loop& loop, db::Store& store)
     balance_ = spawn(loop, "memory balance", balloons_.balance_forever());
     snapshots_ = spawn(loop, "snapshot schedules", schedules_.run_forever());
     keeping_up_ = spawn(loop, "upkeep", upkeep_.run_forever());
+    watching_figures_ = spawn(loop, "alarms", alarms_.run_forever());
 }
 
 void Coordinator::cut() {
@@ -99,7 +101,8 @@ void Coordinator::cut() {
 Task<void> Coordinator::stop() {
     // First, so that nobody waits for a host that is away.
     cut();
-    const std::vector<std::shared_ptr<Job>> behind = {expiry_, balance_, snapshots_, keeping_up_};
+    const std::vector<std::shared_ptr<Job>> behind = {expiry_, balance_, snapshots_, keeping_up_,
+                                                      watching_figures_};
     for (const auto& job : behind)
         job->cancel();
     for (const auto& job : behind)

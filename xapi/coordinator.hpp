@@ -7,6 +7,7 @@
 #include "xapi/core/events.hpp"
 #include "xapi/core/hosts.hpp"
 #include "xapi/core/tasks.hpp"
+#include "xapi/domain/alarms.hpp"
 #include "xapi/domain/appliance.hpp"
 #include "xapi/domain/balloons.hpp"
 #include "xapi/domain/blobs.hpp"
@@ -114,6 +115,7 @@ class Coordinator {
     domain::CallerDomain caller_;
     domain::RateLimitDomain rate_limits_;
     domain::Upkeep upkeep_;
+    domain::Alarms alarms_;
     domain::HostKeeper keeper_;
     core::Hosts hosts_;
     xenapi::Apis apis_;
@@ -121,6 +123,7 @@ class Coordinator {
     std::shared_ptr<Job> balance_;
     std::shared_ptr<Job> snapshots_;
     std::shared_ptr<Job> keeping_up_;
+    std::shared_ptr<Job> watching_figures_;
 };
 
 }  // namespace basalt

@@ -9,7 +9,7 @@ import unittest
 import urllib.error
 import urllib.parse
 import urllib.request
-import xml.etree.ElementTree
+from xml.etree import ElementTree
 
 import lab
 
@@ -141,7 +141,7 @@ class HostFigures(unittest.TestCase):
         start = int(time.time()) - 60
         status, text = get("/rrd_updates", self.session, start=start, host="true", cf="AVERAGE")
         self.assertEqual(status, 200)
-        root = xml.etree.ElementTree.fromstring(text)
+        root = ElementTree.fromstring(text)
         self.assertEqual(root.tag, "xport")
         legend = [entry.text for entry in root.findall("meta/legend/entry")]
         self.assertEqual(int(root.findtext("meta/columns")), len(legend))
@@ -158,7 +158,7 @@ class HostFigures(unittest.TestCase):
         for path in ("/host_rrd", "/host_rrds"):
             status, text = get(path, self.session)
             self.assertEqual(status, 200)
-        root = xml.etree.ElementTree.fromstring(text)
+        root = ElementTree.fromstring(text)
         self.assertEqual(root.findtext("version"), "0003")
         names = [ds.findtext("name") for ds in root.findall("ds")]
         self.assertIn("cpu_avg", names)
@@ -200,6 +200,44 @@ class HostFigures(unittest.TestCase):
         self.assertRegex(listed, r"max: inf\n")
         asked = lab.host().xe("host-data-source-query", "data-source=memory_total_kib").stdout
         self.assertEqual(float(asked), sources["memory_total_kib"]["value"])
+
+    def alarms(self):
+        return [record["body"] for record in self.api.message.get_all_records().values()
+                if record["name"] == "ALARM" and record["obj_uuid"] == self.uuid]
+
+    def test_an_alarm_is_told_once(self):
+        self.api.host.add_to_other_config(self.host, "perfmon", """<config><variable>
+            <name value="memory_total_kib"/><alarm_trigger_level value="1000"/>
+            </variable></config>""")
+        self.addCleanup(self.api.host.remove_from_other_config, self.host, "perfmon")
+        lab.wait_until(self.alarms, 90, "an alarm")
+        value, config, text = self.alarms()[0].split("\n", 2)
+        total = float(self.api.host.query_data_source(self.host, "memory_total_kib"))
+        self.assertEqual(config, "config:")
+        self.assertAlmostEqual(float(value.removeprefix("value: ")), total, delta=total / 1000)
+        variable = ElementTree.fromstring(text)
+        self.assertEqual(variable.find("name").get("value"), "memory_total_kib")
+        # Two more looks at the same figures.
+        time.sleep(125)
+        self.assertEqual(len(self.alarms()), 1)
+
+    def test_what_the_server_has_of_the_machine_is_recorded(self):
+        def known():
+            value = self.api.host.query_data_source(self.host, "xapi_open_fds")
+            return not math.isnan(float(value))
+        names = {source["name_label"] for source in self.api.host.get_data_sources(self.host)}
+        self.assertLessEqual({"hostload", "running_vcpus"}, names)
+        lab.wait_until(lambda: "xapi_open_fds" in {
+            source["name_label"] for source in self.api.host.get_data_sources(self.host)}, 60,
+            "xapi has told of itself")
+        self.assertTrue(known())
+        fds = float(self.api.host.query_data_source(self.host, "xapi_open_fds"))
+        pid = lab.host().status()["host1.xapi"][0]
+        counted = int(lab.host().inside("sh", "-c", f"ls /proc/{pid}/fd | wc -l",
+                                        capture_output=True).stdout)
+        self.assertAlmostEqual(fds, counted, delta=20)
+        self.assertGreater(float(self.api.host.query_data_source(self.host, "pool_session_count")),
+                           0)
 
     def test_storage_is_measured(self):
         (sr,) = self.api.SR.get_by_name_label("Local storage")
