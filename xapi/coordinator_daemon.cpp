@@ -27,6 +27,7 @@
 #include "xapi/transfer/dial.hpp"
 #include "xapi/transfer/figures.hpp"
 #include "xapi/transfer/files.hpp"
+#include "xapi/transfer/host_backup.hpp"
 #include "xapi/transfer/nbd_server.hpp"
 #include "xapi/transfer/streams.hpp"
 #include "xapi/transfer/vm_streams.hpp"
@@ -157,6 +158,7 @@ int run_coordinator(const Config& config, const std::string& fault_points) {
             loop.at(loop.now() + restart_delay, [&end] { end(); });
         }};
     transfer::add_database_routes(router, auth, database_files);
+    transfer::add_host_backup_routes(router, auth, database_files);
     cli::add_cli_route(router, [&dispatcher](const server::Peer& peer) {
         return std::make_unique<InProcessApi>(dispatcher, peer);
     });

@@ -124,6 +124,53 @@ class Database(unittest.TestCase):
         self.assertEqual(self.inside("sh", "-c", f"ls {self.store()}.* | grep -c scratch || true"),
                          "0\n")
 
+    def test_a_backup_makes_the_host_what_it_was(self):
+        pool = self.xe("pool-list", "--minimal")
+        host = self.xe("host-list", "--minimal")
+        self.xe("pool-param-set", f"uuid={pool}", "name-description=backed up")
+        session = lab.login()
+        blob = session.xenapi.host.create_new_blob(
+            session.xenapi.host.get_by_uuid(host), "notes", "text/plain", False)
+        uuid = session.xenapi.blob.get_uuid(blob)
+        self.inside("sh", "-c", f"echo kept > {FOLDER}/notes")
+        self.xe("blob-put", f"uuid={uuid}", f"filename={FOLDER}/notes")
+        self.xe("host-backup", f"file-name={FOLDER}/host.tar", f"host={host}")
+        names = self.inside("tar", "-tf", f"{FOLDER}/host.tar").split()
+        self.assertEqual(names[:2], ["backup.json", "database.xml"])
+        self.assertIn("certificate.pem", names)
+        self.assertIn(f"files/blobs/{uuid}", names)
+
+        self.xe("pool-param-set", f"uuid={pool}", "name-description=later")
+        session.xenapi.blob.destroy(blob)
+        self.restart_after(
+            lambda: self.xe("host-restore", f"file-name={FOLDER}/host.tar", f"host={host}"))
+        self.assertEqual(self.xe("pool-param-get", f"uuid={pool}", "param-name=name-description"),
+                         "backed up")
+        self.xe("blob-get", f"uuid={uuid}", f"filename={FOLDER}/again")
+        self.assertEqual(self.inside("cat", f"{FOLDER}/again"), "kept\n")
+        self.xe("pool-param-set", f"uuid={pool}", "name-description=")
+
+    def test_what_is_no_backup_changes_nothing(self):
+        host = self.xe("host-list", "--minimal")
+        self.xe("host-backup", f"file-name={FOLDER}/good.tar", f"host={host}")
+        self.inside("sh", "-c", f"""cd {FOLDER} && rm -rf t && mkdir t && cd t &&
+            tar -xf ../good.tar && tar -cf ../nothing.tar certificate.pem &&
+            tar -cf ../bare.tar backup.json &&
+            sed 's/{host}/00000000-0000-4000-8000-000000000000/' backup.json > x &&
+            tar --transform 's,^x$,backup.json,' -cf ../strange.tar x database.xml &&
+            mkdir -p files/blobs && echo > files/blobs/y &&
+            tar -P --transform 's,files/blobs/y,files/blobs/../../y,' -cf ../outside.tar \
+                backup.json database.xml files/blobs/y""")
+        starts = self.host.status()["host1.xapi"][1]
+        for name, code in (("nothing", "RESTORE_SCRIPT_FAILED"), ("bare", "RESTORE_SCRIPT_FAILED"),
+                           ("strange", "RESTORE_TARGET_MGMT_IF_NOT_IN_BACKUP"),
+                           ("outside", "RESTORE_SCRIPT_FAILED")):
+            with self.subTest(name):
+                said = self.refused("host-restore", f"file-name={FOLDER}/{name}.tar",
+                                    f"host={host}")
+                self.assertIn(code.replace("_", " ").lower(), said)
+        self.assertEqual(self.host.status()["host1.xapi"][1], starts)
+
     def test_a_session_looks_at_the_database_of_a_file(self):
         old = self.xe("network-create", "name-label=in the dump")
         dump = f"{FOLDER}/looked-at.xml"
