@@ -12,8 +12,8 @@
 #include "base/wait.hpp"
 
 /// Calls between our own processes: xapi and hostd, hostd and its storage workers.
-/// A message is JSON (base/framing.hpp: how it lies in a stream), with descriptors where the channel
-/// can carry them. Both sides may call. Messages:
+/// A message is JSON (in a stream as base/framing.hpp says), with descriptors where the channel can
+/// carry them. Both sides may call. Messages:
 ///   {"id":7,"verb":"vm.start","args":{...}}   {"id":7,"result":...} |
 ///   {"id":7,"error":["CODE","p"]}
 ///   {"progress":7,"value":0.5}   {"cancel":7}   {"event":"vm.changed","args":{...}}
