@@ -2,10 +2,10 @@
 // nothing is recorded beside them: docs/decisions/0015.
 #include <algorithm>
 
+#include "base/encoding.hpp"
 #include "idl/errors.hpp"
 #include "idl/records/sr.hpp"
 #include "idl/records/vdi.hpp"
-#include "xapi/core/base64.hpp"
 #include "xapi/core/operation.hpp"
 #include "xapi/domain/storage.hpp"
 #include "xapi/domain/vdi.hpp"
@@ -97,7 +97,7 @@ Task<std::string> VdiDomain::list_changed_blocks(Call& call, VdiListChangedBlock
         call.progress(static_cast<double>(offset + length) / static_cast<double>(to.virtual_size));
     }
     static_assert(window_bytes / block_bytes % 8 == 0, "windows join at whole bytes");
-    co_return core::base64(bits);
+    co_return base64(bits);
 }
 
 }  // namespace basalt::domain

@@ -4,9 +4,9 @@
 #include <charconv>
 #include <optional>
 
+#include "base/encoding.hpp"
 #include "base/wait.hpp"
 #include "idl/errors.hpp"
-#include "xapi/core/base64.hpp"
 #include "xapi/transfer/archive_reader.hpp"
 #include "xapi/transfer/uploads.hpp"
 #include "xapi/transfer/vm_streams.hpp"
@@ -79,7 +79,7 @@ Address parse_url(const std::string& url) {
 std::string request_to(const Address& address) {
     std::string out = "GET " + address.target + " HTTP/1.0\r\nHost: " + address.host_header +
                       "\r\nAccept: */*\r\nConnection: close\r\n";
-    if (!address.user.empty()) out += "Authorization: Basic " + core::base64(address.user) + "\r\n";
+    if (!address.user.empty()) out += "Authorization: Basic " + base64(address.user) + "\r\n";
     return out + "\r\n";
 }
 
