@@ -17,9 +17,11 @@ Coordinator::Coordinator(Loop& loop, db::Store& store)
       pbds_(core_, storage_),
       srs_(core_, storage_, pbds_),
       balloons_(core_),
-      vms_(core_, storage_, balloons_),
+      states_(core_),
+      vms_(core_, storage_, balloons_, states_),
       appliances_(core_, vms_),
       schedules_(core_, vms_, storage_),
+      vtpms_(core_, states_),
       vbds_(core_),
       vdis_(core_, storage_),
       vifs_(core_),
@@ -44,7 +46,7 @@ Coordinator::Coordinator(Loop& loop, db::Store& store)
       caller_(callers_),
       upkeep_(core_),
       alarms_(core_),
-      keeper_(core_, pbds_, vifs_, storage_, appliances_, networks_),
+      keeper_(core_, pbds_, vifs_, storage_, appliances_, networks_, states_),
       hosts_(core_, keeper_) {
     // Generations are reserved durably before they are used, so this never was an earlier one's.
     core_.term =
@@ -61,6 +63,7 @@ Coordinator::Coordinator(Loop& loop, db::Store& store)
     apis_.use(vms_);
     apis_.use(appliances_);
     apis_.use(schedules_);
+    apis_.use(vtpms_);
     apis_.use(vbds_);
     apis_.use(vdis_);
     apis_.use(vifs_);
@@ -110,6 +113,7 @@ Task<void> Coordinator::stop() {
     co_await tasks_.stop();
     co_await hosts_.stop();
     co_await keeper_.stop();
+    co_await states_.stop();
     co_await storage_.stop();
 }
 

@@ -16,6 +16,7 @@
 #include "xapi/domain/derive.hpp"
 #include "xapi/domain/diagnostics.hpp"
 #include "xapi/domain/host.hpp"
+#include "xapi/domain/kept_states.hpp"
 #include "xapi/domain/networks.hpp"
 #include "xapi/domain/pool.hpp"
 #include "xapi/domain/recovery.hpp"
@@ -33,6 +34,7 @@
 #include "xapi/domain/vif.hpp"
 #include "xapi/domain/vm.hpp"
 #include "xapi/domain/vmss.hpp"
+#include "xapi/domain/vtpm.hpp"
 
 namespace basalt {
 
@@ -87,9 +89,11 @@ class Coordinator {
     domain::PbdDomain pbds_;
     domain::SrDomain srs_;
     domain::Balloons balloons_;
+    domain::KeptStates states_;
     domain::VmDomain vms_;
     domain::ApplianceDomain appliances_;
     domain::VmssDomain schedules_;
+    domain::VtpmDomain vtpms_;
     domain::VbdDomain vbds_;
     domain::VdiDomain vdis_;
     domain::VifDomain vifs_;

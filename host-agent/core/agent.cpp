@@ -203,6 +203,10 @@ void Agent::memory_moved(std::string vm_uuid, std::int64_t actual_bytes) {
         listener_->on_memory({.uuid = std::move(vm_uuid), .actual_bytes = actual_bytes});
 }
 
+void Agent::state_changed(StateRef state) {
+    if (listener_ != nullptr) listener_->on_state(std::move(state));
+}
+
 OnHalt Agent::policy(const VmSpec& spec, HaltReason reason) const {
     switch (reason) {
         case HaltReason::shutdown:

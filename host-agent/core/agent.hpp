@@ -41,6 +41,7 @@ class Agent final : public hv::Events {
     void preserved(hv::DomId dom, std::string vm_uuid, HaltReason reason) override;
     void guest_changed(GuestFacts facts) override;
     void memory_moved(std::string vm_uuid, std::int64_t actual_bytes) override;
+    void state_changed(StateRef state) override;
 
   private:
     Task<nlohmann::json> run_effect(rpc::Request request);

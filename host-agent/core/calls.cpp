@@ -264,6 +264,10 @@ Task<VdiInfo> Calls::vdi_clone(Operation, VdiCloneArgs args) {
     return backends_.storage.vdi_clone(std::move(args));
 }
 
+Task<VdiInfo> Calls::vdi_revert(Operation, VdiRevertArgs args) {
+    return backends_.storage.vdi_revert(std::move(args));
+}
+
 Task<VdiInfo> Calls::vdi_copy(Operation operation, VdiCopyArgs args) {
     return backends_.storage.vdi_copy(std::move(args), std::move(operation.progress));
 }

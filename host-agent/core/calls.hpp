@@ -53,6 +53,11 @@ class Calls final : public Host {
     Task<void> vm_set_cpu(Operation operation, VmSetCpuArgs args) override;
     Task<void> vm_signal(Operation operation, VmSignalArgs args) override;
     Task<void> vm_purge(Operation operation, VmPurgeArgs args) override;
+    // calls_states.cpp
+    Task<KeptState> state_get(StateGetArgs args) override;
+    Task<void> state_put(StatePutArgs args) override;
+    Task<void> state_told(StateToldArgs args) override;
+    Task<std::vector<StateRef>> states_changed(StatesChangedArgs args) override;
     Task<void> disk_plug(Operation operation, DiskPlugArgs args) override;
     Task<void> disk_unplug(Operation operation, DiskUnplugArgs args) override;
     Task<void> disk_insert(Operation operation, DiskInsertArgs args) override;
@@ -72,6 +77,7 @@ class Calls final : public Host {
     Task<void> vdi_destroy(Operation operation, VdiDestroyArgs args) override;
     Task<VdiInfo> vdi_snapshot(Operation operation, VdiSnapshotArgs args) override;
     Task<VdiInfo> vdi_clone(Operation operation, VdiCloneArgs args) override;
+    Task<VdiInfo> vdi_revert(Operation operation, VdiRevertArgs args) override;
     Task<VdiInfo> vdi_copy(Operation operation, VdiCopyArgs args) override;
     Task<VdiInfo> vdi_resize(Operation operation, VdiResizeArgs args) override;
     Task<UniqueFd> vdi_open(VdiOpenArgs args) override;

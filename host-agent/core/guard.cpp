@@ -29,6 +29,8 @@ constexpr std::int64_t memory_bytes_max = std::int64_t{64} << 40;
 constexpr std::int64_t disk_bytes_max = std::int64_t{1} << 50;
 constexpr std::int64_t vcpus_max = 4096;
 constexpr std::int64_t seed_content_bytes_max = std::int64_t{256} << 10;
+// In base64, with the frame around them.
+constexpr std::size_t kept_state_bytes_max = std::size_t{900} << 10;
 constexpr std::int64_t seconds_max = std::int64_t{1} << 40;
 constexpr std::int64_t told_max = 32;  // figures that xapi tells of itself
 
@@ -141,6 +143,8 @@ void check_nic(const NicSpec& nic) {
         if (!is_address(AF_INET, address)) throw err::invalid_ip_address_specified("ipv4_allowed");
     for (const std::string& address : nic.ipv6)
         if (!is_address(AF_INET6, address)) throw err::invalid_ip_address_specified("ipv6_allowed");
+    for (const std::int64_t tag : nic.trunks)
+        if (tag < 1 || tag > 4094) throw err::vlan_tag_invalid(std::to_string(tag));
 }
 
 void check_network(const BridgeWant& want) {
@@ -291,6 +295,12 @@ void check_extension(const std::string& name) {
     if (!is_name(name, 128, "._-")) throw err::message_method_unknown(name.substr(0, 64));
 }
 
+// Both stand in a line of a file.
+void check_tag(const char* field, const std::string& text) {
+    if (!text.empty() && !is_name(text, 64, ""))
+        throw err::invalid_value(field, text.substr(0, 64));
+}
+
 // -- verb by verb ---------------------------------------------------------------------------------
 
 using Check = void (*)(const fs::path& boot_folder, const Json& args);
@@ -351,6 +361,15 @@ void of_figures(const fs::path&, const Json& args) {
     (void)get<MetricsOwner>(args, "owner");
     uuid_of("metrics", args);
     check_line("data_source", get<std::string>(args, "name"));
+}
+
+void of_state(const fs::path&, const Json& args) {
+    check_uuid("VM", get<std::string>(args, "vm"));
+    (void)args.at("kind").get<StateKind>();
+    check_tag("tag", get<std::string>(args, "tag"));
+    check_tag("digest", get<std::string>(args, "digest"));
+    if (get<std::string>(args, "contents").size() > kept_state_bytes_max)
+        throw err::invalid_value("contents", "too long");
 }
 
 void of_changes(const fs::path& folder, const Json& args) {
@@ -505,6 +524,10 @@ const std::map<std::string, Check, std::less<>>& checks() {
              check_signal(get<std::string>(args, "key"));
          }},
         {"vm_purge", of_vm},
+        {"state_get", of_state},
+        {"state_put", of_state},
+        {"state_told", of_state},
+        {"states_changed", nothing_to_check},
         {"disk_plug",
          [](const fs::path& folder, const Json& args) {
              of_vm(folder, args);
@@ -549,6 +572,11 @@ const std::map<std::string, Check, std::less<>>& checks() {
         {"vdi_destroy", of_disk},
         {"vdi_snapshot", of_disk},
         {"vdi_clone", of_disk},
+        {"vdi_revert",
+         [](const fs::path& folder, const Json& args) {
+             of_disk(folder, args);
+             check_disk(args.at("snapshot").get<DiskRef>());
+         }},
         {"vdi_copy", of_copy},
         {"vdi_resize", of_disk},
         {"vdi_open", of_disk},

@@ -112,6 +112,7 @@ std::map<std::string, Json> honest() {
                      {"type", "file"},
                      {"device_config", {{"location", "/srv/sr"}, {"options", "ro,timeo=20"}}}};
     const Json disk = {{"disk", disk_ref()}};
+    const Json state = {{"vm", uuid}, {"kind", "tpm"}};
     const Json figures = {{"owner", "vm"}, {"uuid", uuid}};
     const auto with = [](Json base, const Json& more) {
         base.update(more);
@@ -151,6 +152,10 @@ std::map<std::string, Json> honest() {
         {"vm_set_cpu", with(vm, {{"cpu", {{"weight", 1}, {"cap_percent", 0}, {"mask", {3}}}}})},
         {"vm_signal", with(vm, {{"signal", "sysrq"}, {"key", "b"}})},
         {"vm_purge", vm},
+        {"state_get", state},
+        {"state_put", with(state, {{"contents", "AAAA"}, {"tag", "0f"}})},
+        {"state_told", with(state, {{"digest", "0f"}, {"tag", ""}})},
+        {"states_changed", Json::object()},
         {"disk_plug", with(vm, {{"disk", plug()}})},
         {"disk_unplug", with(vm, {{"device", "xvdb"}, {"force", true}})},
         {"disk_insert", with(vm, {{"device", "xvdd"}, {"disk", disk_ref()}})},
@@ -170,6 +175,7 @@ std::map<std::string, Json> honest() {
         {"vdi_destroy", disk},
         {"vdi_snapshot", with(disk, {{"spec", vdi_spec()}, {"live_in", ""}})},
         {"vdi_clone", with(disk, {{"spec", vdi_spec()}})},
+        {"vdi_revert", with(disk, {{"snapshot", disk_ref()}})},
         {"vdi_copy", with(disk, {{"sr", uuid}, {"spec", vdi_spec()}, {"base", disk_ref()}})},
         {"vdi_resize", with(disk, {{"size_bytes", 4096}, {"live_in", uuid}})},
         {"vdi_open", with(disk, {{"access", "ro"}})},
@@ -322,7 +328,14 @@ INSTANTIATE_TEST_SUITE_P(
 
 INSTANTIATE_TEST_SUITE_P(
     Guests, Refuses,
-    testing::Values(Hostile{"vm_start", "/spec/memory_bytes", 0, "INVALID_VALUE"},
+    testing::Values(Hostile{"state_put", "/tag", "a/../b", "INVALID_VALUE"},
+                    Hostile{"state_put", "/tag", "two words", "INVALID_VALUE"},
+                    Hostile{"state_put", "/contents", std::string(1 << 20, 'A'), "INVALID_VALUE"},
+                    Hostile{"state_get", "/kind", "disk", "INTERNAL_ERROR"},
+                    Hostile{"state_told", "/digest", "0f\n0f", "INVALID_VALUE"},
+                    Hostile{"vdi_revert", "/snapshot/location", "../other", "INVALID_VALUE"},
+                    Hostile{"nic_plug", "/nic/trunks", Json::array({10, 4095}), "VLAN_TAG_INVALID"},
+                    Hostile{"vm_start", "/spec/memory_bytes", 0, "INVALID_VALUE"},
                     Hostile{"vm_start", "/spec/memory_bytes", -1, "INVALID_VALUE"},
                     Hostile{"vm_start", "/spec/memory_bytes", INT64_MAX, "INVALID_VALUE"},
                     Hostile{"vm_start", "/spec/vcpus", -1, "INVALID_VALUE"},

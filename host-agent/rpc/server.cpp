@@ -148,6 +148,11 @@ void Server::on_memory(MemoryFacts value) {
         tell_memory(connection->peer(), value);
 }
 
+void Server::on_state(StateRef value) {
+    for (const auto& connection : connections_)
+        tell_state(connection->peer(), value);
+}
+
 void Server::on_term(std::int64_t value) {
     for (const auto& connection : connections_)
         tell_term(connection->peer(), value);

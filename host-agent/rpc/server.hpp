@@ -28,6 +28,7 @@ class Server final : public Events {
     void on_guest(GuestFacts value) override;
     void on_memory(MemoryFacts value) override;
     void on_nics(std::vector<NicFacts> value) override;
+    void on_state(StateRef value) override;
     void on_term(std::int64_t value) override;
     void on_usage(HostUsage value) override;
 

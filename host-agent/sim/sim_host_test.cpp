@@ -24,6 +24,8 @@ class Told final : public rpc::Handler, public Events {
 
     void on_nics(std::vector<NicFacts>) override {}
 
+    void on_state(StateRef) override {}
+
     void on_term(std::int64_t) override {}
 
     void on_usage(HostUsage) override {}

@@ -219,6 +219,12 @@ Task<VdiInfo> MachineStorage::vdi_clone(VdiCloneArgs args) {
     return vdi_create({args.disk.sr, std::move(args.spec)});
 }
 
+Task<VdiInfo> MachineStorage::vdi_revert(VdiRevertArgs args) {
+    VdiInfo info;
+    info.uuid = info.location = args.disk.vdi;
+    co_return info;
+}
+
 Task<VdiInfo> MachineStorage::vdi_copy(VdiCopyArgs args, rpc::Progress) {
     return vdi_create({args.sr, std::move(args.spec)});
 }

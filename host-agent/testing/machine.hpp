@@ -89,6 +89,7 @@ class MachineStorage final : public sm::Storage {
     Task<void> vdi_destroy(VdiDestroyArgs args) override;
     Task<VdiInfo> vdi_snapshot(VdiSnapshotArgs args) override;
     Task<VdiInfo> vdi_clone(VdiCloneArgs args) override;
+    Task<VdiInfo> vdi_revert(VdiRevertArgs args) override;
     Task<VdiInfo> vdi_copy(VdiCopyArgs args, rpc::Progress progress) override;
     Task<VdiInfo> vdi_resize(VdiResizeArgs args) override;
     Task<UniqueFd> vdi_open(VdiOpenArgs args) override;

@@ -50,10 +50,13 @@ class Rig final : public Events {
 
     void on_nics(std::vector<NicFacts>) override {}
 
+    void on_state(StateRef value) override { states.push_back(std::move(value)); }
+
     void on_term(std::int64_t) override {}
 
     void on_usage(HostUsage) override {}
 
+    std::vector<StateRef> states;  // told as changed, oldest first
     SimLoop loop;
     Machine machine;
     MachineHypervisor hypervisor;

@@ -67,6 +67,9 @@ class Events {
 
     /// The guest's balloon has moved: `domains` tells how much memory it has now.
     virtual void memory_moved(std::string /*vm_uuid*/, std::int64_t /*actual_bytes*/) {}
+
+    /// The guest wrote what is kept of it while it is off. Of one that ends: before `ended`.
+    virtual void state_changed(agent::StateRef /*state*/) {}
 };
 
 /// All verbs: loop only, cancellable unless said otherwise; one that throws has changed nothing.

@@ -33,6 +33,11 @@ void Recorder::memory_moved(std::string uuid, std::int64_t actual_bytes) {
     moved.notify_all();
 }
 
+void Recorder::state_changed(agent::StateRef state) {
+    states.push_back(std::move(state));
+    moved.notify_all();
+}
+
 Task<std::string> read_until(Loop& loop, int fd, std::string text, Duration limit) {
     const Time deadline = loop.now() + limit;
     std::string all;

@@ -5,6 +5,7 @@
 #include "base/wait.hpp"
 #include "hypervisor/api/hypervisor.hpp"
 #include "hypervisor/api/live_changes.hpp"
+#include "hypervisor/api/state_keeper.hpp"
 
 namespace basalt::hv::contract {
 
@@ -17,10 +18,12 @@ struct Recorder final : Events {
     void preserved(DomId dom, std::string uuid, agent::HaltReason reason) override;
     void guest_changed(agent::GuestFacts facts) override;
     void memory_moved(std::string uuid, std::int64_t actual_bytes) override;
+    void state_changed(agent::StateRef state) override;
 
     std::vector<std::string> told;  // "ended shutdown", "rebooted", "preserved crashed"
     std::map<std::string, agent::GuestFacts> facts;
     std::map<std::string, std::int64_t> memory_bytes;  // as the balloon moved last
+    std::vector<agent::StateRef> states;
     Signal moved;
 };
 
@@ -33,6 +36,7 @@ class Bench {
     virtual void run(std::function<Task<void>()> body) = 0;
     virtual Hypervisor& hv() = 0;
     virtual LiveChanges& live() = 0;
+    virtual StateKeeper& keeper() = 0;
     /// Lets go of the hypervisor and makes a new one over the same host, not yet adopted.
     virtual void restart() = 0;
 
@@ -61,6 +65,12 @@ class Bench {
     /// The word on its disks that begins so; empty: on none of them.
     virtual Task<std::string> find(DomId dom, std::string beginning) = 0;
     virtual Task<std::string> cpus(DomId dom) = 0;  // how many it uses
+    /// The version of the TPM that it sees; empty: it sees none.
+    virtual Task<std::string> tpm(DomId dom) = 0;
+    /// Has its TPM keep four characters, which last.
+    virtual Task<void> keep_in_tpm(DomId dom, std::string four) = 0;
+    /// Those four characters; empty: there are none.
+    virtual Task<std::string> kept_in_tpm(DomId dom) = 0;
     /// The process below a guest dies.
     virtual void kill(DomId dom) = 0;
     /// Processes and files that exist for a VM.

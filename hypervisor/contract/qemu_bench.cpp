@@ -95,6 +95,8 @@ class QemuBench final : public Bench {
 
     LiveChanges& live() override { return *hypervisor_; }
 
+    StateKeeper& keeper() override { return *hypervisor_; }
+
     void restart() override {
         hypervisor_.reset();
         hypervisor_ = std::make_unique<qemu::QemuHypervisor>(
@@ -243,6 +245,25 @@ class QemuBench final : public Bench {
     }
 
     Task<std::string> cpus(DomId dom) override { return word(dom, "cpus", ""); }
+
+    Task<std::string> tpm(DomId dom) override { return word(dom, "tpm", ""); }
+
+    Task<void> keep_in_tpm(DomId dom, std::string four) override {
+        const std::string said = co_await word(dom, "tpmkeep", " " + four);
+        if (!said.starts_with("8002") || said.substr(12, 8) != "00000000")
+            throw ApiError("INTERNAL_ERROR", {"the TPM said " + said});
+    }
+
+    Task<std::string> kept_in_tpm(DomId dom) override {
+        const std::string said = co_await word(dom, "tpmkept", "");
+        // Head, size of the parameters, size of the data, the data, the session.
+        constexpr std::size_t data_at = 2 * (10 + 4 + 2);
+        std::string out;
+        if (said.size() < 20 || said.substr(12, 8) != "00000000") co_return out;
+        for (std::size_t i = 0; i < 4; ++i)
+            out += static_cast<char>(std::stoi(said.substr(data_at + 2 * i, 2), nullptr, 16));
+        co_return out;
+    }
 
     void kill(DomId dom) override {
         for (const agent::DomainInfo& info : hv().domains())

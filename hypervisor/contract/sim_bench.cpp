@@ -23,6 +23,8 @@ class SimBench final : public Bench {
 
     LiveChanges& live() override { return *hypervisor_; }
 
+    StateKeeper& keeper() override { return *hypervisor_; }
+
     void restart() override {
         hypervisor_.reset();
         hypervisor_ = std::make_unique<SimHypervisor>(host_);
@@ -80,6 +82,21 @@ class SimBench final : public Bench {
     Task<void> panic(DomId dom) override {
         host_.crash(uuid(dom));
         co_return;
+    }
+
+    Task<std::string> tpm(DomId dom) override {
+        const auto config = host_.config(uuid(dom));
+        co_return config && config->spec.tpm ? "2" : "";
+    }
+
+    Task<void> keep_in_tpm(DomId dom, std::string four) override {
+        host_.write_state(uuid(dom), agent::StateKind::tpm, "kept " + four);
+        co_return;
+    }
+
+    Task<std::string> kept_in_tpm(DomId dom) override {
+        const std::string bytes = host_.kept(uuid(dom), agent::StateKind::tpm);
+        co_return bytes.starts_with("kept ") ? bytes.substr(5, 4) : "";
     }
 
     Task<double> uptime(DomId dom) override {

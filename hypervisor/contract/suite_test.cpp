@@ -4,6 +4,9 @@
 #include <gtest/gtest.h>
 #include <unistd.h>
 
+#include <set>
+
+#include "base/encoding.hpp"
 #include "base/error.hpp"
 #include "hypervisor/contract/bench.hpp"
 
@@ -116,6 +119,24 @@ TEST_P(HypervisorContract, a_guest_is_made_paused_runs_speaks_pauses_and_dies) {
         const DomId next = co_await hv().create(config, {});
         EXPECT_GT(next, dom);
         co_await hv().destroy(next);
+    });
+}
+
+TEST_P(HypervisorContract, guests_made_at_once_have_numbers_of_their_own) {
+    run([this]() -> Task<void> {
+        constexpr std::size_t count = 4;
+        std::vector<Task<void>> makes;
+        for (std::size_t i = 0; i < count; ++i)
+            makes.push_back([](Hypervisor& h, DomainConfig config) -> Task<void> {
+                co_await h.create(std::move(config), {});
+            }(hv(), bench_->config()));
+        co_await all(bench_->loop(), std::move(makes));
+        std::set<DomId> numbers;
+        for (const agent::DomainInfo& one : hv().domains())
+            numbers.insert(one.domid);
+        EXPECT_EQ(numbers.size(), count);
+        for (const DomId dom : numbers)
+            co_await hv().destroy(dom);
     });
 }
 
@@ -317,18 +338,30 @@ TEST_P(HypervisorContract, memory_and_processors_of_a_running_guest_change) {
         co_await bench_->live().set_vcpus(back, 2);
         EXPECT_EQ(info(back).vcpus, 2);
         EXPECT_EQ(co_await failure(bench_->live().set_vcpus(back, 4)), "INVALID_VALUE");
-        if (std::string(GetParam()) == "qemu") {
-            UniqueFd again(::open(path.c_str(), O_RDWR | O_CLOEXEC));
-            EXPECT_EQ(co_await failure(hv().save(back, std::move(again), {})),
-                      "OPERATION_NOT_ALLOWED");
-            EXPECT_EQ(info(back).power, agent::DomainPower::running);
-        }
         // Linux takes later ones only from a hypervisor that it knows, and emulation is none.
         if ((co_await hv().facts()).accelerated) {
             const auto cpus = [this, back] { return bench_->cpus(back); };
             EXPECT_EQ(co_await eventually<std::string>(cpus, "2"), "2");
         }
-        co_await hv().destroy(back);
+        // It sleeps with the added one, twice, and goes on where it was.
+        DomId now = back;
+        config.spec.vcpus = 2;
+        for (int round = 0; round < 2; ++round) {
+            const double before = co_await bench_->uptime(now);
+            UniqueFd into(::open(path.c_str(), O_RDWR | O_TRUNC | O_CLOEXEC));
+            co_await hv().save(now, std::move(into), {});
+            co_await hv().destroy(now);
+            UniqueFd from(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
+            now = co_await hv().restore(config, std::move(from), {});
+            co_await hv().set_running(now, true);
+            const double after = co_await bench_->uptime(now);
+            EXPECT_GT(after, before);
+            EXPECT_LT(after, before + 60);
+            EXPECT_EQ(info(now).vcpus, 2);
+        }
+        co_await bench_->live().set_vcpus(now, 3);
+        EXPECT_EQ(info(now).vcpus, 3);
+        co_await hv().destroy(now);
         EXPECT_THAT(bench_->traces(uuid), IsEmpty());
     });
     ::unlink(path.c_str());
@@ -378,6 +411,75 @@ TEST_P(HypervisorContract, guests_outlive_the_hypervisor_and_are_found_again) {
         co_await bench_->power_off(dom);
         EXPECT_TRUE(co_await told("ended shutdown"));
         EXPECT_THAT(bench_->traces(config.spec.uuid), IsEmpty());
+    });
+}
+
+TEST_P(HypervisorContract, a_tpm_keeps_what_the_guest_put_there) {
+    const std::string path = testing::TempDir() + "hv-tpm-" + std::to_string(getpid());
+    DomainConfig config = bench_->config();
+    config.spec.tpm = true;
+    const std::string vm = config.spec.uuid;
+    const agent::StateRef its{.vm = vm, .kind = agent::StateKind::tpm};
+    DomId dom = 0;
+    run([&]() -> Task<void> {
+        const DomId without = co_await started(bench_->config());
+        EXPECT_EQ(co_await bench_->tpm(without), "");
+        co_await hv().destroy(without);
+
+        dom = co_await started(config);
+        EXPECT_EQ(co_await bench_->tpm(dom), "2");
+        EXPECT_EQ(co_await bench_->kept_in_tpm(dom), "");
+        co_await bench_->keep_in_tpm(dom, "once");
+        EXPECT_EQ(co_await bench_->kept_in_tpm(dom), "once");
+    });
+    // Another hypervisor finds the guest with its TPM.
+    bench_->restart();
+    events_ = std::make_unique<Recorder>(bench_->loop());
+    run([&]() -> Task<void> {
+        co_await hv().adopt(*events_);
+        EXPECT_EQ(co_await bench_->kept_in_tpm(dom), "once");
+        UniqueFd sink(::open(path.c_str(), O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0600));
+        co_await hv().save(dom, std::move(sink), {});
+        co_await hv().destroy(dom);
+        EXPECT_THAT(bench_->traces(vm), IsEmpty());
+        UniqueFd source(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
+        const DomId back = co_await hv().restore(config, std::move(source), {});
+        co_await hv().set_running(back, true);
+        EXPECT_EQ(co_await bench_->kept_in_tpm(back), "once");
+        events_->states.clear();
+        co_await hv().destroy(back);
+        EXPECT_THAT(bench_->traces(vm), IsEmpty());
+    });
+    ::unlink(path.c_str());
+    run([&]() -> Task<void> {
+        // What the guest left is told once, and stays where it is.
+        KeptBytes left = co_await bench_->keeper().read_state(vm, agent::StateKind::tpm);
+        EXPECT_TRUE(left.changed);
+        EXPECT_THAT(co_await bench_->keeper().changed_states(), Contains(its));
+        co_await bench_->keeper().note_told(vm, agent::StateKind::tpm, sha256_hex(left.bytes),
+                                            "told");
+        EXPECT_THAT(co_await bench_->keeper().changed_states(), IsEmpty());
+        const DomId again = co_await started(config);
+        EXPECT_EQ(co_await bench_->kept_in_tpm(again), "once");
+        EXPECT_EQ(co_await failure(bench_->keeper().write_state(vm, agent::StateKind::tpm, {})),
+                  "DOMAIN_EXISTS");
+        co_await hv().destroy(again);
+        EXPECT_THAT(events_->states, Contains(its));
+
+        // The records' word replaces it: an empty one, or one that another VM had.
+        co_await bench_->keeper().write_state(vm, agent::StateKind::tpm, {});
+        const DomId fresh = co_await started(config);
+        EXPECT_EQ(co_await bench_->kept_in_tpm(fresh), "");
+        co_await hv().destroy(fresh);
+        left.tag = "given";
+        co_await bench_->keeper().write_state(vm, agent::StateKind::tpm, left);
+        EXPECT_EQ((co_await bench_->keeper().read_state(vm, agent::StateKind::tpm)).tag, "given");
+        const DomId given = co_await started(config);
+        EXPECT_EQ(co_await bench_->kept_in_tpm(given), "once");
+        co_await hv().destroy(given);
+        co_await hv().purge(vm);
+        EXPECT_TRUE(
+            (co_await bench_->keeper().read_state(vm, agent::StateKind::tpm)).bytes.empty());
     });
 }
 

@@ -38,6 +38,7 @@ void write_all(int fd, std::string_view text, const std::string& path) {
 void to_json(Json& json, const Descriptor& value) {
     json = {{"dom", value.dom},         {"complete", value.complete},
             {"pid", value.pid},         {"process_start", value.process_start},
+            {"tpm_pid", value.tpm_pid}, {"tpm_process_start", value.tpm_process_start},
             {"boot_id", value.boot_id}, {"started_at", value.started_at},
             {"machine", value.machine}, {"config", value.config}};
 }
@@ -47,6 +48,8 @@ void from_json(const Json& json, Descriptor& value) {
     json.at("complete").get_to(value.complete);
     json.at("pid").get_to(value.pid);
     json.at("process_start").get_to(value.process_start);
+    value.tpm_pid = json.value("tpm_pid", 0);
+    value.tpm_process_start = json.value("tpm_process_start", std::uint64_t{0});
     json.at("boot_id").get_to(value.boot_id);
     json.at("started_at").get_to(value.started_at);
     json.at("machine").get_to(value.machine);

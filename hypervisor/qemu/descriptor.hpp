@@ -17,6 +17,9 @@ struct Descriptor {
     /// The process, told apart from a later one with its number by when it started.
     pid_t pid = 0;
     std::uint64_t process_start = 0;
+    /// The TPM emulator's, alike; 0: there is none.
+    pid_t tpm_pid = 0;
+    std::uint64_t tpm_process_start = 0;
     std::string boot_id;
     std::int64_t started_at = 0;  // seconds since 1970
     Machine machine;

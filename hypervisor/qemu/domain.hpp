@@ -1,4 +1,5 @@
 #pragma once
+#include <map>
 #include <memory>
 #include <optional>
 #include <set>
@@ -10,6 +11,7 @@
 #include "hypervisor/qemu/console_hub.hpp"
 #include "hypervisor/qemu/descriptor.hpp"
 #include "hypervisor/qemu/monitor.hpp"
+#include "hypervisor/qemu/state_files.hpp"
 
 namespace basalt::hv::qemu {
 
@@ -25,6 +27,7 @@ struct Domain {
     DomainPaths paths;
     Descriptor descriptor;
     std::unique_ptr<Process> process;
+    std::unique_ptr<Process> tpm;  // its TPM's, which ends by itself after `process`
     std::unique_ptr<Monitor> monitor;
     std::unique_ptr<ConsoleHub> console;
     std::optional<Slots::Held> slot;  // whose users it runs as
@@ -43,6 +46,8 @@ struct Domain {
     std::set<std::string> refused;
     bool agent_open = false;
     agent::GuestFacts facts;
+    /// Of its kept states, as last told.
+    std::map<agent::StateKind, std::int64_t> state_versions;
     /// What the balloon leaves the guest; 0: it has never moved.
     std::int64_t balloon_bytes = 0;
     /// Any of the above moved.
@@ -61,6 +66,7 @@ Task<void> save_descriptor(const Domain& domain);
 
 struct LaunchWith {
     Installation installation;
+    StateFiles states;
     std::shared_ptr<Confinement> confinement;
     bool incoming = false;
 };
@@ -79,6 +85,24 @@ Task<void> reconnect(DomainPtr domain);
 /// Asks the process to end, then kills it; returns when it is gone.
 Task<void> end_process(DomainPtr domain);
 
+/// Kinds of state that its machine writes.
+std::vector<agent::StateKind> states_of(const Domain& domain);
+
+// tpm.cpp
+
+/// What a domain's TPM emulator is given.
+struct TpmReady {
+    Command command;
+    UniqueFd control;   // its end of the connection
+    UniqueFd qemu_end;  // the emulator ends when nobody has this any more
+};
+
+/// In a cell beside `guest`, QEMU's own; what it says goes to `words`. Blocks.
+TpmReady make_tpm_ready(const Domain& domain, const LaunchWith& with, const Cell& guest, int words);
+void start_tpm(Domain& domain, TpmReady& ready);
+/// After its QEMU ended. When this returns it has written all it had to, and is gone.
+Task<void> await_tpm(DomainPtr domain);
+
 // devices.cpp: the verbs of the same names
 
 Task<void> plug_disk(DomainPtr domain, DiskAttachment disk);
@@ -91,6 +115,8 @@ Task<void> disk_resized(DomainPtr domain, std::string device, std::int64_t size_
 // live.cpp: the verbs of the same names
 
 Task<void> set_memory_target(DomainPtr domain, std::int64_t bytes);
+/// Adds virtual CPUs until there are `count`: each time in the same places, in the same order.
+Task<void> plug_cpus(DomainPtr domain, std::int64_t count);
 Task<void> set_vcpus(DomainPtr domain, std::int64_t count);
 Task<void> set_cpu_shares(DomainPtr domain, std::shared_ptr<Confinement> confinement,
                           agent::CpuShares shares);

@@ -25,18 +25,6 @@ ApiError internal(std::string text) {
     return err::internal_error(std::move(text));
 }
 
-void prepare_files(const DomainPaths& paths, const DomainConfig& config,
-                   const Installation& installation) {
-    if (!has_nvram(config.spec.boot) || std::filesystem::exists(paths.nvram)) return;
-    namespace fs = std::filesystem;
-    fs::create_directories(fs::path(paths.nvram).parent_path());
-    // Whoever dies while it is written leaves no half of it under its name.
-    const std::string fresh = paths.nvram + ".new";
-    fs::copy_file(installation.firmware_vars, fresh, fs::copy_options::overwrite_existing);
-    fs::permissions(fresh, fs::perms::owner_read | fs::perms::owner_write);
-    fs::rename(fresh, paths.nvram);
-}
-
 // The last thing QEMU said is why it ended.
 std::string last_words(const std::string& path) {
     std::string text = read_file(path);
@@ -125,10 +113,12 @@ void show_boot_files(const Domain& domain) {
 struct Ready {
     Handed handed;
     Command command;
+    std::optional<TpmReady> tpm;
 };
 
 std::shared_ptr<Ready> make_ready(const Domain& domain, const LaunchWith& with) {
-    prepare_files(domain.paths, domain.descriptor.config, with.installation);
+    for (const agent::StateKind kind : states_of(domain))
+        with.states.prepare(domain.uuid(), kind);
     show_boot_files(domain);
     const auto ready = std::make_shared<Ready>();
     const Descriptor& descriptor = domain.descriptor;
@@ -137,13 +127,19 @@ std::shared_ptr<Ready> make_ready(const Domain& domain, const LaunchWith& with) 
                      .incoming = with.incoming};
     const auto argv = plan_command_line(descriptor.config, descriptor.machine, domain.paths,
                                         with.installation, how);
-    ready->command.argv = confined(with.confinement->launcher, cell_of(domain, with), argv);
+    const Cell cell = cell_of(domain, with);
+    if (descriptor.machine.tpm) {
+        ready->tpm = make_tpm_ready(domain, with, cell, ready->handed.files.at(2).get());
+        ready->handed.files[Descriptors::tpm] = std::move(ready->tpm->qemu_end);
+    }
+    ready->command.argv = confined(with.confinement->launcher, cell, argv);
     ready->command.inherit = ready->handed.inherit();
     ready->command.detached = true;
     return ready;
 }
 
 void start(Domain& domain, Ready& ready) {
+    if (ready.tpm) start_tpm(domain, *ready.tpm);
     domain.process = start_process(domain.loop, ready.command);
     domain.monitor = std::make_unique<Monitor>(
         domain.loop, adopt_stream(domain.loop, std::move(ready.handed.monitor)));
@@ -189,6 +185,13 @@ void make_folder(const std::string& path) {
     fs::permissions(path, fs::perms::owner_all | fs::perms::group_exec | fs::perms::others_exec);
 }
 
+std::vector<agent::StateKind> states_of(const Domain& domain) {
+    std::vector<agent::StateKind> out;
+    if (has_nvram(domain.descriptor.config.spec.boot)) out.push_back(agent::StateKind::nvram);
+    if (domain.descriptor.machine.tpm) out.push_back(agent::StateKind::tpm);
+    return out;
+}
+
 std::string group_of(const std::string& dir) {
     return std::filesystem::path(dir).filename().string() + ".qemu";
 }
@@ -217,6 +220,7 @@ Task<void> launch(DomainPtr domain, LaunchWith with, std::function<void()> start
         if (const auto& given = domain->descriptor.config.spec.seed) seed = *given;
         co_await make_seed(domain->loop, domain->paths.seed(), std::move(seed));
     }
+    undo.push("end the TPM", [domain] { return await_tpm(domain); });
     const auto ready =
         co_await blocking(domain->loop, [domain, with] { return make_ready(*domain, with); });
     try {

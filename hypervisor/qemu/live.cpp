@@ -68,17 +68,6 @@ std::string key_name(const std::string& key) {
     return key;
 }
 
-Task<void> plug_cpus(DomainPtr domain, std::int64_t count) {
-    Machine& machine = domain->descriptor.machine;
-    std::vector<Json> free = co_await domain->monitor->free_cpus();
-    for (Json& cpu : free) {
-        if (machine.vcpus >= count) co_return;
-        cpu["id"] = cpu_id(machine.vcpus);
-        co_await domain->monitor->add_device(cpu);
-        ++machine.vcpus;
-    }
-}
-
 }  // namespace
 
 CgroupLimits limits_of(const agent::VmSpec& spec) {
@@ -102,6 +91,18 @@ Task<void> set_memory_target(DomainPtr domain, std::int64_t bytes) {
     co_await domain->monitor->set_balloon(bytes);
     domain->descriptor.config.spec.memory_target_bytes = bytes;
     co_await save_descriptor(*domain);
+}
+
+Task<void> plug_cpus(DomainPtr domain, std::int64_t count) {
+    Machine& machine = domain->descriptor.machine;
+    std::vector<Json> free = co_await domain->monitor->free_cpus();
+    for (Json& cpu : free) {
+        if (machine.vcpus >= count) co_return;
+        cpu["id"] = cpu_id(machine.vcpus);
+        co_await domain->monitor->add_device(cpu);
+        ++machine.vcpus;
+        ++machine.added_vcpus;
+    }
 }
 
 Task<void> set_vcpus(DomainPtr domain, std::int64_t count) {

@@ -132,7 +132,7 @@ void add_machine(CommandLine& line, const agent::VmSpec& vm, const Machine& mach
     for (const std::string& table : firmware_tables(vm))
         line.option("smbios", table);
     line.option("m", "size=" + std::to_string(vm.memory_bytes / 1024) + "k");
-    line.option("smp", cpu_topology(vm, machine.vcpus));
+    line.option("smp", cpu_topology(vm, machine.vcpus - machine.added_vcpus));
     std::string rtc = "base=utc,clock=host";
     if (vm.rtc_offset_seconds != 0) {
         const std::time_t guest_time = launch.wall_seconds + vm.rtc_offset_seconds;
@@ -215,6 +215,12 @@ void add_standard_devices(CommandLine& line, const agent::VmSpec& vm) {
                                {"addr", "0x5"},
                                {"guest-stats-polling-interval", 10}});
     line.option("device", Json{{"driver", "pvpanic"}});
+}
+
+void add_tpm(CommandLine& line) {
+    line.option("chardev", "socket,id=tpm,fd=" + std::to_string(Descriptors::tpm));
+    line.option("tpmdev", std::string("emulator,id=tpm0,chardev=tpm"));
+    line.option("device", Json{{"driver", "tpm-crb"}, {"id", "tpm-device"}, {"tpmdev", "tpm0"}});
 }
 
 void add_input(CommandLine& line, const agent::VmSpec& vm) {
@@ -302,7 +308,9 @@ void to_json(Json& json, const Machine& value) {
             {"nic_places", value.nic_places},
             {"cd_drives", value.cd_drives},
             {"vcpus", value.vcpus},
-            {"seed", value.seed}};
+            {"added_vcpus", value.added_vcpus},
+            {"seed", value.seed},
+            {"tpm", value.tpm}};
 }
 
 void from_json(const Json& json, Machine& value) {
@@ -312,7 +320,9 @@ void from_json(const Json& json, Machine& value) {
     json.at("nic_places").get_to(value.nic_places);
     json.at("cd_drives").get_to(value.cd_drives);
     value.vcpus = json.value("vcpus", std::int64_t{1});
+    value.added_vcpus = json.value("added_vcpus", std::int64_t{0});
     value.seed = json.value("seed", false);
+    value.tpm = json.value("tpm", false);
 }
 
 bool has_nvram(const agent::BootSpec& boot) {
@@ -327,6 +337,7 @@ Machine plan_machine(const DomainConfig& config, bool accelerated) {
                           secure->second == "true";
     machine.vcpus = std::max<std::int64_t>(config.spec.vcpus, 1);
     machine.seed = config.spec.seed.has_value();
+    machine.tpm = config.spec.tpm;
     machine.disk_places = accelerated ? disk_places_max : disk_places_slow;
     machine.nic_places = accelerated ? nic_places_max : nic_places_slow;
     for (const DiskAttachment& disk : by_position(config.disks)) {
@@ -366,6 +377,7 @@ std::vector<std::string> plan_command_line(const DomainConfig& config, const Mac
     add_boot(line, vm.boot, machine, paths, installation);
     add_control(line);
     add_standard_devices(line, vm);
+    if (machine.tpm) add_tpm(line);
     add_input(line, vm);
     add_places(line, machine);
     const BootOrder order(config);
@@ -380,6 +392,20 @@ std::vector<std::string> plan_command_line(const DomainConfig& config, const Mac
     if (launch.incoming) line.option("incoming", std::string("defer"));
     line.flag("S");
     return line.take();
+}
+
+std::vector<std::string> plan_tpm_command(const DomainPaths& paths,
+                                          const Installation& installation, int control) {
+    // Its contents are one file, written in place: a folder it could rename in is more than it
+    // gets.
+    return {installation.tpm_program,
+            "socket",
+            "--tpm2",
+            "--tpmstate",
+            "backend-uri=file://" + paths.tpm(),
+            "--ctrl",
+            "type=unixio,clientfd=" + std::to_string(control),
+            "--terminate"};
 }
 
 std::string disk_id(const std::string& device) {

@@ -24,6 +24,9 @@ struct DomainPaths {
     /// What cloud-init reads.
     [[nodiscard]] std::string seed() const { return dir + "/seed.img"; }
 
+    /// Where the TPM emulator sees the TPM's contents.
+    [[nodiscard]] std::string tpm() const { return dir + "/tpm"; }
+
     [[nodiscard]] std::string stderr_log() const { return dir + "/stderr"; }
 
     /// Where QEMU sees what it boots directly, until it has read it.
@@ -47,8 +50,11 @@ struct Machine {
     std::vector<std::string> cd_drives;
     /// Virtual CPUs that are plugged; more than the spec's when the guest was told to use fewer.
     std::int64_t vcpus = 1;
+    /// Those of them that were added while it ran.
+    std::int64_t added_vcpus = 0;
     /// It has the drive that cloud-init reads, in a place of its own after all disks.
     bool seed = false;
+    bool tpm = false;
     bool operator==(const Machine&) const = default;
 };
 
@@ -63,6 +69,8 @@ struct Installation {
     /// What a machine's variables are at first. With Microsoft's keys, which the firmware without
     /// secure boot does not look at: so `secureboot` can be switched on later.
     std::string firmware_vars = "/usr/share/OVMF/OVMF_VARS_4M.ms.fd";
+
+    std::string tpm_program = "swtpm";
 
     [[nodiscard]] const std::string& code_of(const Machine& machine) const {
         return machine.secure_boot ? firmware_code_secure : firmware_code;
@@ -83,6 +91,7 @@ struct Descriptors {
     static constexpr int nvram = 7;
     static constexpr int kvm = 8;
     static constexpr int seed = 9;
+    static constexpr int tpm = 10;  // connected to the TPM emulator
 
     static int tap(std::int64_t device) { return 16 + static_cast<int>(device); }
 };
@@ -97,6 +106,11 @@ Machine plan_machine(const DomainConfig& config, bool accelerated);
 std::vector<std::string> plan_command_line(const DomainConfig& config, const Machine& machine,
                                            const DomainPaths& paths,
                                            const Installation& installation, Launch launch);
+
+/// The TPM emulator of a machine that has one: `control` is the number of the descriptor by which
+/// QEMU commands it, and it ends with that connection.
+std::vector<std::string> plan_tpm_command(const DomainPaths& paths,
+                                          const Installation& installation, int control);
 
 // The parts that hotplug uses too. Names are derived from the XenAPI device, so nothing needs to be
 // remembered.

@@ -46,7 +46,7 @@ class Building {
 };
 
 Task<Abilities> abilities(StatePtr state) {
-    const auto turn = co_await state->probing.acquire("probe");
+    const auto turn = co_await state->turns.acquire("probe");
     if (!state->abilities) {
         const std::string cache = state->options.run_dir + "/kvm-probe.json";
         co_await blocking(state->loop, [dir = state->options.run_dir] { make_folder(dir); });
@@ -64,9 +64,10 @@ struct Source {
 Task<void> build_steps(StatePtr state, DomainPtr domain, std::shared_ptr<Source> source,
                        Undo& undo) {
     const auto started = [state, domain] { watch_process(state, domain); };
-    co_await launch(domain,
-                    {state->options.installation, state->options.confinement, source != nullptr},
-                    started, undo);
+    co_await launch(
+        domain,
+        {state->options.installation, state->states, state->options.confinement, source != nullptr},
+        started, undo);
     watch_events(state, domain);
     if (source) {
         co_await load(domain, std::move(source->fd), source->progress);
@@ -76,13 +77,19 @@ Task<void> build_steps(StatePtr state, DomainPtr domain, std::shared_ptr<Source>
     co_await save_descriptor(*domain);
 }
 
+// One after the other: two that read the same file would get the same number.
+Task<DomId> new_domid(StatePtr state) {
+    const auto turn = co_await state->turns.acquire("domid");
+    co_return co_await blocking(
+        state->loop, [path = state->options.run_dir + "/last-domid"] { return next_domid(path); });
+}
+
 Task<DomId> build(StatePtr state, DomainConfig config, Machine machine,
                   std::shared_ptr<Source> source) {
     const auto domain = std::make_shared<Domain>(state->loop, state->paths_of(config.spec.uuid));
     domain->descriptor.machine = std::move(machine);
     domain->descriptor.config = std::move(config);
-    domain->descriptor.dom = co_await blocking(
-        state->loop, [path = state->options.run_dir + "/last-domid"] { return next_domid(path); });
+    domain->descriptor.dom = co_await new_domid(state);
     co_await with_undo(
         [state, domain, source](Undo& undo) { return build_steps(state, domain, source, undo); });
     domain->phase = Domain::Phase::live;
@@ -158,6 +165,9 @@ Task<void> adopt_one(StatePtr state, Descriptor descriptor) {
     domain->descriptor = std::move(descriptor);
     domain->slot = co_await state->options.confinement->slots.hold(domain->uuid());
     domain->process = adopt_process(state->loop, domain->descriptor.pid);
+    if (const Descriptor& known = domain->descriptor;
+        known.tpm_pid > 0 && process_start(known.tpm_pid) == known.tpm_process_start)
+        domain->tpm = adopt_process(state->loop, known.tpm_pid);
     domain->phase = Domain::Phase::live;
     if (!domain->process) {  // it ended just now
         co_await blocking(state->loop,
@@ -321,10 +331,32 @@ Task<void> QemuHypervisor::send(DomId dom, agent::GuestSignal signal, std::strin
 Task<void> QemuHypervisor::purge(std::string vm_uuid) {
     const auto state = state_;
     refuse_second(*state, vm_uuid);
-    co_await blocking(state->loop, [paths = state->paths_of(vm_uuid)] {
-        std::filesystem::remove(paths.nvram);
-        std::filesystem::remove(paths.nvram + ".new");
+    co_await blocking(state->loop, [files = state->states, vm_uuid] { files.remove(vm_uuid); });
+}
+
+Task<KeptBytes> QemuHypervisor::read_state(std::string vm_uuid, agent::StateKind kind) {
+    return blocking(state_->loop,
+                    [files = state_->states, vm_uuid, kind] { return files.read(vm_uuid, kind); });
+}
+
+Task<void> QemuHypervisor::write_state(std::string vm_uuid, agent::StateKind kind,
+                                       KeptBytes state) {
+    const auto own = state_;
+    const Building name(own, vm_uuid);
+    co_await blocking(own->loop, [files = own->states, vm_uuid, kind, state = std::move(state)] {
+        files.write(vm_uuid, kind, state);
     });
+}
+
+Task<void> QemuHypervisor::note_told(std::string vm_uuid, agent::StateKind kind, std::string digest,
+                                     std::string tag) {
+    return blocking(state_->loop, [files = state_->states, vm_uuid, kind, digest, tag] {
+        files.note_told(vm_uuid, kind, digest, tag);
+    });
+}
+
+Task<std::vector<agent::StateRef>> QemuHypervisor::changed_states() {
+    return blocking(state_->loop, [files = state_->states] { return files.changed(); });
 }
 
 Task<UniqueFd> QemuHypervisor::open_console(DomId dom, agent::ConsoleKind kind) {

@@ -8,6 +8,7 @@
 #include "hypervisor/api/hypervisor.hpp"
 #include "hypervisor/api/live_changes.hpp"
 #include "hypervisor/api/meter.hpp"
+#include "hypervisor/api/state_keeper.hpp"
 #include "hypervisor/qemu/plan.hpp"
 
 namespace basalt::hv::qemu {
@@ -16,7 +17,7 @@ struct Options {
     /// Sockets and descriptors, a folder a domain; short (socket paths end at 107 characters),
     /// emptied by a reboot of the host or at least not shared with another hostd.
     std::string run_dir;
-    /// UEFI variables of each VM; kept.
+    /// UEFI variables and TPM contents of each VM; kept.
     std::string nvram_dir;
     Installation installation;
     /// Users and groups of the guests; shared with who serves their disks. Not null.
@@ -27,7 +28,10 @@ struct Options {
 
 /// Guests as QEMU processes, each in a session of its own: they outlive this object and its
 /// process, and `adopt` of the next one finds them.
-class QemuHypervisor final : public Hypervisor, public Meter, public LiveChanges {
+class QemuHypervisor final : public Hypervisor,
+                             public Meter,
+                             public LiveChanges,
+                             public StateKeeper {
   public:
     QemuHypervisor(RealLoop& loop, Options options);
     /// Lets go of the guests; they run on.
@@ -55,6 +59,11 @@ class QemuHypervisor final : public Hypervisor, public Meter, public LiveChanges
     Task<void> set_cpu_shares(DomId dom, agent::CpuShares shares) override;
     Task<void> send(DomId dom, agent::GuestSignal signal, std::string key) override;
     Task<void> purge(std::string vm_uuid) override;
+    Task<KeptBytes> read_state(std::string vm_uuid, agent::StateKind kind) override;
+    Task<void> write_state(std::string vm_uuid, agent::StateKind kind, KeptBytes state) override;
+    Task<void> note_told(std::string vm_uuid, agent::StateKind kind, std::string digest,
+                         std::string tag) override;
+    Task<std::vector<agent::StateRef>> changed_states() override;
     Task<UniqueFd> open_console(DomId dom, agent::ConsoleKind kind) override;
     Task<Facts> facts() override;
     Task<std::vector<DomainReading>> measure() override;

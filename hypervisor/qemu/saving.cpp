@@ -4,6 +4,7 @@
 
 #include <cerrno>
 #include <cstring>
+#include <utility>
 
 #include "base/error.hpp"
 #include "base/json.hpp"
@@ -81,9 +82,10 @@ Task<void> cancel(DomainPtr domain) {
 }
 
 // A machine that is made with as many CPUs from the start does not take the state of one to which
-// some were added: what is saved now could not be restored.
-Task<void> refuse_added_cpus(DomainPtr domain) {
-    for (std::int64_t number = 1; number < domain->descriptor.machine.vcpus; ++number)
+// some were added. An earlier hostd did not note that it had added some.
+Task<void> refuse_unknown_cpus(DomainPtr domain) {
+    const Machine& machine = domain->descriptor.machine;
+    for (std::int64_t number = 1; number < machine.vcpus - machine.added_vcpus; ++number)
         if (co_await domain->monitor->has_device(cpu_id(number)))
             throw err::operation_not_allowed(
                 "The guest was given CPUs while it ran: it cannot be saved before it has been "
@@ -92,7 +94,7 @@ Task<void> refuse_added_cpus(DomainPtr domain) {
 
 Task<void> save_steps(DomainPtr domain, std::shared_ptr<UniqueFd> sink, Progress progress,
                       Undo& undo) {
-    co_await refuse_added_cpus(domain);
+    co_await refuse_unknown_cpus(domain);
     if (domain->running) {
         undo.push("resume", [domain] { return resume(domain); });
         co_await domain->monitor->pause();
@@ -126,7 +128,21 @@ Task<Machine> read_saved_machine(Loop& loop, int source) {
     co_return json.at("machine").get<Machine>();
 }
 
+namespace {
+
+// It was launched with those that it was made with.
+Task<void> add_cpus_again(DomainPtr domain) {
+    Machine& machine = domain->descriptor.machine;
+    const std::int64_t count = machine.vcpus;
+    machine.vcpus -= std::exchange(machine.added_vcpus, 0);
+    co_await plug_cpus(domain, count);
+    if (machine.vcpus != count) throw internal("restore: there is no room for all of its CPUs");
+}
+
+}  // namespace
+
 Task<void> load(DomainPtr domain, UniqueFd source, Progress progress) {
+    co_await add_cpus_again(domain);
     struct stat facts{};
     const bool is_file = ::fstat(source.get(), &facts) == 0 && S_ISREG(facts.st_mode);
     // QEMU reads through a copy of our descriptor, so a file's position tells how far it is.

@@ -27,12 +27,58 @@ Task<void> run_job(StatePtr state, std::uint64_t id, Task<void> body) {
     if (failure && !state->closed) std::rethrow_exception(failure);
 }
 
+using Versions = std::map<agent::StateKind, std::int64_t>;
+
+void tell_states(const StatePtr& state, const std::vector<agent::StateRef>& changed) {
+    for (const agent::StateRef& one : changed)
+        if (state->events != nullptr) state->events->state_changed(one);
+}
+
+// A file that was written to is newer, but for what is still on its way to the disk.
+Task<void> tell_moved_states(StatePtr state, DomainPtr domain) {
+    const std::string vm = domain->uuid();
+    Versions now =
+        co_await blocking(state->loop, [files = state->states, vm, kinds = states_of(*domain)] {
+            Versions out;
+            for (const agent::StateKind kind : kinds)
+                out[kind] = files.version(vm, kind);
+            return out;
+        });
+    std::vector<agent::StateRef> moved;
+    for (const auto& [kind, version] : now)
+        if (domain->state_versions[kind] != version) moved.push_back({.vm = vm, .kind = kind});
+    domain->state_versions = std::move(now);
+    tell_states(state, moved);
+}
+
+// Nobody writes any more: what has not been told must be now.
+Task<void> tell_last_states(StatePtr state, DomainPtr domain) {
+    const std::string vm = domain->uuid();
+    std::vector<agent::StateRef> changed;
+    std::string failure;
+    try {
+        changed =
+            co_await blocking(state->loop, [files = state->states, vm, kinds = states_of(*domain)] {
+                std::vector<agent::StateRef> out;
+                for (const agent::StateKind kind : kinds)
+                    if (files.read(vm, kind).changed) out.push_back({.vm = vm, .kind = kind});
+                return out;
+            });
+    } catch (const ApiError& error) {
+        failure = error.what();  // `changed_states` still tells of them
+    }
+    if (!failure.empty()) log::error("kept_state_unread", {{"vm", vm}, {"error", failure}});
+    tell_states(state, changed);
+}
+
 Task<void> follow_process(StatePtr state, DomainPtr domain) {
     const int status = co_await domain->process->wait();
     log::info("domain_process_ended", {{"vm", domain->uuid()}, {"status", status}});
     const bool live = domain->phase == Domain::Phase::live;
     if (domain->monitor) domain->monitor->close();
     if (domain->console) domain->console->close();
+    co_await await_tpm(domain);
+    co_await tell_last_states(state, domain);
     // While it is built, `create` still reads why it failed and then removes the files itself.
     if (domain->phase != Domain::Phase::building)
         co_await blocking(state->loop,
@@ -148,6 +194,7 @@ Task<void> poll_guest(StatePtr state, DomainPtr domain) {
             const bool tell = worth_telling(domain->facts, now);
             domain->facts = std::move(now);
             if (tell && state->events != nullptr) state->events->guest_changed(domain->facts);
+            co_await tell_moved_states(state, domain);
         }
         if (domain->gone) co_return;
         co_await domain->agent_moved.wait_for(polls < quick_polls ? quick_pause : slow_pause);

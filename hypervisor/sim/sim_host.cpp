@@ -111,6 +111,12 @@ void SimHost::State::balloon(SimDomain& domain) {
         });
 }
 
+void SimHost::State::write_state(const std::string& uuid, agent::StateKind kind,
+                                 std::string bytes) {
+    kept[{uuid, kind}].bytes = std::move(bytes);
+    if (events != nullptr) events->state_changed({.vm = uuid, .kind = kind});
+}
+
 void SimHost::State::boot(SimDomain& domain) {
     loop.cancel(domain.timer);
     loop.cancel(domain.request_timer);
@@ -141,6 +147,9 @@ void SimHost::State::came_up(DomId dom) {
     SimDomain& domain = domains.at(dom);
     domain.up = true;
     say(domain, "guest ready\n");
+    if (const agent::VmSpec& spec = domain.config.spec; spec.tpm)
+        write_state(spec.uuid, agent::StateKind::tpm,
+                    kept[{spec.uuid, agent::StateKind::tpm}].bytes + "boot ");
     tell_facts(domain);
     balloon(domain);
     schedule(domain);
@@ -293,6 +302,16 @@ void SimHost::kill(const std::string& uuid) {
 
 void SimHost::say(const std::string& uuid, const std::string& text) {
     if (SimDomain* domain = state_->find(uuid)) state_->say(*domain, text);
+}
+
+void SimHost::write_state(const std::string& uuid, agent::StateKind kind,
+                          const std::string& bytes) {
+    state_->write_state(uuid, kind, bytes);
+}
+
+std::string SimHost::kept(const std::string& uuid, agent::StateKind kind) const {
+    const auto found = state_->kept.find({uuid, kind});
+    return found == state_->kept.end() ? std::string() : found->second.bytes;
 }
 
 bool SimHost::up(const std::string& uuid) const {

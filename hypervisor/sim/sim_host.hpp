@@ -44,6 +44,14 @@ struct SimHost::State : std::enable_shared_from_this<State> {
     std::map<std::string, Fault> faults;
     std::vector<std::string> purged;
 
+    struct Kept {
+        std::string bytes;
+        std::string told;  // bytes, as the records have them
+        std::string tag;
+    };
+
+    std::map<std::pair<std::string, agent::StateKind>, Kept> kept;  // by VM
+
     SimDomain* find(const std::string& uuid);
     SimDomain& at(DomId dom);
     [[nodiscard]] const SimScript& script(const SimDomain& domain) const;
@@ -56,6 +64,7 @@ struct SimHost::State : std::enable_shared_from_this<State> {
     void set_running(SimDomain& domain, bool running);
     void boot(SimDomain& domain);
     void say(SimDomain& domain, const std::string& text);
+    void write_state(const std::string& uuid, agent::StateKind kind, std::string bytes);
     void request(SimDomain& domain, GuestRequest what);
     void halted(DomId dom, agent::HaltReason reason);
     void remove(DomId dom);

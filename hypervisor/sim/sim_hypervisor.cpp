@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <array>
 
+#include "base/encoding.hpp"
 #include "base/error.hpp"
 #include "base/json.hpp"
 #include "base/undo.hpp"
@@ -300,7 +301,43 @@ Task<void> SimHypervisor::purge(std::string vm_uuid) {
     const HostPtr host = host_;
     co_await host->verb("purge");
     refuse_second(host, vm_uuid);
+    std::erase_if(host->kept, [&](const auto& one) { return one.first.first == vm_uuid; });
     host->purged.push_back(std::move(vm_uuid));
+}
+
+Task<KeptBytes> SimHypervisor::read_state(std::string vm_uuid, agent::StateKind kind) {
+    const HostPtr host = host_;
+    co_await host->verb("read_state");
+    const auto found = host->kept.find({vm_uuid, kind});
+    if (found == host->kept.end()) co_return KeptBytes{};
+    const SimHost::State::Kept& kept = found->second;
+    co_return KeptBytes{.bytes = kept.bytes, .tag = kept.tag, .changed = kept.bytes != kept.told};
+}
+
+Task<void> SimHypervisor::write_state(std::string vm_uuid, agent::StateKind kind, KeptBytes state) {
+    const HostPtr host = host_;
+    co_await host->verb("write_state");
+    refuse_second(host, vm_uuid);
+    host->kept[{vm_uuid, kind}] = {.bytes = state.bytes, .told = state.bytes, .tag = state.tag};
+}
+
+Task<void> SimHypervisor::note_told(std::string vm_uuid, agent::StateKind kind, std::string digest,
+                                    std::string tag) {
+    const HostPtr host = host_;
+    co_await host->verb("note_told");
+    SimHost::State::Kept& kept = host->kept[{vm_uuid, kind}];
+    kept.told = sha256_hex(kept.bytes) == digest ? kept.bytes : std::string();
+    kept.tag = std::move(tag);
+}
+
+Task<std::vector<agent::StateRef>> SimHypervisor::changed_states() {
+    const HostPtr host = host_;
+    co_await host->verb("changed_states");
+    std::vector<agent::StateRef> out;
+    for (const auto& [owner, kept] : host->kept)
+        if (!kept.bytes.empty() && kept.bytes != kept.told)
+            out.push_back({.vm = owner.first, .kind = owner.second});
+    co_return out;
 }
 
 Task<UniqueFd> SimHypervisor::open_console(DomId dom, agent::ConsoleKind kind) {

@@ -10,6 +10,7 @@
 #include "hypervisor/api/hypervisor.hpp"
 #include "hypervisor/api/live_changes.hpp"
 #include "hypervisor/api/meter.hpp"
+#include "hypervisor/api/state_keeper.hpp"
 
 /// Guests in memory, in the loop's time: what a simulated host runs. The same seed gives the same
 /// events in the same order.
@@ -53,6 +54,8 @@ class SimHost {
     /// Its process dies.
     void kill(const std::string& uuid);
     void say(const std::string& uuid, const std::string& text);
+    /// Its machine writes what is kept while it is off: of a TPM it does so at each boot, too.
+    void write_state(const std::string& uuid, agent::StateKind kind, const std::string& bytes);
 
     // What a guest sees.
     [[nodiscard]] bool up(const std::string& uuid) const;
@@ -65,6 +68,8 @@ class SimHost {
     [[nodiscard]] std::vector<std::string> signals(const std::string& uuid) const;
     /// VMs of which nothing is kept any more, oldest first.
     [[nodiscard]] const std::vector<std::string>& purged() const;
+    /// What is kept of a VM here; empty: nothing.
+    [[nodiscard]] std::string kept(const std::string& uuid, agent::StateKind kind) const;
     [[nodiscard]] std::size_t domain_count() const;
     /// VM uuids, one for each domain.
     [[nodiscard]] std::vector<std::string> domain_vms() const;
@@ -76,7 +81,10 @@ class SimHost {
     std::shared_ptr<State> state_;
 };
 
-class SimHypervisor final : public Hypervisor, public Meter, public LiveChanges {
+class SimHypervisor final : public Hypervisor,
+                            public Meter,
+                            public LiveChanges,
+                            public StateKeeper {
   public:
     /// `host` must outlive it.
     explicit SimHypervisor(SimHost& host);
@@ -106,6 +114,11 @@ class SimHypervisor final : public Hypervisor, public Meter, public LiveChanges 
     Task<void> set_cpu_shares(DomId dom, agent::CpuShares shares) override;
     Task<void> send(DomId dom, agent::GuestSignal signal, std::string key) override;
     Task<void> purge(std::string vm_uuid) override;
+    Task<KeptBytes> read_state(std::string vm_uuid, agent::StateKind kind) override;
+    Task<void> write_state(std::string vm_uuid, agent::StateKind kind, KeptBytes state) override;
+    Task<void> note_told(std::string vm_uuid, agent::StateKind kind, std::string digest,
+                         std::string tag) override;
+    Task<std::vector<agent::StateRef>> changed_states() override;
     Task<UniqueFd> open_console(DomId dom, agent::ConsoleKind kind) override;
     Task<Facts> facts() override;
     /// Figures that follow from the guest's running time alone: each processor is a quarter busy,

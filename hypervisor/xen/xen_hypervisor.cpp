@@ -231,6 +231,7 @@ Task<void> watch(StatePtr state, std::shared_ptr<DomainWatch> releases) {
 void require_possible(const DomainConfig& config) {
     if (config.spec.seed)
         throw err::operation_not_allowed("On Xen, this host gives guests no cloud-init drive");
+    if (config.spec.tpm) throw err::operation_not_allowed("On Xen, this host gives guests no TPM");
 }
 
 // Makes the domain, off the loop.

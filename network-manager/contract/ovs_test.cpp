@@ -164,6 +164,23 @@ TEST_F(Ovs, a_guest_port_carries_the_networks_tag) {
     EXPECT_EQ(rig().shell("ovs-vsctl list-ports xapi7"), "");
 }
 
+TEST_F(Ovs, a_guest_port_is_limited_to_its_trunks) {
+    apply({.bridges = {{.name = "xenbr0", .uplink = "eth0"}}});
+    PortWant port{.bridge = "xenbr0", .name = "vif1.0", .mtu = 1500};
+    port.nic.vif = "6c5e3b2e-0000-4000-8000-000000000001";
+    port.nic.mac = "02:00:00:00:00:aa";
+    const auto plug = [&] {
+        rig().run([port](Network& network) -> Task<void> { co_await network.add_port(port); });
+        return rig().shell("ovs-vsctl get port vif1.0 vlan_mode trunks");
+    };
+    EXPECT_EQ(plug(), "[]\n[]\n");
+    port.nic.trunks = {30, 10};
+    EXPECT_EQ(plug(), "trunk\n[0, 10, 30]\n");
+    EXPECT_EQ(plug(), "trunk\n[0, 10, 30]\n");
+    port.nic.trunks = {};
+    EXPECT_EQ(plug(), "[]\n[]\n");
+}
+
 // A hypervisor's interfaces come and go with its domains, under the same name.
 TEST_F(Ovs, an_interface_that_others_made_is_connected_each_time_it_is_there_anew) {
     agent::NetworkWant want = management();

@@ -74,7 +74,7 @@ Task<void> BridgeNetwork::restore(State before) {
 
 Task<void> BridgeNetwork::add_port(PortWant port) {
     // As on other hosts of this API: who may send what is ruled by flows, which a bridge has not.
-    if (port.nic.locked) throw err::openvswitch_not_active();
+    if (port.nic.locked || !port.nic.trunks.empty()) throw err::openvswitch_not_active();
     const ObjectQueue::Lease lease = co_await queue_.acquire(queue_key);
     const bool there = co_await blocking(
         loop_, translated([name = port.bridge] { return bridges::read().contains(name); }));

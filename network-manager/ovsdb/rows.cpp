@@ -54,6 +54,10 @@ std::vector<std::string> uuids(const Json& value) {
     return out;
 }
 
+std::set<std::int64_t> numbers(const Json& value) {
+    return members(value).get<std::set<std::int64_t>>();
+}
+
 Strings strings(const Json& value) {
     Strings out;
     for (const Json& pair : value.at(1))
@@ -328,13 +332,13 @@ const BridgeRow* Snapshot::bridge_of(const PortRow& port) const {
 }
 
 Json read_operations() {
-    return Json::array(
-        {select("Open_vSwitch", {"_uuid", "cur_cfg", "next_cfg"}),
-         select("Bridge", {"_uuid", "name", "ports", "external_ids", "other_config",
-                           "mcast_snooping_enable"}),
-         select("Port", {"_uuid", "name", "tag", "fake_bridge", "external_ids", "interfaces"}),
-         select("Interface",
-                {"_uuid", "name", "mtu_request", "ofport", "mac", "error", "external_ids"})});
+    return Json::array({select("Open_vSwitch", {"_uuid", "cur_cfg", "next_cfg"}),
+                        select("Bridge", {"_uuid", "name", "ports", "external_ids", "other_config",
+                                          "mcast_snooping_enable"}),
+                        select("Port", {"_uuid", "name", "tag", "trunks", "fake_bridge",
+                                        "external_ids", "interfaces"}),
+                        select("Interface", {"_uuid", "name", "mtu_request", "ofport", "mac",
+                                             "error", "external_ids"})});
 }
 
 Json create_root_operations() {
@@ -363,6 +367,7 @@ Snapshot snapshot_of(const Json& results) {
         PortRow port{uuid(row),
                      row.at("name").get<std::string>(),
                      optional<std::int64_t>(row.at("tag")),
+                     numbers(row.at("trunks")),
                      row.at("fake_bridge").get<bool>(),
                      strings(row.at("external_ids")),
                      uuids(row.at("interfaces"))};
@@ -487,6 +492,17 @@ Json bridge_operations(const std::vector<Action>& actions, const Snapshot& snaps
     return builder.take();
 }
 
+namespace {
+
+// What the guest sends without a tag stays in the network itself.
+std::set<std::int64_t> trunks_of(const PortWant& want) {
+    std::set<std::int64_t> out(want.nic.trunks.begin(), want.nic.trunks.end());
+    if (!out.empty()) out.insert(0);
+    return out;
+}
+
+}  // namespace
+
 Json add_port_operations(const PortWant& want, const Place& place, const Snapshot& snapshot) {
     Builder builder(snapshot);
     if (const PortRow* port = snapshot.port(want.name)) {
@@ -495,7 +511,7 @@ Json add_port_operations(const PortWant& want, const Place& place, const Snapsho
         const BridgeRow* bridge = snapshot.bridge_of(*port);
         const auto interface = snapshot.interfaces.find(want.name);
         const bool same = bridge != nullptr && bridge->name == place.bridge &&
-                          port->tag == place.tag &&
+                          port->tag == place.tag && port->trunks == trunks_of(want) &&
                           get(port->external_ids, network_key) == want.bridge &&
                           interface != snapshot.interfaces.end() &&
                           interface->second.external_ids == interface_ids(want) &&
@@ -505,6 +521,10 @@ Json add_port_operations(const PortWant& want, const Place& place, const Snapsho
     }
     Json row = {{"name", want.name}};
     if (place.tag) row["tag"] = *place.tag;
+    if (const auto trunks = trunks_of(want); !trunks.empty()) {
+        row["vlan_mode"] = "trunk";
+        row["trunks"] = {"set", trunks};
+    }
     builder.attach(place.bridge,
                    builder.insert_port(std::move(row),
                                        {{"name", want.name}, {"mtu_request", mtu_column(want.mtu)}},

@@ -2,6 +2,7 @@
 #include <map>
 #include <nlohmann/json_fwd.hpp>
 #include <optional>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -24,6 +25,7 @@ struct BridgeRow {
 struct PortRow {
     std::string uuid, name;
     std::optional<std::int64_t> tag;
+    std::set<std::int64_t> trunks;  // VLANs that it carries tagged, 0 for untagged; none: all
     bool fake_bridge = false;
     Strings external_ids;
     std::vector<std::string> interfaces;  // uuids

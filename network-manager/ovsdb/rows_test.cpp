@@ -39,9 +39,9 @@ Json bridge(const char* row, const char* name, Json ports, const Strings& ids,
 }
 
 Json port(const char* row, const char* name, Json tag, const Strings& ids) {
-    return {{"_uuid", uuid(row)},       {"name", name},
-            {"tag", std::move(tag)},    {"fake_bridge", false},
-            {"external_ids", map(ids)}, {"interfaces", uuid("i0")}};
+    return {{"_uuid", uuid(row)},      {"name", name},         {"tag", std::move(tag)},
+            {"trunks", set({})},       {"fake_bridge", false}, {"external_ids", map(ids)},
+            {"interfaces", uuid("i0")}};
 }
 
 Json interface(const char* row, const char* name, Json mtu, Json error) {
@@ -110,6 +110,18 @@ TEST(Rows, a_plan_becomes_one_transaction) {
               "update Interface\nmutate Bridge\n");
     EXPECT_EQ(operations.at(8).at("where").dump(), R"([["_uuid","==",["named-uuid","row3"]]])");
     EXPECT_EQ(operations.at(11).at("where").dump(), R"([["_uuid","==",["uuid","b0"]]])");
+}
+
+TEST(Rows, a_trunk_carries_its_tags_and_what_has_none) {
+    PortWant want{.bridge = "xenbr0", .name = "vif1.0"};
+    want.nic.trunks = {20, 10};
+    const Json operations = add_port_operations(want, {"xenbr0", std::nullopt}, sample());
+    const auto made = std::ranges::find_if(operations, [](const Json& operation) {
+        return operation.at("op") == "insert" && operation.at("table") == "Port";
+    });
+    ASSERT_NE(made, operations.end());
+    EXPECT_EQ(made->at("row").at("vlan_mode"), "trunk");
+    EXPECT_EQ(made->at("row").at("trunks").dump(), R"(["set",[0,10,20]])");
 }
 
 TEST(Rows, a_port_of_someone_else_is_refused) {

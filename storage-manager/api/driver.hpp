@@ -120,6 +120,9 @@ class Snapshots {
     virtual Task<void> snapshot_abort(std::string token) = 0;
     /// A new writable disk with the content of `vdi`, which nobody has open for writing.
     virtual Task<agent::VdiInfo> clone(Location vdi, agent::VdiSpec spec) = 0;
+    /// The disk, which is closed, gets the content and size of `snapshot`, which stays as it is
+    /// and which nobody has open for writing. Its name and settings stay. Idempotent.
+    virtual Task<agent::VdiInfo> revert(Location vdi, Location snapshot) = 0;
 };
 
 class Resizer {

@@ -44,6 +44,7 @@ class Storage {
     virtual Task<void> vdi_destroy(agent::VdiDestroyArgs args) = 0;
     virtual Task<agent::VdiInfo> vdi_snapshot(agent::VdiSnapshotArgs args) = 0;
     virtual Task<agent::VdiInfo> vdi_clone(agent::VdiCloneArgs args) = 0;
+    virtual Task<agent::VdiInfo> vdi_revert(agent::VdiRevertArgs args) = 0;
     virtual Task<agent::VdiInfo> vdi_copy(agent::VdiCopyArgs args, rpc::Progress progress) = 0;
     virtual Task<agent::VdiInfo> vdi_resize(agent::VdiResizeArgs args) = 0;
     /// A connected NBD socket with the export "disk"; the disk is closed after the socket.

@@ -192,6 +192,49 @@ TEST_P(DriverContract, a_clone_goes_its_own_way) {
     });
 }
 
+TEST_P(DriverContract, a_disk_goes_back_to_a_snapshot_that_stays) {
+    with_driver([](Bench& bench, Driver& driver) -> Task<void> {
+        co_await driver.create(spec_of(disk_a, 4 * mib));
+        co_await put(bench, driver, disk_a, 1, 11);
+        const auto snapshot = co_await driver.snapshots()->clone(disk_a, spec_of(disk_b, 0));
+        co_await put(bench, driver, disk_a, 1, 22);
+        co_await driver.resizer()->resize(disk_a, 8 * mib);
+
+        const auto back = co_await driver.snapshots()->revert(disk_a, disk_b);
+        EXPECT_EQ(back.uuid, disk_a);
+        EXPECT_EQ(back.size_bytes, 4 * mib);
+        EXPECT_EQ(co_await get(bench, driver, disk_a, 1), 11U);
+        // Each goes its own way afterwards, and it can be done again.
+        co_await put(bench, driver, disk_a, 1, 33);
+        EXPECT_EQ(co_await get(bench, driver, disk_b, 1), 11U);
+        co_await driver.snapshots()->revert(disk_a, disk_b);
+        co_await driver.snapshots()->revert(disk_a, disk_b);
+        EXPECT_EQ(co_await get(bench, driver, disk_a, 1), 11U);
+        EXPECT_EQ((co_await driver.stat(disk_b)).size_bytes, snapshot.size_bytes);
+        co_await driver.destroy(disk_b);
+        EXPECT_EQ(co_await get(bench, driver, disk_a, 1), 11U);
+    });
+}
+
+TEST_P(DriverContract, a_disk_in_use_does_not_go_back) {
+    with_driver([](Bench& bench, Driver& driver) -> Task<void> {
+        co_await driver.create(spec_of(disk_a, 4 * mib));
+        co_await driver.snapshots()->clone(disk_a, spec_of(disk_b, 0));
+        co_await put(bench, driver, disk_a, 1, 22);
+        co_await driver.open(disk_a, agent::Access::ro);
+        EXPECT_EQ(co_await code_of(ignoring(driver.snapshots()->revert(disk_a, disk_b))),
+                  "VDI_IN_USE");
+        co_await driver.close(disk_a);
+        co_await driver.open(disk_b, agent::Access::rw);
+        EXPECT_EQ(co_await code_of(ignoring(driver.snapshots()->revert(disk_a, disk_b))),
+                  "VDI_IN_USE");
+        co_await driver.close(disk_b);
+        EXPECT_EQ(co_await code_of(ignoring(driver.snapshots()->revert(disk_a, disk_c))),
+                  "SR_BACKEND_FAILURE_46");
+        EXPECT_EQ(co_await get(bench, driver, disk_a, 1), 22U);
+    });
+}
+
 TEST_P(DriverContract, a_disk_in_use_is_neither_destroyed_nor_resized_nor_cloned) {
     with_driver([](Bench&, Driver& driver) -> Task<void> {
         co_await driver.create(spec_of(disk_a, 4 * mib));

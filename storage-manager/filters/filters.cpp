@@ -75,6 +75,11 @@ class Filtered final : public Driver, public Snapshots, public Resizer {
         co_return co_await driver_->snapshots()->clone(vdi, spec);
     }
 
+    Task<agent::VdiInfo> revert(Location vdi, Location snapshot) override {
+        co_await before_("revert", vdi);
+        co_return co_await driver_->snapshots()->revert(vdi, snapshot);
+    }
+
     Task<agent::VdiInfo> resize(Location vdi, std::int64_t size_bytes) override {
         co_await before_("resize", vdi);
         co_return co_await driver_->resizer()->resize(vdi, size_bytes);

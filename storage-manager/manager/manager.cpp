@@ -223,6 +223,31 @@ Task<agent::VdiInfo> Manager::vdi_clone(agent::VdiCloneArgs args) {
     co_return info;
 }
 
+Task<agent::VdiInfo> Manager::vdi_revert(agent::VdiRevertArgs args) {
+    const auto lease = co_await queue_.acquire("disk " + key(args.disk));
+    const auto sr = co_await driver(args.disk.sr);
+    Snapshots& snapshots = snapshots_of(*sr, args.disk.sr);
+    const Claims::Id disk = co_await claims_.take(
+        {key(args.disk), args.disk.vdi, agent::Access::rw, Claims::Kind::transfer, "revert"});
+    std::optional<Claims::Id> source;
+    std::exception_ptr failure;
+    agent::VdiInfo info;
+    try {
+        source = co_await claims_.take({key(args.snapshot), args.snapshot.vdi, agent::Access::ro,
+                                        Claims::Kind::transfer, "revert"});
+        // A transfer's own close may still be under way.
+        co_await sr->close(location(args.disk));
+        if (claims_.sole(key(args.snapshot))) co_await sr->close(location(args.snapshot));
+        info = co_await snapshots.revert(location(args.disk), location(args.snapshot));
+    } catch (const std::exception&) {
+        failure = std::current_exception();
+    }
+    if (source) claims_.release(*source);
+    claims_.release(disk);
+    if (failure) std::rethrow_exception(failure);
+    co_return info;
+}
+
 Task<agent::VdiInfo> Manager::vdi_copy(agent::VdiCopyArgs args, rpc::Progress progress) {
     if (args.into) co_return co_await copy_over(std::move(args), std::move(progress));
     const auto from = co_await driver(args.disk.sr);

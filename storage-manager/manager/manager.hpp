@@ -40,6 +40,7 @@ class Manager final : public Storage, public std::enable_shared_from_this<Manage
     Task<void> vdi_destroy(agent::VdiDestroyArgs args) override;
     Task<agent::VdiInfo> vdi_snapshot(agent::VdiSnapshotArgs args) override;
     Task<agent::VdiInfo> vdi_clone(agent::VdiCloneArgs args) override;
+    Task<agent::VdiInfo> vdi_revert(agent::VdiRevertArgs args) override;
     Task<agent::VdiInfo> vdi_copy(agent::VdiCopyArgs args, rpc::Progress progress) override;
     Task<agent::VdiInfo> vdi_resize(agent::VdiResizeArgs args) override;
     Task<UniqueFd> vdi_open(agent::VdiOpenArgs args) override;

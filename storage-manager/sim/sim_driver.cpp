@@ -179,14 +179,32 @@ Task<agent::VdiInfo> SimDriver::clone(Location vdi, agent::VdiSpec spec) {
     co_await pause();
     const auto done = repository().disks.find(spec.uuid);
     if (done != repository().disks.end()) co_return describe(spec.uuid, done->second);
+    const std::int64_t size = world_->images.at(disk(vdi).image).size_bytes;
+    co_return add(spec, make_image(frozen_content(vdi), size));
+}
+
+Task<agent::VdiInfo> SimDriver::revert(Location vdi, Location snapshot) {
+    checked_uuid(vdi);
+    checked_uuid(snapshot);
+    if (open_.contains(vdi)) throw err::vdi_in_use(vdi, "revert");
+    const auto open = open_.find(snapshot);
+    if (open != open_.end() && open->second == agent::Access::rw)
+        throw err::vdi_in_use(snapshot, "revert");
+    co_await pause();
+    (void)disk(vdi);
+    const std::int64_t size = world_->images.at(disk(snapshot).image).size_bytes;
+    const std::string fresh = make_image(frozen_content(snapshot), size);
+    disk(vdi).image = fresh;
+    collect_garbage();
+    co_return describe(vdi, disk(vdi));
+}
+
+std::string SimDriver::frozen_content(const Location& vdi) {
     const std::string image = disk(vdi).image;
-    const SimImage now = world_->images.at(image);
-    std::string base = now.backing;
-    if (base.empty() || !now.blocks.empty()) {
-        base = image;
-        freeze(vdi);
-    }
-    co_return add(spec, make_image(base, now.size_bytes));
+    const SimImage& now = world_->images.at(image);
+    if (!now.backing.empty() && now.blocks.empty()) return now.backing;
+    freeze(vdi);
+    return image;
 }
 
 Task<agent::VdiInfo> SimDriver::resize(Location vdi, std::int64_t size_bytes) {
@@ -302,12 +320,12 @@ Kind sim_kind(Loop& loop, SharedWorld world, const std::string& type) {
     kind.facts.description = "Disks in memory";
     kind.facts.vendor = "Basalt";
     kind.facts.version = "1.0";
-    kind.facts.capabilities = {"SR_PROBE",          "SR_SCAN",           "SR_ATTACH",
-                               "SR_DETACH",         "VDI_CREATE",        "VDI_DELETE",
-                               "VDI_ATTACH",        "VDI_DETACH",        "VDI_CLONE",
-                               "VDI_SNAPSHOT",      "VDI_RESIZE",        "VDI_ACTIVATE",
-                               "LARGE_VDI",         "THIN_PROVISIONING", "VDI_DEACTIVATE",
-                               "VDI_RESIZE_ONLINE", "VDI_CONFIG_CBT",    "VDI_INTRODUCE"};
+    kind.facts.capabilities = {
+        "SR_PROBE",       "SR_SCAN",           "SR_ATTACH",      "SR_DETACH",
+        "VDI_CREATE",     "VDI_DELETE",        "VDI_ATTACH",     "VDI_DETACH",
+        "VDI_CLONE",      "VDI_SNAPSHOT",      "VDI_RESIZE",     "VDI_ACTIVATE",
+        "LARGE_VDI",      "THIN_PROVISIONING", "VDI_DEACTIVATE", "VDI_RESIZE_ONLINE",
+        "VDI_CONFIG_CBT", "VDI_INTRODUCE",     "VDI_REVERT"};
     kind.make = [&loop, world, type, name_of](std::string sr_uuid,
                                               DeviceConfig config) -> std::unique_ptr<Driver> {
         const std::string name = name_of(config);

@@ -29,6 +29,7 @@ class SimDriver final : public Driver, public Snapshots, public Resizer {
     Task<agent::VdiInfo> snapshot_commit(std::string token) override;
     Task<void> snapshot_abort(std::string token) override;
     Task<agent::VdiInfo> clone(Location vdi, agent::VdiSpec spec) override;
+    Task<agent::VdiInfo> revert(Location vdi, Location snapshot) override;
     Task<agent::VdiInfo> resize(Location vdi, std::int64_t size_bytes) override;
 
   private:
@@ -41,6 +42,8 @@ class SimDriver final : public Driver, public Snapshots, public Resizer {
     agent::SrInfo measure();
     std::int64_t used_bytes();
     std::string freeze(const Location& vdi);
+    /// An image with the disk's content, which nobody writes to any more.
+    std::string frozen_content(const Location& vdi);
     void collect_garbage();
     [[nodiscard]] std::size_t chain_length(const std::string& image) const;
 

@@ -183,6 +183,10 @@ class WorkerDriver final : public Driver, public Snapshots, public Resizer {
         return vdi_info({"clone", {{"vdi", vdi}, {"spec", spec}}, limits_.verb});
     }
 
+    Task<agent::VdiInfo> revert(Location vdi, Location snapshot) override {
+        return vdi_info({"revert", {{"vdi", vdi}, {"snapshot", snapshot}}, limits_.verb});
+    }
+
     Task<agent::VdiInfo> resize(Location vdi, std::int64_t size_bytes) override {
         return vdi_info({"resize", {{"vdi", vdi}, {"size", size_bytes}}, limits_.verb});
     }

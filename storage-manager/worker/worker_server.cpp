@@ -103,6 +103,9 @@ void WorkerServer::add_ability_verbs() {
     verbs_["clone"] = [this](const Json& args) {
         return value(snapshots().clone(location(args), spec(args)));
     };
+    verbs_["revert"] = [this](const Json& args) {
+        return value(snapshots().revert(location(args), args.at("snapshot").get<std::string>()));
+    };
     verbs_["resize"] = [this](const Json& args) {
         return value(resizer().resize(location(args), args.at("size").get<std::int64_t>()));
     };

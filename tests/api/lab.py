@@ -91,7 +91,7 @@ def host():
     """The running host. A start that failed fails every test that needs it."""
     if os.geteuid() != 0:
         raise unittest.SkipTest("./dev run needs root")
-    return started("BASALT_API")
+    return with_module(started("BASALT_API"))
 
 
 @functools.cache
@@ -99,10 +99,13 @@ def pool():
     """A running pool of three hosts, the second and third simulated behind real members."""
     if os.geteuid() != 0:
         raise unittest.SkipTest("./dev run needs root")
-    module = Path(xenapi_module().__file__)
-    lab = started("BASALT_API_POOL", "--hosts", 3, "--no-template")
+    return with_module(started("BASALT_API_POOL", "--hosts", 3, "--no-template"))
+
+
+def with_module(lab):
+    """Programs on the lab's hosts find the official module."""
     (lab.state / "python").mkdir(exist_ok=True)
-    for source in module.parent.glob("*.py"):
+    for source in Path(xenapi_module().__file__).parent.glob("*.py"):
         shutil.copy(source, lab.state / "python")
     return lab
 

@@ -90,6 +90,33 @@ TEST_F(DiskMessages, records_come_and_go_alone) {
     EXPECT_EQ(code("VDI.db_forget", {of(made)}), "HANDLE_INVALID");
 }
 
+TEST_F(DiskMessages, a_disk_goes_back_to_its_snapshot) {
+    const Ref<Vm> vm = pool_.make_vm("one");
+    const Ref<Vdi> disk = disk_of(vm);
+    const Vdi before = pool_.db().get(disk);
+    const auto snapshot = pool_.get<Ref<Vdi>>("VDI.snapshot", {of(disk), Value(wire::Object{})});
+    pool_.call("VDI.resize", {of(disk), Value(2 * before.virtual_size)});
+    EXPECT_EQ(code("VDI.revert", {of(disk)}), "OPERATION_NOT_ALLOWED");
+    pool_.call("VM.start", {of(vm), Value(false), Value(false)});
+    EXPECT_EQ(code("VDI.revert", {of(snapshot)}), "VDI_IN_USE");
+    pool_.call("VM.hard_shutdown", {of(vm)});
+
+    pool_.call("VDI.revert", {of(snapshot)});
+    const Vdi& after = pool_.db().get(disk);
+    EXPECT_EQ(after.virtual_size, before.virtual_size);
+    EXPECT_EQ(after.uuid, before.uuid);
+    EXPECT_EQ(after.VBDs, before.VBDs);
+    EXPECT_EQ(pool_.db().get(snapshot).snapshot_of, disk);
+    pool_.call("VDI.revert", {of(snapshot)});
+    pool_.call("VM.start", {of(vm), Value(false), Value(false)});
+    pool_.call("VM.hard_shutdown", {of(vm)});
+    const auto copy = pool_.get<Ref<Vdi>>("VDI.snapshot", {of(disk), Value(wire::Object{})});
+    pool_.call("VM.destroy", {of(vm)});
+    pool_.call("VDI.destroy", {of(disk)});
+    EXPECT_EQ(code("VDI.revert", {of(copy)}), "OPERATION_NOT_ALLOWED");
+    EXPECT_EQ(broken_text(pool_), "");
+}
+
 TEST_F(DiskMessages, what_no_driver_can_is_refused) {
     const Ref<Vm> vm = pool_.make_vm("one");
     const auto disk = disk_of(vm);

@@ -513,5 +513,45 @@ TEST_F(Guests, small_questions_have_answers) {
               "INVALID_VALUE");
 }
 
+TEST_F(Guests, an_interface_is_limited_to_its_trunks_at_once) {
+    const Ref<Vm> vm = pool.make_vm("router");
+    const Ref<xenapi::Vif> vif = row(vm).VIFs.at(0);
+    const auto tags = [](std::vector<std::int64_t> all) {
+        wire::Array out;
+        for (const std::int64_t tag : all)
+            out.emplace_back(tag);
+        return Value(std::move(out));
+    };
+    const auto host_has = [&] { return machine().config(row(vm).uuid)->spec.nics.at(0).trunks; };
+    pool.call("VIF.set_trunks", {of(vif), tags({30, 10, 30})});
+    EXPECT_THAT(pool.db().get(vif).trunks, ElementsAre(30, 10));
+    start(vm);
+    EXPECT_THAT(host_has(), ElementsAre(30, 10));
+    pool.call("VIF.add_trunks", {of(vif), Value(std::int64_t{20})});
+    pool.call("VIF.remove_trunks", {of(vif), Value(std::int64_t{30})});
+    EXPECT_THAT(pool.db().get(vif).trunks, ElementsAre(10, 20));
+    for (const std::int64_t tag : {0, 4095, -1}) {
+        EXPECT_EQ(code_of([&] { pool.call("VIF.add_trunks", {of(vif), Value(tag)}); }),
+                  "VLAN_TAG_INVALID");
+        EXPECT_EQ(code_of([&] { pool.call("VIF.set_trunks", {of(vif), tags({5, tag})}); }),
+                  "VLAN_TAG_INVALID");
+    }
+    stop(vm);
+    start(vm);
+    EXPECT_THAT(host_has(), ElementsAre(10, 20));
+
+    // A VLAN has one tag.
+    const auto network =
+        pool.get<Ref<xenapi::Network>>("network.create", {SimPool::network_record("seven")});
+    pool.call("PIF.create_VLAN", {Value("eth0"), of(network), of(pool.xapi->core().this_host),
+                                  Value(std::int64_t{7})});
+    EXPECT_EQ(code_of([&] { pool.call("VIF.move", {of(vif), of(network)}); }),
+              "NETWORK_INCOMPATIBLE_WITH_TRUNKS");
+    pool.call("VIF.set_trunks", {of(vif), tags({})});
+    pool.call("VIF.move", {of(vif), of(network)});
+    EXPECT_EQ(code_of([&] { pool.call("VIF.add_trunks", {of(vif), Value(std::int64_t{5})}); }),
+              "NETWORK_INCOMPATIBLE_WITH_TRUNKS");
+}
+
 }  // namespace
 }  // namespace basalt::testing

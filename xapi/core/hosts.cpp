@@ -97,6 +97,10 @@ struct Hosts::Link : rpc::Handler, agent::Events {
         if (started) hosts.watcher_.on_usage(host, std::move(value));
     }
 
+    void on_state(agent::StateRef value) override {
+        if (started) hosts.watcher_.on_state(host, std::move(value));
+    }
+
     void on_term(std::int64_t value) override {
         if (value > hosts.core_.term) hosts.give_way(value);
     }

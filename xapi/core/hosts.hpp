@@ -22,6 +22,7 @@ class HostWatcher {
     virtual void on_guest(xenapi::Ref<xenapi::Host> host, agent::GuestFacts facts) = 0;
     virtual void on_memory(xenapi::Ref<xenapi::Host> host, agent::MemoryFacts facts) = 0;
     virtual void on_nics(xenapi::Ref<xenapi::Host> host, std::vector<agent::NicFacts> nics) = 0;
+    virtual void on_state(xenapi::Ref<xenapi::Host> host, agent::StateRef state) = 0;
     virtual void on_usage(xenapi::Ref<xenapi::Host> host, agent::HostUsage usage) = 0;
 };
 

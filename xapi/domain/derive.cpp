@@ -7,6 +7,8 @@
 #include "idl/records/host_metrics.hpp"
 #include "idl/records/pbd.hpp"
 #include "idl/records/pool.hpp"
+#include "idl/records/vm.hpp"
+#include "idl/records/vtpm.hpp"
 #include "xapi/domain/appliance.hpp"
 #include "xapi/domain/views.hpp"
 
@@ -47,6 +49,8 @@ class Worklist {
                 add(vbd);
             for (const auto vif : vm->VIFs)
                 add(vif);
+            for (const auto vtpm : vm->VTPMs)
+                add(vtpm);
             add(vm->appliance);
         } else if (const auto* vbd = row<xenapi::Vbd>(cls, ref)) {
             add(vbd->VDI);
@@ -92,8 +96,19 @@ bool is_derived(std::uint16_t cls) {
     return cls == ClassTraits<xenapi::Vm>::index || cls == ClassTraits<xenapi::Vbd>::index ||
            cls == ClassTraits<xenapi::Vif>::index || cls == ClassTraits<xenapi::Vdi>::index ||
            cls == ClassTraits<xenapi::Sr>::index || cls == ClassTraits<xenapi::Host>::index ||
-           cls == ClassTraits<xenapi::Pool>::index ||
+           cls == ClassTraits<xenapi::Pool>::index || cls == ClassTraits<xenapi::Vtpm>::index ||
            cls == ClassTraits<xenapi::VmAppliance>::index;
+}
+
+// What a guest may be using stays.
+void derive_vtpm(db::Txn& txn, Ref<xenapi::Vtpm> ref) {
+    const xenapi::Vtpm* vtpm = txn.find(ref);
+    if (vtpm == nullptr) return;
+    const xenapi::Vm* vm = txn.find(vtpm->VM);
+    std::vector<xenapi::VtpmOperations> allowed;
+    if (vm != nullptr && vm->power_state == xenapi::VmPowerState::halted)
+        allowed.push_back(xenapi::VtpmOperations::destroy);
+    if (allowed != vtpm->allowed_operations) txn.edit(ref).allowed_operations = std::move(allowed);
 }
 
 void derive_host(db::Txn& txn, Ref<xenapi::Host> ref) {
@@ -144,6 +159,7 @@ void derive_row(db::Txn& txn, std::uint16_t cls, const Uuid& ref) {
     if (cls == ClassTraits<xenapi::Host>::index) return derive_host(txn, Ref<xenapi::Host>(ref));
     if (cls == ClassTraits<xenapi::VmAppliance>::index)
         return derive_appliance(txn, Ref<xenapi::VmAppliance>(ref));
+    if (cls == ClassTraits<xenapi::Vtpm>::index) return derive_vtpm(txn, Ref<xenapi::Vtpm>(ref));
     if (cls == ClassTraits<xenapi::Pool>::index) derive_pool(txn, Ref<xenapi::Pool>(ref));
 }
 

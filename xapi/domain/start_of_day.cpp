@@ -117,6 +117,7 @@ Task<Ref<Host>> HostKeeper::host_appeared(agent::HostFacts facts, agent::Host& a
     const std::vector<agent::DomainInfo> domains = co_await agent.domains({});
     resync_domains(host, domains);
     co_await vifs_.align(host, agent, domains, next);
+    co_await states_.host_appeared(agent);
     co_await unresolved.clean(agent, next);
     co_await storage_.sweep(host, agent, next);
     // A host that its administrator disabled stays so until it boots again. The boot counts as seen
@@ -279,6 +280,10 @@ void HostKeeper::on_nics(Ref<Host> host, std::vector<agent::NicFacts> nics) {
                     land_nic(core_, txn, pif, nic);
         count_bond_links(txn, host);
     });
+}
+
+void HostKeeper::on_state(Ref<Host> host, agent::StateRef state) {
+    states_.on_state(host, state);
 }
 
 void HostKeeper::on_usage(Ref<Host> host, agent::HostUsage usage) {

@@ -2,6 +2,7 @@
 #include "xapi/core/hosts.hpp"
 #include "xapi/domain/appliance.hpp"
 #include "xapi/domain/figures.hpp"
+#include "xapi/domain/kept_states.hpp"
 #include "xapi/domain/networks.hpp"
 #include "xapi/domain/sr.hpp"
 #include "xapi/domain/unresolved.hpp"
@@ -35,13 +36,15 @@ void insert_default_templates(core::Core& core, db::Txn& txn);
 class HostKeeper final : public core::HostWatcher {
   public:
     HostKeeper(core::Core& core, PbdDomain& pbds, VifDomain& vifs, Storage& storage,
-               ApplianceDomain& appliances, const Networks& networks)
+               ApplianceDomain& appliances, const Networks& networks,
+               KeptStates& states)
         : core_(core),
           pbds_(pbds),
           vifs_(vifs),
           storage_(storage),
           appliances_(appliances),
           networks_(networks),
+          states_(states),
           figures_(core) {}
 
     /// Ends what goes on behind; nothing of this object runs afterwards.
@@ -54,6 +57,7 @@ class HostKeeper final : public core::HostWatcher {
     void on_guest(xenapi::Ref<xenapi::Host> host, agent::GuestFacts facts) override;
     void on_memory(xenapi::Ref<xenapi::Host> host, agent::MemoryFacts facts) override;
     void on_nics(xenapi::Ref<xenapi::Host> host, std::vector<agent::NicFacts> nics) override;
+    void on_state(xenapi::Ref<xenapi::Host> host, agent::StateRef state) override;
     void on_usage(xenapi::Ref<xenapi::Host> host, agent::HostUsage usage) override;
 
   private:
@@ -78,6 +82,7 @@ class HostKeeper final : public core::HostWatcher {
     Storage& storage_;
     ApplianceDomain& appliances_;
     const Networks& networks_;
+    KeptStates& states_;
     std::shared_ptr<Job> power_on_;
     FigureKeeper figures_;
     std::map<xenapi::Ref<xenapi::Vm>, std::shared_ptr<Job>> looks_;

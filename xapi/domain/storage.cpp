@@ -17,6 +17,7 @@
 #include "xapi/core/homes.hpp"
 #include "xapi/core/hosts.hpp"
 #include "xapi/domain/views.hpp"
+#include "xapi/domain/vtpm.hpp"
 #include "xapi/domain/words.hpp"
 
 namespace basalt::domain {
@@ -195,6 +196,7 @@ void erase_imported(db::Txn& txn, Ref<Vm> ref) {
         if (txn.find(vbd) != nullptr) txn.erase(vbd);
     for (const auto vif : vm.VIFs)
         if (txn.find(vif) != nullptr) txn.erase(vif);
+    erase_vtpms(txn, vm);
     txn.erase(ref);
     if (txn.find(vm.metrics) != nullptr) txn.erase(vm.metrics);
 }
@@ -409,6 +411,34 @@ Task<agent::SrInfo> Storage::with_virtual_bytes(Ref<Sr> sr, agent::SrInfo info) 
         if (disk != nullptr && !disk->missing) info.virtual_bytes += disk->virtual_size;
     }
     co_return info;
+}
+
+Task<void> Storage::revert_disk(Call& call, Ref<Vdi> snapshot) {
+    core::Operation operation(call);
+    Ref<Vdi> disk;
+    const Ref<Sr> sr = call.db().transact([&](db::Txn& txn) {
+        const Vdi& row = txn.get(snapshot);
+        if (!row.is_a_snapshot) throw err::operation_not_allowed("The disk is no snapshot");
+        disk = row.snapshot_of;
+        if (txn.find(disk) == nullptr)
+            throw err::operation_not_allowed("The disk of which it is a snapshot is gone");
+        if (txn.get(disk).SR != row.SR)
+            throw err::operation_not_allowed("The disk and its snapshot are in two repositories");
+        require(txn, snapshot, VdiOperations::revert_to);
+        require(txn, disk, VdiOperations::revert_from);
+        operation.mark(txn, snapshot, VdiOperations::revert_to);
+        operation.mark(txn, disk, VdiOperations::revert_from);
+        return row.SR;
+    });
+    co_await call.committed();
+    const agent::VdiInfo info =
+        co_await home_agent(sr).vdi_revert(call.operation(), {disk_ref(disk), disk_ref(snapshot)});
+    call.db().transact_fact([&](db::Txn& txn) {
+        apply(txn.edit(disk), info);
+        operation.unmark(txn);
+        call.succeed(txn);
+    });
+    co_await refresh_sizes(sr);
 }
 
 void Storage::land_sizes(db::Txn& txn, Ref<Sr> sr, const agent::SrInfo& info) {

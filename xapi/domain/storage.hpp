@@ -99,6 +99,8 @@ class Storage {
     [[nodiscard]] std::shared_ptr<void> hide(std::string uuid);
     Task<void> resize_disk(Call& call, xenapi::Ref<xenapi::Vdi> disk, std::int64_t size,
                            bool online);
+    /// The disk of which it is a snapshot gets its content again.
+    Task<void> revert_disk(Call& call, xenapi::Ref<xenapi::Vdi> snapshot);
 
     /// Makes the rows of an SR's disks what the driver found: new ones appear, lost ones go. What
     /// changed after `asked_at`, when the driver was asked, it may not know. A few disks a turn and

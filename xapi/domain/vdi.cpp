@@ -54,6 +54,10 @@ Task<void> VdiDomain::resize_online(Call& call, VdiResizeOnline params) {
     return storage_.resize_disk(call, params.vdi, params.size, true);
 }
 
+Task<void> VdiDomain::revert(Call& call, VdiRevert params) {
+    return storage_.revert_disk(call, params.snapshot);
+}
+
 Task<void> VdiDomain::forget(Call& call, VdiForget params) {
     call.db().transact([&](db::Txn& txn) {
         require(txn, params.vdi, VdiOperations::forget);

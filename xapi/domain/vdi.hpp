@@ -19,6 +19,7 @@ class VdiDomain final : public xenapi::VdiApi {
     Task<xenapi::Ref<xenapi::Vdi>> snapshot(Call& call, xenapi::VdiSnapshot params) override;
     Task<void> resize(Call& call, xenapi::VdiResize params) override;
     Task<void> resize_online(Call& call, xenapi::VdiResizeOnline params) override;
+    Task<void> revert(Call& call, xenapi::VdiRevert params) override;
     Task<void> forget(Call& call, xenapi::VdiForget params) override;
     Task<void> update(Call& call, xenapi::VdiUpdate params) override;
     Task<void> set_name_label(Call& call, xenapi::VdiSetNameLabel params) override;

@@ -25,6 +25,9 @@ class VifDomain final : public xenapi::VifApi {
 
     // vif_settings.cpp
     Task<void> move(Call& call, xenapi::VifMove params) override;
+    Task<void> set_trunks(Call& call, xenapi::VifSetTrunks params) override;
+    Task<void> add_trunks(Call& call, xenapi::VifAddTrunks params) override;
+    Task<void> remove_trunks(Call& call, xenapi::VifRemoveTrunks params) override;
     Task<void> set_locking_mode(Call& call, xenapi::VifSetLockingMode params) override;
     Task<void> set_ipv4_allowed(Call& call, xenapi::VifSetIpv4Allowed params) override;
     Task<void> add_ipv4_allowed(Call& call, xenapi::VifAddIpv4Allowed params) override;

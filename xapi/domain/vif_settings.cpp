@@ -6,6 +6,7 @@
 #include "base/log.hpp"
 #include "idl/errors.hpp"
 #include "idl/records/network.hpp"
+#include "idl/records/pif.hpp"
 #include "idl/records/vif.hpp"
 #include "idl/records/vm.hpp"
 #include "idl/runtime/enum_text.hpp"
@@ -34,8 +35,20 @@ void require_address(const Family& family, const std::string& text) {
         throw err::invalid_ip_address_specified(family.field);
 }
 
-void add_once(Addresses& addresses, const std::string& address) {
-    if (std::ranges::find(addresses, address) == addresses.end()) addresses.push_back(address);
+template <class T>
+void add_once(std::vector<T>& list, const T& item) {
+    if (std::ranges::find(list, item) == list.end()) list.push_back(item);
+}
+
+void require_tag(std::int64_t tag) {
+    constexpr std::int64_t tag_max = 4094;
+    if (tag < 1 || tag > tag_max) throw err::vlan_tag_invalid(tag);
+}
+
+// A network that is a VLAN has one tag, and guests do not get out of it by another.
+void require_trunkable(const db::Database& db, Ref<Network> network) {
+    for (const auto pif : db.get(network).PIFs)
+        if (db.get(pif).VLAN >= 0) throw err::network_incompatible_with_trunks(network);
 }
 
 Addresses checked(const Family& family, const Addresses& given) {
@@ -78,7 +91,7 @@ void require_steady(Ref<Vm> ref, const Vm& vm) {
 
 bool ruled_alike(const agent::NicSpec& one, const agent::NicSpec& other) {
     return one.bridge == other.bridge && one.locked == other.locked && one.ipv4 == other.ipv4 &&
-           one.ipv6 == other.ipv6 && one.disabled == other.disabled;
+           one.ipv6 == other.ipv6 && one.disabled == other.disabled && one.trunks == other.trunks;
 }
 
 }  // namespace
@@ -108,6 +121,7 @@ Task<void> VifDomain::change(Call& call, Ref<Vif> vif, Edit edit) {
 Task<void> VifDomain::move(Call& call, VifMove params) {
     if (call.db().find(params.network) == nullptr)
         throw err::handle_invalid("network", params.network);
+    if (!call.db().get(params.self).trunks.empty()) require_trunkable(call.db(), params.network);
     return change(call, params.self,
                   [network = params.network](Vif& row) { row.network = network; });
 }
@@ -148,6 +162,27 @@ Task<void> VifDomain::add_ipv6_allowed(Call& call, VifAddIpv6Allowed params) {
 Task<void> VifDomain::remove_ipv6_allowed(Call& call, VifRemoveIpv6Allowed params) {
     return change(call, params.self,
                   [address = params.value](Vif& row) { std::erase(row.ipv6_allowed, address); });
+}
+
+Task<void> VifDomain::set_trunks(Call& call, VifSetTrunks params) {
+    std::vector<std::int64_t> tags;
+    for (const std::int64_t tag : params.value) {
+        require_tag(tag);
+        add_once(tags, tag);
+    }
+    if (!tags.empty()) require_trunkable(call.db(), call.db().get(params.self).network);
+    return change(call, params.self, [tags](Vif& row) { row.trunks = tags; });
+}
+
+Task<void> VifDomain::add_trunks(Call& call, VifAddTrunks params) {
+    require_tag(params.value);
+    require_trunkable(call.db(), call.db().get(params.self).network);
+    return change(call, params.self, [tag = params.value](Vif& row) { add_once(row.trunks, tag); });
+}
+
+Task<void> VifDomain::remove_trunks(Call& call, VifRemoveTrunks params) {
+    return change(call, params.self,
+                  [tag = params.value](Vif& row) { std::erase(row.trunks, tag); });
 }
 
 std::vector<VifDomain::Misruled> VifDomain::misruled(

@@ -18,6 +18,7 @@
 #include "xapi/domain/storage.hpp"
 #include "xapi/domain/views.hpp"
 #include "xapi/domain/vm_rules.hpp"
+#include "xapi/domain/vtpm.hpp"
 #include "xapi/domain/words.hpp"
 
 namespace basalt::domain {
@@ -98,6 +99,7 @@ Task<void> VmDomain::destroy(Call& call, VmDestroy params) {
             erase_if_there(txn, vif);
         for (const auto console : vm.consoles)
             erase_if_there(txn, console);
+        erase_vtpms(txn, vm);
         operation.unmark(txn);
         txn.erase(self);
         erase_if_there(txn, vm.metrics);
@@ -108,9 +110,10 @@ Task<void> VmDomain::destroy(Call& call, VmDestroy params) {
     co_await purge(call, row);
 }
 
-// What hosts keep of a guest that is off: the variables of its firmware.
+// What hosts keep of a guest that is off: the variables of its firmware, the contents of its TPM.
 Task<void> VmDomain::purge(Call& call, Vm gone) {
-    if (gone.HVM_boot_params.get(std::string("firmware")) != "uefi") co_return;
+    if (gone.HVM_boot_params.get(std::string("firmware")) != "uefi" && gone.VTPMs.empty())
+        co_return;
     std::vector<Ref<Host>> hosts;
     core_.db.each<Host>([&](Ref<Host> host, const Host&) {
         if (core_.hosts->connected(host)) hosts.push_back(host);

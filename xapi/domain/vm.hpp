@@ -7,6 +7,7 @@
 #include "xapi/core/core.hpp"
 #include "xapi/core/operation.hpp"
 #include "xapi/domain/balloons.hpp"
+#include "xapi/domain/kept_states.hpp"
 #include "xapi/domain/storage.hpp"
 #include "xapi/domain/vm_parts.hpp"
 
@@ -19,8 +20,8 @@ class Recovery;
 /// guest in vm_live.cpp, settings that few use in vm_settings.cpp.
 class VmDomain final : public xenapi::VmApi {
   public:
-    VmDomain(core::Core& core, Storage& storage, Balloons& balloons)
-        : core_(core), storage_(storage), balloons_(balloons) {}
+    VmDomain(core::Core& core, Storage& storage, Balloons& balloons, KeptStates& states)
+        : core_(core), storage_(storage), balloons_(balloons), states_(states) {}
 
     /// Before anything is served; it outlives this.
     void recover_by(Recovery& recovery) { recovery_ = &recovery; }
@@ -238,6 +239,7 @@ class VmDomain final : public xenapi::VmApi {
     core::Core& core_;
     Storage& storage_;
     Balloons& balloons_;
+    KeptStates& states_;
     Recovery* recovery_ = nullptr;
     Importer importer_;
 };

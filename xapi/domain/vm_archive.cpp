@@ -14,6 +14,7 @@
 #include "idl/records/vm_guest_metrics.hpp"
 #include "idl/records/vm_metrics.hpp"
 #include "idl/runtime/record_codec.hpp"
+#include "xapi/domain/vtpm.hpp"
 #include "xapi/domain/words.hpp"
 
 namespace basalt::domain {
@@ -79,6 +80,12 @@ void add_devices(const db::Database& db, const ExportWish& wish, Inventory& foun
     }
 }
 
+void add_modules(const db::Database& db, const ExportWish& wish, Inventory& found, const Vm& vm) {
+    if (wish.left_out.contains("vtpm")) return;
+    for (const auto vtpm : vm.VTPMs)
+        if (db.find(vtpm) != nullptr) found.add(vtpm);
+}
+
 void add_vm(const db::Database& db, const ExportWish& wish, Inventory& found, Ref<Vm> ref) {
     const Vm& vm = db.get(ref);
     if (!found.add(ref)) return;
@@ -87,6 +94,7 @@ void add_vm(const db::Database& db, const ExportWish& wish, Inventory& found, Re
     if (db.find(vm.resident_on) != nullptr) found.add(vm.resident_on);
     if (db.find(vm.affinity) != nullptr) found.add(vm.affinity);
     add_devices(db, wish, found, vm);
+    add_modules(db, wish, found, vm);
     if (travels_asleep(vm, wish)) add_disk(db, found, vm.suspend_VDI);
     if (!wish.with_snapshots) return;
     for (const auto snapshot : vm.snapshots)
@@ -234,6 +242,7 @@ struct Draft {
 struct Drafts {
     Inventory found;
     std::vector<Draft> objects;
+    std::vector<ArchivedObject> modules;
 };
 
 template <class R>
@@ -242,6 +251,24 @@ void draft(const db::Database& db, const ExportWish& wish, Drafts& drafts) {
         auto row = std::make_shared<R>(db.get(ref));
         prepare(*row, wish);
         drafts.objects.push_back({&xenapi::class_of<R>(), *drafts.found.id(ref.uuid()), row});
+    }
+}
+
+// Not as the API shows them: with their contents, and named as archives name them.
+void draft_modules(const db::Database& db, Drafts& drafts) {
+    for (const Ref<Vtpm> ref : drafts.found.all<Vtpm>()) {
+        const Vtpm& row = db.get(ref);
+        wire::Object snapshot;
+        const auto add = [&](std::string_view name, wire::Value value) {
+            snapshot.push_back({archived_vtpm_field(name), std::move(value)});
+        };
+        add("VM", id_or_null(drafts.found, row.VM.text()));
+        add("uuid", row.uuid);
+        add("is_unique", row.is_unique);
+        add("is_protected", row.is_protected);
+        add("content", row.is_unique ? std::string() : vtpm_contents(db, ref));
+        drafts.modules.push_back(
+            {"VTPM", *drafts.found.id(ref.uuid()), wire::Value(std::move(snapshot))});
     }
 }
 
@@ -255,6 +282,7 @@ std::vector<ArchivedObject> told(const Drafts& drafts) {
                 translate(drafts.found, *field->type, member.value);
         out.push_back({std::string(object.cls->name), object.id, std::move(record)});
     }
+    out.insert(out.end(), drafts.modules.begin(), drafts.modules.end());
     return out;
 }
 
@@ -280,6 +308,10 @@ void add_contents(const db::Database& db, const ExportWish& wish, const Inventor
 
 }  // namespace
 
+std::string archived_vtpm_field(std::string_view field) {
+    return "vTPM'_" + std::string(field);
+}
+
 VmArchive archive_of(const db::Database& db, const ExportWish& wish) {
     const auto drafts = std::make_shared<Drafts>();
     for (const auto vm : wish.vms)
@@ -290,6 +322,7 @@ VmArchive archive_of(const db::Database& db, const ExportWish& wish) {
     draft<VmGuestMetrics>(db, wish, *drafts);
     draft<Vbd>(db, wish, *drafts);
     draft<Vif>(db, wish, *drafts);
+    draft_modules(db, *drafts);
     draft<Network>(db, wish, *drafts);
     draft<Vdi>(db, wish, *drafts);
     draft<Sr>(db, wish, *drafts);

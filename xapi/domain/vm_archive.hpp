@@ -31,6 +31,9 @@ struct VmArchive {
     std::vector<ArchivedDisk> disks;  // whose contents belong to it, by id as text
 };
 
+/// What archives call a field of a VTPM: `vTPM'_uuid` and so on.
+[[nodiscard]] std::string archived_vtpm_field(std::string_view field);
+
 struct ExportWish {
     std::vector<xenapi::Ref<xenapi::Vm>> vms;
     /// The contents of the disks travel too: then each VM stands for itself, not for a snapshot.

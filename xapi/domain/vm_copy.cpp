@@ -17,6 +17,7 @@
 #include "xapi/domain/vm.hpp"
 #include "xapi/domain/vm_parts.hpp"
 #include "xapi/domain/vm_rules.hpp"
+#include "xapi/domain/vtpm.hpp"
 #include "xapi/domain/words.hpp"
 
 namespace basalt::domain {
@@ -51,6 +52,11 @@ Vm settings_of(const Vm& source) {
     vm.other_config.erase(std::string("default_template"));
     vm.requires_reboot = false;
     return vm;
+}
+
+// A template's word that its VMs have one.
+bool wants_vtpm(const Vm& vm) {
+    return vm.VTPMs.empty() && vm.platform.get(std::string("vtpm")) == "true";
 }
 
 struct DiskWish {
@@ -186,6 +192,7 @@ Ref<Vm> VmDomain::land_copy(db::Txn& txn, const CopySpec& spec,
     for (const DriveCopy& drive : copies)
         add_drive(txn, drive, ref);
     copy_nics(txn, source, ref, is_snapshot || spec.same_macs);
+    copy_vtpms(txn, source, ref);
     if (is_snapshot) txn.edit(spec.source).parent = ref;
     return ref;
 }
@@ -205,6 +212,7 @@ Task<Ref<Vm>> VmDomain::make_copy(Call& call, CopySpec spec) {
     co_await with_undo([&](Undo& undo) -> Task<void> {
         const std::vector<DriveCopy> copies =
             co_await copy_drives(call, spec, drives, drafts, undo);
+        co_await states_.collect(spec.source);
         made = call.db().transact([&](db::Txn& txn) {
             drafts.keep(txn);
             const Ref<Vm> ref = land_copy(txn, spec, copies);
@@ -253,6 +261,7 @@ Task<void> VmDomain::provision(Call& call, VmProvision params) {
                 vbd.other_config = {{"owner", ""}};
                 txn.insert(std::move(vbd));
             }
+            if (wants_vtpm(txn.get(params.vm))) add_vtpm(txn, {.VM = params.vm}, {});
             Vm& vm = txn.edit(params.vm);
             vm.is_a_template = false;
             vm.is_default_template = false;

@@ -81,6 +81,7 @@ class VmImport {
     void plan_found_disk(const ArchivedObject& disk);
     void plan_media(const ArchivedObject& disk);
     void plan_interface(const ArchivedObject& object);
+    void plan_module(const ArchivedObject& object);
     void plan_network(const Id& id);
     [[nodiscard]] bool holds_media(const ArchivedObject& disk) const;
     [[nodiscard]] bool sleeps(const ArchivedObject& vm) const;
@@ -93,6 +94,7 @@ class VmImport {
     void insert_vm(db::Txn& txn, const Id& id);
     void insert_drives(db::Txn& txn, const Id& vm);
     void insert_interfaces(db::Txn& txn, const Id& vm);
+    void insert_modules(db::Txn& txn, const Id& vm);
     void join_snapshots(db::Txn& txn);
     void land(db::Txn& txn, const Id& id);
 
@@ -109,6 +111,7 @@ class VmImport {
     std::map<Id, xenapi::Ref<xenapi::Vm>> templates_;  // default ones that are here already
     std::vector<Device> drives_;
     std::vector<Device> interfaces_;
+    std::vector<Device> modules_;  // TPMs
     std::vector<Id> new_disks_;
     std::map<Id, ImportedDisk> disks_;
     std::map<Id, xenapi::Ref<xenapi::Vdi>> found_disks_;

@@ -129,6 +129,7 @@ Task<void> VmDomain::start_somewhere(Call& call, Ref<Vm> vm, VmOperations operat
     });
     co_await call.committed();
     co_await balloons_.await_room(call, host, std::move(room));
+    co_await states_.bring(vm, host);
     const agent::DomainInfo domain =
         co_await core_.hosts->agent(host).vm_start(call.operation(), {spec, paused});
     call.db().transact_fact([&](db::Txn& txn) {
@@ -357,6 +358,7 @@ Task<void> VmDomain::wake(Call& call, Waking what, Landing also) {
         what.goes_on ? call.db().transact_fact(decide) : call.db().transact(decide);
     co_await call.committed();
     co_await balloons_.await_room(call, host, std::move(room));
+    co_await states_.bring(vm, host);
     const agent::DomainInfo domain = co_await core_.hosts->agent(host).vm_resume(
         call.operation(0, 0.9), {spec, storage_.disk_ref(image), what.paused});
     call.db().transact_fact([&](db::Txn& txn) {

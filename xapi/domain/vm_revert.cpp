@@ -17,6 +17,7 @@
 #include "xapi/domain/vm.hpp"
 #include "xapi/domain/vm_landing.hpp"
 #include "xapi/domain/vm_rules.hpp"
+#include "xapi/domain/vtpm.hpp"
 #include "xapi/domain/words.hpp"
 
 namespace basalt::domain {
@@ -206,6 +207,7 @@ Task<void> VmDomain::revert(Call& call, VmRevert params) {
                 txn.erase(vif);
             const Vm from = txn.get(snapshot);
             copy_nics(txn, from, vm, true);
+            revert_vtpms(txn, from, vm);
             restore_settings(txn.edit(vm), from);
             txn.edit(vm).parent = snapshot;
             if (image) land_asleep(txn, vm, image);
@@ -308,6 +310,7 @@ Task<VmDomain::Sleeper> VmDomain::copy_asleep(Call& call, CopySpec spec,
     Storage& storage = storage_;
     Sleeper made;
     made.drives = co_await copy_drives(call, spec, std::move(drives), drafts, undo);
+    co_await states_.collect(spec.source);
     // The guest wakes from its own image, which is used up then.
     const Ref<Vdi> own = call.db().get(spec.source).suspend_VDI;
     made.image = co_await storage.clone_disk(call, own, &drafts);

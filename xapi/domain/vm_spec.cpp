@@ -111,7 +111,8 @@ agent::NicSpec nic_spec(const db::Txn& txn, const Vif& row) {
             .locked = row.locking_mode == VifLockingMode::locked,
             .ipv4 = row.ipv4_allowed,
             .ipv6 = row.ipv6_allowed,
-            .disabled = is_disabled(txn, row)};
+            .disabled = is_disabled(txn, row),
+            .trunks = row.trunks};
 }
 
 agent::VmSpec vm_spec(const db::Txn& txn, Ref<Vm> ref) {
@@ -129,6 +130,7 @@ agent::VmSpec vm_spec(const db::Txn& txn, Ref<Vm> ref) {
     spec.boot = boot_spec(vm);
     spec.bios_strings = {vm.bios_strings.begin(), vm.bios_strings.end()};
     spec.seed = cloud_init_drive(txn, vm);
+    spec.tpm = !vm.VTPMs.empty();
     spec.platform = {vm.platform.begin(), vm.platform.end()};
     for (const auto vbd : vm.VBDs) {
         const Vbd& row = txn.get(vbd);

@@ -290,19 +290,30 @@ Task<agent::VdiInfo> FolderSr::clone(Location vdi, agent::VdiSpec spec) {
     const Found found = co_await find(vdi);
     if (const auto done = found.view.disks.find(spec.uuid); done != found.view.disks.end())
         co_return describe(found.view.images, done->second);
-    const file::ImageFile& image = found.view.images.at(found.disk.image);
-    // A leaf that was never written stands for its parent: the chain need not grow.
-    const bool untouched = co_await blocking(loop_, [path = layout_.path(image.file)] {
-        const auto read = qcow2::read_header(path);
-        return read && !read->backing_file.empty() && qcow2::holds_nothing(path, *read);
-    });
-    std::string base = image.backing;
-    if (!untouched) {
-        base = image.file;
-        co_await freeze(found);
-    }
-    const std::string fresh = co_await make_image(base, image.virtual_bytes);
+    const std::int64_t size = found.view.images.at(found.disk.image).virtual_bytes;
+    const std::string base = co_await frozen_content(found);
+    const std::string fresh = co_await make_image(base, size);
     co_return co_await add_disk(std::move(spec), fresh);
+}
+
+Task<agent::VdiInfo> FolderSr::revert(Location vdi, Location snapshot) {
+    checked_uuid(vdi);
+    checked_uuid(snapshot);
+    if (open_.contains(vdi)) throw err::vdi_in_use(vdi, "revert");
+    if (const auto open = open_.find(snapshot);
+        open != open_.end() && open->second == agent::Access::rw)
+        throw err::vdi_in_use(snapshot, "revert");
+    const auto lease = co_await queue_.acquire("sr");
+    co_await stop_merging();
+    Found disk = co_await find(vdi);
+    const Found source = co_await find(snapshot);
+    const std::int64_t size = source.view.images.at(source.disk.image).virtual_bytes;
+    const std::string base = co_await frozen_content(source);
+    disk.disk.image = co_await make_image(base, size);
+    co_await put(disk.disk);
+    co_await collect_garbage();
+    start_merging();
+    co_return co_await info(vdi);
 }
 
 Task<agent::VdiInfo> FolderSr::resize(Location vdi, std::int64_t size_bytes) {
@@ -388,6 +399,18 @@ Task<std::string> FolderSr::freeze(Found found) {
     found.disk.image = leaf;
     co_await put(found.disk);
     co_return leaf;
+}
+
+Task<std::string> FolderSr::frozen_content(Found found) {
+    const file::ImageFile& image = found.view.images.at(found.disk.image);
+    // A leaf that was never written stands for its parent: the chain need not grow.
+    const bool untouched = co_await blocking(loop_, [path = layout_.path(image.file)] {
+        const auto read = qcow2::read_header(path);
+        return read && !read->backing_file.empty() && qcow2::holds_nothing(path, *read);
+    });
+    if (untouched) co_return image.backing;
+    co_await freeze(found);
+    co_return image.file;
 }
 
 Task<void> FolderSr::put(file::Disk disk) {

@@ -31,6 +31,7 @@ class FolderSr final : public std::enable_shared_from_this<FolderSr> {
     Task<agent::VdiInfo> snapshot_commit(std::string token);
     Task<void> snapshot_abort(std::string token);
     Task<agent::VdiInfo> clone(Location vdi, agent::VdiSpec spec);
+    Task<agent::VdiInfo> revert(Location vdi, Location snapshot);
     Task<agent::VdiInfo> resize(Location vdi, std::int64_t size_bytes);
 
     /// Waits until no merge of images is under way; for tests and for an orderly end.
@@ -50,6 +51,8 @@ class FolderSr final : public std::enable_shared_from_this<FolderSr> {
     Task<std::string> make_image(std::string backing, std::int64_t size_bytes);
     Task<agent::VdiInfo> add_disk(agent::VdiSpec spec, std::string image);
     Task<std::string> freeze(Found found);
+    /// An image with the disk's content, which nobody writes to any more.
+    Task<std::string> frozen_content(Found found);
     Task<void> put(file::Disk disk);
     Task<void> collect_garbage();
     Task<void> adopt_unclaimed();
@@ -120,6 +123,10 @@ class FileDriver final : public Driver, public Snapshots, public Resizer {
 
     Task<agent::VdiInfo> clone(Location vdi, agent::VdiSpec spec) override {
         return sr_->clone(std::move(vdi), std::move(spec));
+    }
+
+    Task<agent::VdiInfo> revert(Location vdi, Location snapshot) override {
+        return sr_->revert(std::move(vdi), std::move(snapshot));
     }
 
     Task<agent::VdiInfo> resize(Location vdi, std::int64_t size_bytes) override {
