@@ -438,7 +438,7 @@ Task<void> Storage::revert_disk(Call& call, Ref<Vdi> snapshot) {
         operation.unmark(txn);
         call.succeed(txn);
     });
-    co_await refresh_sizes(sr);
+    refresh_sizes(sr);
 }
 
 void Storage::land_sizes(db::Txn& txn, Ref<Sr> sr, const agent::SrInfo& info) {
