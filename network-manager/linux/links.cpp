@@ -359,6 +359,8 @@ void remove_address(const std::string& name, const std::string& cidr) {
     const std::optional<Cidr> parsed = parse_cidr(cidr);
     const auto index = static_cast<int>(if_nametoindex(name.c_str()));
     if (!parsed || index == 0) return;
+    // Of two addresses in one net the second would go along with the first.
+    std::ofstream("/proc/sys/net/ipv4/conf/" + name + "/promote_secondaries") << "1";
     const netlink::LinkAddress address = link_address(index, *parsed);
     const int code = rtnl_addr_delete(netlink::connected().get(), address.get(), 0);
     if (!netlink::is(code, NLE_NOADDR) && !netlink::is(code, NLE_NODEV))

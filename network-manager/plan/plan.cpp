@@ -89,7 +89,9 @@ Addressing ipv6_of(const Addressing& all) {
 // Lies beside what IPv4 has: a link may have a router of each.
 void desire_ipv6(Addressing& wanted, const agent::BridgeWant& want, const State& have) {
     Addressing six;
-    if (want.autoconf)
+    // What it has learnt stays; what it was given, before it was to learn, does not.
+    const auto known = have.bridges.find(want.name);
+    if (want.autoconf && (known == have.bridges.end() || known->second.autoconf))
         six = joined(ipv6_of(addressing(have, want.name)), ipv6_of(addressing(have, want.uplink)));
     six.addresses.insert(want.ipv6.begin(), want.ipv6.end());
     if (!want.gateway6.empty()) six.gateways = {want.gateway6};
