@@ -74,7 +74,8 @@ TEST(Plan, ipv6_lies_beside_what_ipv4_has) {
                      "del-gateway xenbr0 fd00::1", "del-address xenbr0 fd00::5/64"}));
     EXPECT_EQ(desired(want, announced), announced);
     // What it was given is no announcement.
-    EXPECT_EQ(desired(want, fixed).links.at("xenbr0"), (Addressing{{"10.0.0.1/24"}, {"10.0.0.254"}}));
+    EXPECT_EQ(desired(want, fixed).links.at("xenbr0"),
+              (Addressing{{"10.0.0.1/24"}, {"10.0.0.254"}}));
 }
 
 TEST(Plan, a_bond_takes_over_its_members_addresses) {

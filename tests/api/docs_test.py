@@ -68,7 +68,8 @@ class Docs(unittest.TestCase):
     def test_what_the_manual_calls_not_built_answers_so(self):
         _, body = self.get("/docs/host.html")
         listed = re.findall(r'<tr id="(\w+)">', body[body.find('id="unbuilt"'):])
-        (facts,) = (cls for cls in json.loads(FACTS.read_text())["classes"] if cls["name"] == "host")
+        classes = json.loads(FACTS.read_text())["classes"]
+        (facts,) = (cls for cls in classes if cls["name"] == "host")
         of_a_host = {message["name"] for message in facts["messages"]
                      if [kind for _, kind, *_ in message["params"]] == ["host ref"]
                      and not message.get("pool_internal")}
