@@ -2,6 +2,7 @@
 the VM."""
 
 import base64
+import http.client
 import re
 import unittest
 
@@ -51,6 +52,13 @@ tell(session.xenapi.VTPM.get_contents(session.xenapi.VTPM.get_by_uuid('{uuid}'))
         console.command("stty -echo; dmesg -n 1; export TERM=dumb")
         return console
 
+    def console_answers(self, vm):
+        try:
+            lab.Console(self.session, vm).close()
+        except (OSError, http.client.HTTPException):
+            return False
+        return True
+
     def ask(self, console, command):
         """The TPM's answer in hex."""
         said = console.command(f"exec 3<>/dev/tpm0; printf '{command}' >&3; "
@@ -79,6 +87,7 @@ tell(session.xenapi.VTPM.get_contents(session.xenapi.VTPM.get_by_uuid('{uuid}'))
         console.close()
         # The guest and its TPM run on without hostd, and the next one finds both.
         lab.host().kill("hostd")
+        lab.wait_until(lambda: self.console_answers(vm), 60, "its console, after hostd is back")
         console = self.at_shell(vm)
         self.assertIn(b"kept".hex(), self.ask(console, READ))
         console.close()
