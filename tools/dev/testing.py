@@ -15,6 +15,7 @@ import sys
 import tempfile
 import time
 import xml.etree.ElementTree as ElementTree
+from concurrent import futures
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -42,6 +43,11 @@ class Summary:
     failed: list = field(default_factory=list)
     skipped: list = field(default_factory=list)
 
+    def add(self, other):
+        self.passed += other.passed
+        self.failed += other.failed
+        self.skipped += other.skipped
+
     def line(self):
         return f"{self.passed} passed, {len(self.failed)} failed, {len(self.skipped)} skipped"
 
@@ -54,11 +60,14 @@ def test(args):
     summary = Summary()
     build.build(args.preset, [])
     deadline = time.monotonic() + LIMIT_SECONDS
-    run_ctest(args.preset, labels, summary, deadline)
-    for label, folder in PYTHON_SUITES:
-        wanted = label in labels or (not labels and label not in ON_REQUEST)
-        if wanted and list((SOURCE / folder).glob("*_test.py")):
-            run_python(label, folder, args.preset, summary, deadline)
+    # Both wait more than they compute: for guests, disks and clocks.
+    with futures.ThreadPoolExecutor(1) as beside:
+        programs = beside.submit(run_ctest, args.preset, labels, deadline)
+        for label, folder in PYTHON_SUITES:
+            wanted = label in labels or (not labels and label not in ON_REQUEST)
+            if wanted and list((SOURCE / folder).glob("*_test.py")):
+                run_python(label, folder, args.preset, summary, deadline)
+        summary.add(programs.result())
     for name, reason in summary.skipped:
         print(f"skipped {name}: {reason}")
     for name in summary.failed:
@@ -82,7 +91,8 @@ def run_seeds(args):
     return build_root.run(command, check=False).returncode
 
 
-def run_ctest(preset, labels, summary, deadline):
+def run_ctest(preset, labels, deadline):
+    summary = Summary()
     folder = build.folder(preset)
     with tempfile.TemporaryDirectory(dir="/tmp", prefix="basalt-test-") as scratch:
         command = ["ctest", "--test-dir", str(folder), "--output-on-failure", "-j", str(build.JOBS),
@@ -99,11 +109,12 @@ def run_ctest(preset, labels, summary, deadline):
         programs = program_names(preset)
         report = Path(scratch) / "ctest.xml"
         if not report.exists():
-            return
+            return summary
         for entry in ElementTree.parse(report).getroot().iter("testcase"):
             name = entry.get("name")
             cases = reports / f"{programs.get(name, name)}.xml"
             count_entry(name, entry, cases if cases.exists() else None, summary)
+    return summary
 
 
 def program_names(preset):
