@@ -5,6 +5,7 @@
 
 #include "idl/records.hpp"
 #include "tests/sim/sim_pool.hpp"
+#include "tests/sim/values.hpp"
 
 namespace basalt::testing {
 namespace {
@@ -12,21 +13,12 @@ namespace {
 using wire::Value;
 using xenapi::Ref;
 
-Value of(const auto& ref) {
-    return Value(ref.text());
-}
-
 class Callers : public ::testing::Test {
   protected:
     Callers() : pool_(13) {}
 
     std::string code(const std::string& method, std::vector<Value> args = {}) {
-        try {
-            pool_.call(method, std::move(args));
-        } catch (const ApiError& error) {
-            return error.code();
-        }
-        return "success";
+        return code_of([&] { pool_.call(method, std::move(args)); });
     }
 
     static Value caller_record(const char* address, const char* program) {

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "idl/records.hpp"
+#include "tests/sim/values.hpp"
 
 namespace basalt::testing {
 
@@ -16,10 +17,6 @@ using xenapi::VmPowerState;
 
 Value text(std::string words) {
     return Value(std::move(words));
-}
-
-Value of(const auto& ref) {
-    return text(ref.text());
 }
 
 constexpr const char* guest = "guest";

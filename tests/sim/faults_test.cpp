@@ -5,6 +5,7 @@
 #include "idl/records.hpp"
 #include "tests/sim/calls.hpp"
 #include "tests/sim/invariants.hpp"
+#include "tests/sim/values.hpp"
 #include "xapi/core/hosts.hpp"
 
 namespace basalt::testing {
@@ -14,25 +15,6 @@ using wire::Value;
 using xenapi::Ref;
 using xenapi::Vm;
 using xenapi::VmPowerState;
-
-Value of(const auto& ref) {
-    return Value(ref.text());
-}
-
-std::string code_of(const std::exception_ptr& failure) {
-    if (!failure) return "success";
-    if (is_cancellation(failure)) return "cancelled";
-    return as_api_error(failure).code();
-}
-
-std::string code_of(const std::function<void()>& body) {
-    try {
-        body();
-    } catch (...) {
-        return code_of(std::current_exception());
-    }
-    return "success";
-}
 
 void expect_all_or_nothing(SimPool& pool, const FaultCall& call,
                            const std::shared_ptr<SimPool::Pending>& pending,

@@ -9,6 +9,7 @@
 
 #include "idl/records.hpp"
 #include "tests/sim/sim_pool.hpp"
+#include "tests/sim/values.hpp"
 #include "xapi/domain/user_agents.hpp"
 
 namespace basalt::testing {
@@ -21,17 +22,6 @@ using xenapi::Pif;
 using xenapi::Ref;
 using xenapi::Sr;
 using Texts = std::vector<std::string>;
-
-Value of(const auto& ref) {
-    return Value(ref.text());
-}
-
-Value map_of(std::initializer_list<std::pair<const char*, const char*>> entries) {
-    wire::Object out;
-    for (const auto& [key, text] : entries)
-        out.push_back({key, Value(text)});
-    return Value(std::move(out));
-}
 
 class HostInside : public ::testing::Test {
   protected:
@@ -48,12 +38,7 @@ class HostInside : public ::testing::Test {
     }
 
     std::string code(const std::string& method, std::vector<Value> args = {}) {
-        try {
-            pool_.call(method, std::move(args));
-        } catch (const ApiError& error) {
-            return error.code();
-        }
-        return "success";
+        return code_of([&] { pool_.call(method, std::move(args)); });
     }
 
     [[nodiscard]] Ref<Host> host() const { return pool_.xapi->core().this_host; }
@@ -133,14 +118,14 @@ TEST_F(HostInside, networks_are_brought_to_where_a_vm_needs_them) {
     EXPECT_NE(lan, tagged);
 
     EXPECT_EQ(
-        code("VLAN.pool_introduce", {of(eth0), of(vlan), Value(std::int64_t{12}), map_of({})}),
+        code("VLAN.pool_introduce", {of(eth0), of(vlan), Value(std::int64_t{12}), text_map({})}),
         "PIF_VLAN_EXISTS");
     EXPECT_EQ(
-        code("VLAN.pool_introduce", {of(eth0), of(vlan), Value(std::int64_t{4095}), map_of({})}),
+        code("VLAN.pool_introduce", {of(eth0), of(vlan), Value(std::int64_t{4095}), text_map({})}),
         "VLAN_TAG_INVALID");
     const auto introduced = pool_.get<Ref<xenapi::Vlan>>(
         "VLAN.pool_introduce",
-        {of(eth0), of(vlan), Value(std::int64_t{13}), map_of({{"of", "a member"}})});
+        {of(eth0), of(vlan), Value(std::int64_t{13}), text_map({{"of", "a member"}})});
     EXPECT_EQ(pool_.db().get(introduced).untagged_PIF, vlan);
 
     EXPECT_EQ(code("PIF.set_primary_address_type", {of(eth0), Value("IPv6")}),
@@ -211,7 +196,8 @@ TEST_F(HostInside, hosts_trust_what_the_pool_has) {
 
     const Value yes(true);
     EXPECT_EQ(on_host("external_auth_set_ldaps", {yes, yes}), "AUTH_IS_DISABLED");
-    pool_.call("host.enable_external_auth", {of(host()), map_of({}), Value("local"), Value("PAM")});
+    pool_.call("host.enable_external_auth",
+               {of(host()), text_map({}), Value("local"), Value("PAM")});
     EXPECT_EQ(code("pool.external_auth_set_ldaps", {of(pool_.xapi->core().pool), yes, yes}),
               "AUTH_SET_LDAPS_FAILED");
 }
@@ -227,7 +213,7 @@ TEST_F(HostInside, a_host_says_what_it_is_about) {
     EXPECT_EQ(pool_.get<Texts>("host.get_uncooperative_domains", {of(host())}), Texts{});
     EXPECT_EQ(code("host.sync_data", {of(host())}), "success");
     EXPECT_EQ(code("host.refresh_pack_info", {of(host())}), "success");
-    pool_.call("host.set_license_params", {of(host()), map_of({{"sku", "x"}})});
+    pool_.call("host.set_license_params", {of(host()), text_map({{"sku", "x"}})});
     EXPECT_EQ(row().license_params.get(std::string("sku")), "x");
     pool_.db().transact([&](db::Txn& txn) { txn.edit(host()).address = "192.0.2.77"; });
     pool_.call("host.signal_networking_change");
@@ -242,17 +228,18 @@ TEST_F(HostInside, repositories_are_probed_made_and_corrected) {
     EXPECT_EQ(live(), std::vector{host()});
     const std::string type = pool_.db().get(sr).type;
     const auto results = pool_.get<std::vector<xenapi::ProbeResult>>(
-        "SR.probe_ext", {of(host()), map_of({{"location", "/srv/new"}}), Value(type), map_of({})});
+        "SR.probe_ext",
+        {of(host()), text_map({{"location", "/srv/new"}}), Value(type), text_map({})});
     ASSERT_EQ(results.size(), 1U);
     EXPECT_TRUE(results.front().complete);
     EXPECT_FALSE(results.front().sr.has_value());
     EXPECT_EQ(results.front().configuration.get(std::string("location")), "/srv/new");
-    EXPECT_EQ(code("SR.probe_ext", {of(host()), map_of({}), Value("none"), map_of({})}),
+    EXPECT_EQ(code("SR.probe_ext", {of(host()), text_map({}), Value("none"), text_map({})}),
               "SR_UNKNOWN_DRIVER");
     const auto uuid = pool_.get<std::string>(
         "SR.make",
-        {of(host()), map_of({{"location", "/srv/new"}}), Value(std::int64_t{0}), Value("made"),
-         Value("by an old client"), Value(type), Value("user"), map_of({})});
+        {of(host()), text_map({{"location", "/srv/new"}}), Value(std::int64_t{0}), Value("made"),
+         Value("by an old client"), Value(type), Value("user"), text_map({})});
     const auto made = pool_.db().by_uuid<Sr>(uuid);
     ASSERT_TRUE(made.has_value());
     EXPECT_EQ(pool_.db().get(*made).name_label, "made");
@@ -320,7 +307,7 @@ TEST_F(HostInside, permissions_have_references) {
 }
 
 TEST_F(HostInside, what_a_host_tells_of_itself) {
-    EXPECT_EQ(code("host.tickle_heartbeat", {of(host()), map_of({})}), "success");
+    EXPECT_EQ(code("host.tickle_heartbeat", {of(host()), text_map({})}), "success");
     EXPECT_EQ(code("host.prepare_for_poweroff", {of(host())}), "success");
     const Ref<Pif> eth0 = row().PIFs.front();
     EXPECT_EQ(code("host.sync_pif_currently_attached", {of(host()), Value(wire::Array{})}),
@@ -337,7 +324,7 @@ TEST_F(HostInside, a_host_that_is_alive_cannot_be_switched_on) {
     const auto may = [&](xenapi::HostAllowedOperations operation) {
         return std::ranges::contains(row().allowed_operations, operation);
     };
-    EXPECT_EQ(code("host.set_power_on_mode", {of(host()), Value("wake-on-lan"), map_of({})}),
+    EXPECT_EQ(code("host.set_power_on_mode", {of(host()), Value("wake-on-lan"), text_map({})}),
               "success");
     EXPECT_FALSE(may(power_on));
     pool_.db().transact([&](db::Txn& txn) { txn.edit(row().metrics).live = false; });

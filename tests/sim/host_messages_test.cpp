@@ -10,6 +10,7 @@
 #include "idl/api/session_api.hpp"
 #include "idl/records.hpp"
 #include "tests/sim/sim_pool.hpp"
+#include "tests/sim/values.hpp"
 #include "xapi/core/hosts.hpp"
 
 namespace basalt::testing {
@@ -20,10 +21,6 @@ using xenapi::Host;
 using xenapi::Ref;
 using Texts = std::vector<std::string>;
 
-Value of(const auto& ref) {
-    return Value(ref.text());
-}
-
 Value list(std::initializer_list<const char*> texts) {
     wire::Array out;
     for (const char* text : texts)
@@ -33,15 +30,6 @@ Value list(std::initializer_list<const char*> texts) {
 
 Value none() {
     return Value(wire::Object{});
-}
-
-std::string code_of(const std::function<void()>& body) {
-    try {
-        body();
-    } catch (const ApiError& error) {
-        return error.code();
-    }
-    return "success";
 }
 
 class HostMessages : public ::testing::Test {
@@ -357,8 +345,8 @@ TEST_F(HostMessages, interfaces_come_and_go) {
         return code("PIF.reconfigure_ip",
                     {of(pif), Value("Static"), Value(ip), Value(mask), Value(""), Value("")});
     };
-    EXPECT_EQ(code("PIF.reconfigure_ip", {of(management), Value("None"), Value(""), Value(""),
-                                          Value(""), Value("")}),
+    EXPECT_EQ(code("PIF.reconfigure_ip",
+                   {of(management), Value("None"), Value(""), Value(""), Value(""), Value("")}),
               "PIF_IS_MANAGEMENT_INTERFACE");
     EXPECT_EQ(configure(vlan, "192.0.2", "255.255.255.0"), "INVALID_IP_ADDRESS_SPECIFIED");
     EXPECT_EQ(configure(vlan, "192.0.2.1", "255.0.255.0"), "INVALID_IP_ADDRESS_SPECIFIED");

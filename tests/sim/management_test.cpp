@@ -3,6 +3,7 @@
 
 #include "idl/records.hpp"
 #include "tests/sim/sim_members.hpp"
+#include "tests/sim/values.hpp"
 #include "xapi/core/hosts.hpp"
 
 namespace basalt::testing {
@@ -13,21 +14,12 @@ using xenapi::Host;
 using xenapi::Pif;
 using xenapi::Ref;
 
-Value of(const auto& ref) {
-    return Value(ref.text());
-}
-
 class Management : public ::testing::Test {
   protected:
     Management() : sim_(5, 1) {}
 
     std::string code(const std::string& method, std::vector<Value> args = {}) {
-        try {
-            pool().call(method, std::move(args));
-        } catch (const ApiError& error) {
-            return error.code();
-        }
-        return "success";
+        return code_of([&] { pool().call(method, std::move(args)); });
     }
 
     SimPool& pool() { return sim_.pool; }
@@ -74,10 +66,6 @@ class Management : public ::testing::Test {
         return pool().start(method, std::move(args));
     }
 
-    static std::string code_of(const SimPool::Pending& pending) {
-        return pending.failure ? as_api_error(pending.failure).code() : "success";
-    }
-
     SimMembers sim_;
     bool lost_ = false;
 };
@@ -114,7 +102,7 @@ TEST_F(Management, a_host_that_is_not_reached_any_more_takes_the_change_back) {
     const Ref<Pif> vlan = vlan_of(member, "192.0.2.7");
     const auto pending = start_and_lose("host.management_reconfigure", {of(vlan)});
     lose_member_for(std::chrono::seconds(70), pending);
-    EXPECT_EQ(code_of(*pending), "PIF_CONFIGURATION_ERROR");
+    EXPECT_EQ(code_of(pending->failure), "PIF_CONFIGURATION_ERROR");
     EXPECT_FALSE(row(vlan).management);
     EXPECT_TRUE(row(card_of(member)).management);
     EXPECT_EQ(address_of(member), "10.0.0.2");
@@ -128,7 +116,7 @@ TEST_F(Management, a_host_that_comes_back_in_time_keeps_the_change) {
                                         {of(card_of(member)), Value("Static"), Value("10.0.0.77"),
                                          Value("255.255.255.0"), Value(""), Value("")});
     lose_member_for(std::chrono::seconds(20), pending);
-    EXPECT_EQ(code_of(*pending), "success");
+    EXPECT_EQ(code_of(pending->failure), "success");
     EXPECT_EQ(row(card_of(member)).IP, "10.0.0.77");
     EXPECT_EQ(address_of(member), "10.0.0.77");
     pool().pass(std::chrono::minutes(2));
@@ -158,12 +146,7 @@ TEST_F(Management, the_coordinator_stays_where_its_members_call_it) {
 TEST(ManagementAlone, is_switched_off_and_on_again) {
     SimPool pool(3);
     const auto code = [&](const std::string& method, std::vector<Value> args) {
-        try {
-            pool.call(method, std::move(args));
-        } catch (const ApiError& error) {
-            return error.code();
-        }
-        return std::string("success");
+        return code_of([&] { pool.call(method, std::move(args)); });
     };
     const Ref<Host> host = pool.xapi->core().this_host;
     const Ref<Pif> card = pool.db().get(host).PIFs.front();
@@ -185,13 +168,10 @@ TEST(ManagementAlone, interfaces_have_addresses_of_both_families) {
     SimPool pool(4);
     const Ref<Pif> card = pool.db().get(pool.xapi->core().this_host).PIFs.front();
     const auto set6 = [&](const char* mode, const char* address, const char* gateway) {
-        try {
+        return code_of([&] {
             pool.call("PIF.reconfigure_ipv6",
                       {of(card), Value(mode), Value(address), Value(gateway), Value("")});
-        } catch (const ApiError& error) {
-            return error.code();
-        }
-        return std::string("success");
+        });
     };
     EXPECT_EQ(set6("Static", "fd00::2", ""), "INVALID_CIDR_ADDRESS_SPECIFIED");
     EXPECT_EQ(set6("Static", "10.0.0.2/24", ""), "INVALID_CIDR_ADDRESS_SPECIFIED");
@@ -209,12 +189,8 @@ TEST(ManagementAlone, interfaces_have_addresses_of_both_families) {
     EXPECT_EQ(pool.db().get(pool.xapi->core().this_host).address, "fd00::3");
 
     const auto set = [&](const char* name, const char* value) {
-        try {
-            pool.call("PIF.set_property", {of(card), Value(name), Value(value)});
-        } catch (const ApiError& error) {
-            return error.code();
-        }
-        return std::string("success");
+        return code_of(
+            [&] { pool.call("PIF.set_property", {of(card), Value(name), Value(value)}); });
     };
     EXPECT_EQ(set("gro", "perhaps"), "INVALID_VALUE");
     EXPECT_EQ(set("speed", "on"), "INVALID_VALUE");

@@ -5,6 +5,7 @@
 #include "idl/records.hpp"
 #include "tests/sim/invariants.hpp"
 #include "tests/sim/sim_pool.hpp"
+#include "tests/sim/values.hpp"
 
 namespace basalt::testing {
 namespace {
@@ -13,19 +14,6 @@ using wire::Value;
 using xenapi::Ref;
 using xenapi::Vm;
 using xenapi::VmPowerState;
-
-Value of(const auto& ref) {
-    return Value(ref.text());
-}
-
-std::string code_of(const std::function<void()>& body) {
-    try {
-        body();
-    } catch (const ApiError& error) {
-        return error.code();
-    }
-    return "success";
-}
 
 /// What is wrong once all is acknowledged and cleaned.
 std::string settled_text(SimPool& pool) {

@@ -6,6 +6,7 @@
 #include "base/encoding.hpp"
 #include "idl/records.hpp"
 #include "tests/sim/sim_pool.hpp"
+#include "tests/sim/values.hpp"
 
 namespace basalt::testing {
 namespace {
@@ -17,19 +18,6 @@ using xenapi::Ref;
 using xenapi::Vm;
 using xenapi::VmPowerState;
 using xenapi::Vtpm;
-
-Value of(const auto& ref) {
-    return Value(ref.text());
-}
-
-std::string code_of(const std::function<void()>& body) {
-    try {
-        body();
-    } catch (const ApiError& error) {
-        return error.code();
-    }
-    return "";
-}
 
 class Modules : public ::testing::Test {
   protected:

@@ -3,6 +3,7 @@
 #include "idl/records.hpp"
 #include "tests/sim/calls.hpp"
 #include "tests/sim/invariants.hpp"
+#include "tests/sim/values.hpp"
 #include "xapi/core/hosts.hpp"
 
 namespace basalt::testing {
@@ -22,16 +23,6 @@ constexpr int checks = 2;  // times that all comes to rest
 
 Value text(std::string words) {
     return Value(std::move(words));
-}
-
-Value of(const auto& ref) {
-    return text(ref.text());
-}
-
-std::string code_of(const std::exception_ptr& failure) {
-    if (!failure) return "success";
-    if (is_cancellation(failure)) return "cancelled";
-    return as_api_error(failure).code();
 }
 
 bool is_users(const Vm& vm) {

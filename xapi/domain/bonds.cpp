@@ -110,23 +110,12 @@ std::string free_device(const db::Txn& txn, Ref<Host> host) {
 void move_address(db::Txn& txn, Ref<Pif> from, Ref<Pif> to) {
     const Pif before = txn.get(from);
     Pif& gains = txn.edit(to);
-    gains.ip_configuration_mode = before.ip_configuration_mode;
-    gains.IP = before.IP;
-    gains.netmask = before.netmask;
-    gains.gateway = before.gateway;
-    gains.DNS = before.DNS;
-    gains.ipv6_configuration_mode = before.ipv6_configuration_mode;
-    gains.IPv6 = before.IPv6;
-    gains.ipv6_gateway = before.ipv6_gateway;
+    copy_addresses(before, gains);
     gains.primary_address_type = before.primary_address_type;
     gains.management = before.management;
     gains.disallow_unplug = before.disallow_unplug;
     Pif& loses = txn.edit(from);
-    loses.ip_configuration_mode = IpConfigurationMode::none;
-    loses.IP = loses.netmask = loses.gateway = loses.DNS = "";
-    loses.ipv6_configuration_mode = Ipv6ConfigurationMode::none;
-    loses.IPv6 = {};
-    loses.ipv6_gateway = "";
+    copy_addresses(Pif{}, loses);
     loses.management = false;
     loses.disallow_unplug = false;
 }

@@ -120,11 +120,7 @@ void reset(db::Txn& txn, Ref<Host> host) {
     });
     for (const Ref<Pif> card : cards) {
         Pif& row = txn.edit(card);
-        row.ip_configuration_mode = IpConfigurationMode::none;
-        row.IP = row.netmask = row.gateway = row.DNS = "";
-        row.ipv6_configuration_mode = Ipv6ConfigurationMode::none;
-        row.IPv6.clear();
-        row.ipv6_gateway = "";
+        copy_addresses(Pif{}, row);
         row.properties = {};
     }
 }

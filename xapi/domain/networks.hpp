@@ -57,6 +57,8 @@ void land_leases(db::Txn& txn, xenapi::Ref<xenapi::Host> host, const agent::Netw
 /// The address by which the host is reached: its own, and that of the consoles it serves. Empty:
 /// by none.
 void land_host_address(db::Txn& txn, xenapi::Ref<xenapi::Host> host, const std::string& address);
+/// How `from` gets addresses of both families, and those it has, for `to` too.
+void copy_addresses(const xenapi::Pif& from, xenapi::Pif& to);
 /// The interface by which the host is managed; null: by none.
 xenapi::Ref<xenapi::Pif> management_pif(const db::Txn& txn, xenapi::Ref<xenapi::Host> host);
 

@@ -76,6 +76,17 @@ void require_address_left(const Pif& row, Ref<Pif> pif, bool leaves_ipv4, bool l
 
 }  // namespace
 
+void copy_addresses(const Pif& from, Pif& to) {
+    to.ip_configuration_mode = from.ip_configuration_mode;
+    to.IP = from.IP;
+    to.netmask = from.netmask;
+    to.gateway = from.gateway;
+    to.DNS = from.DNS;
+    to.ipv6_configuration_mode = from.ipv6_configuration_mode;
+    to.IPv6 = from.IPv6;
+    to.ipv6_gateway = from.ipv6_gateway;
+}
+
 Task<void> PifDomain::change(Call& call, Ref<Pif> pif, std::function<void(Pif&)> edit) {
     const Pif before = call.db().get(pif);
     if (before.management) {
@@ -90,14 +101,7 @@ Task<void> PifDomain::change(Call& call, Ref<Pif> pif, std::function<void(Pif&)>
         undo.push("restore interface", [&call, &before, pif]() -> Task<void> {
             call.db().transact_fact([&](db::Txn& txn) {
                 Pif& row = txn.edit(pif);
-                row.ip_configuration_mode = before.ip_configuration_mode;
-                row.IP = before.IP;
-                row.netmask = before.netmask;
-                row.gateway = before.gateway;
-                row.DNS = before.DNS;
-                row.ipv6_configuration_mode = before.ipv6_configuration_mode;
-                row.IPv6 = before.IPv6;
-                row.ipv6_gateway = before.ipv6_gateway;
+                copy_addresses(before, row);
                 row.properties = before.properties;
             });
             co_return;
