@@ -24,13 +24,13 @@ import build_root
 from paths import SOURCE, DevError, say
 
 LIMIT_SECONDS = 30 * 60  # beside the build
-# Python suites: (label, folder)
-PYTHON_SUITES = [("unit", "tools/dev"), ("unit", "dom0-image/prepare"),
-                 ("unit", "dom0-image/console"), ("unit", "installer"),
-                 ("unit", "host-agent/machine"), ("unit", "host-agent/plugins"),
-                 ("style", "tests/style"),
-                 ("api", "tests/api"), ("web", "tests/web"),
-                 ("appliance", "tests/appliance")]
+# Python suites, as (label, folder). The rows run beside each other and beside the C++ programs, since
+# all of them wait more than they compute: for guests, disks and clocks.
+PYTHON_SUITES = [[("unit", "tools/dev"), ("unit", "dom0-image/prepare"),
+                  ("unit", "dom0-image/console"), ("unit", "installer"),
+                  ("unit", "host-agent/machine"), ("unit", "host-agent/plugins"),
+                  ("style", "tests/style"), ("api", "tests/api")],
+                 [("web", "tests/web"), ("appliance", "tests/appliance")]]
 # How many modules of a folder run at the same time, on hosts of their own; one unless said here.
 LANES = {"tests/api": 2}
 # Minutes of emulation: run when they are asked for by name.
@@ -57,17 +57,15 @@ def test(args):
         return run_seeds(args)
     start = time.monotonic()
     labels = args.labels
-    summary = Summary()
     build.build(args.preset, [])
     deadline = time.monotonic() + LIMIT_SECONDS
-    # Both wait more than they compute: for guests, disks and clocks.
-    with futures.ThreadPoolExecutor(1) as beside:
-        programs = beside.submit(run_ctest, args.preset, labels, deadline)
-        for label, folder in PYTHON_SUITES:
-            wanted = label in labels or (not labels and label not in ON_REQUEST)
-            if wanted and list((SOURCE / folder).glob("*_test.py")):
-                run_python(label, folder, args.preset, summary, deadline)
-        summary.add(programs.result())
+    with futures.ThreadPoolExecutor() as beside:
+        rows = [beside.submit(run_ctest, args.preset, labels, deadline)]
+        rows += [beside.submit(run_python_suites, row, args.preset, labels, deadline)
+                 for row in PYTHON_SUITES]
+    summary = Summary()
+    for row in rows:
+        summary.add(row.result())
     for name, reason in summary.skipped:
         print(f"skipped {name}: {reason}")
     for name in summary.failed:
@@ -157,8 +155,18 @@ def count_case(name, case, summary):
         summary.passed += 1
 
 
-def run_python(label, folder, preset, summary, deadline):
+def run_python_suites(suites, preset, labels, deadline):
+    summary = Summary()
+    for label, folder in suites:
+        wanted = label in labels or (not labels and label not in ON_REQUEST)
+        if wanted and list((SOURCE / folder).glob("*_test.py")):
+            summary.add(run_python(label, folder, preset, deadline))
+    return summary
+
+
+def run_python(label, folder, preset, deadline):
     say(f"Python tests of {folder}")
+    summary = Summary()
     # The largest first: they take longest, as a rule, and the last one keeps only its lane busy.
     files = sorted((SOURCE / folder).glob("*_test.py"),
                    key=lambda path: (-path.stat().st_size, path))
@@ -187,6 +195,7 @@ def run_python(label, folder, preset, summary, deadline):
                 process.wait()
         for process, report in zip(running, reports):
             count_lane(f"{label}: {folder}", process.returncode, report, summary)
+    return summary
 
 
 def count_lane(name, status, report, summary):

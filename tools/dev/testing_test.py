@@ -77,9 +77,8 @@ class Lanes(unittest.TestCase):
                 head = f"import os, unittest\nopen('{folder}/{name}.runs', 'a').write('x')\n"
                 case = f"class T(unittest.TestCase):\n    def test(self):\n        {body}\n"
                 (Path(folder) / f"{name}_test.py").write_text(head + case)
-            summary = testing.Summary()
             with mock.patch.dict(testing.LANES, {folder: 2}), unheard():
-                testing.run_python("unit", folder, "release", summary, time.monotonic() + 60)
+                summary = testing.run_python("unit", folder, "release", time.monotonic() + 60)
             runs = {name: len((Path(folder) / f"{name}.runs").read_text()) for name in modules}
             return summary, runs
 
