@@ -3,7 +3,9 @@
 #include <string>
 #include <string_view>
 
-#include "base/async.hpp"
+#include <nlohmann/json_fwd.hpp>
+
+#include "base/loop.hpp"
 
 /// How the messages of base/rpc lie in a stream of bytes: each is cut into frames of a 4-byte
 /// big-endian head and at most `frame_bytes_max` of text. The head's top bit says that the message
@@ -26,6 +28,12 @@ struct FrameHead {
 [[nodiscard]] std::string framed(std::string_view message);
 /// Throws system_error(message_size) when a message of that length would be too long.
 void check_message_bytes(std::size_t bytes);
+
+/// The JSON of a message; a long one is parsed on a pool thread. Throws system_error
+/// (invalid_argument) for what is no JSON object.
+[[nodiscard]] Task<nlohmann::json> parse_message(Loop& loop, std::string message);
+/// As `framed`, of that JSON; of much of it on a pool thread.
+[[nodiscard]] Task<std::string> framed_json(Loop& loop, nlohmann::json body);
 
 /// The next message. `read_exactly(bytes)` gives a Task<std::string>. Throws what that throws, and
 /// system_error(message_size).

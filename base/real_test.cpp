@@ -70,8 +70,8 @@ TEST(Real, descriptors_pass_through_a_channel) {
     RealLoop loop(1);
     run(loop, [](RealLoop& l) -> Task<void> {
         auto [near, far] = socket_pair();
-        const auto sender = rpc::socket_channel(adopt_stream(l, std::move(near)));
-        const auto receiver = rpc::socket_channel(adopt_stream(l, std::move(far)));
+        const auto sender = rpc::socket_channel(l, adopt_stream(l, std::move(near)));
+        const auto receiver = rpc::socket_channel(l, adopt_stream(l, std::move(far)));
         auto [inner_near, inner_far] = socket_pair();
         rpc::Frame frame{{{"event", "x"}}, {}};
         frame.fds.push_back(std::move(inner_far));

@@ -37,21 +37,21 @@ std::string text_of(const Json& body, const char* name) {
 
 class SocketChannel final : public Channel {
   public:
-    explicit SocketChannel(std::unique_ptr<FdStream> stream) : stream_(std::move(stream)) {}
+    SocketChannel(Loop& loop, std::unique_ptr<FdStream> stream)
+        : loop_(loop), stream_(std::move(stream)) {}
 
     Task<Frame> receive() override {
         Frame frame;
-        frame.body = parse_foreign_json(
-            co_await read_message([this](std::size_t bytes) { return read_exactly(bytes); }));
-        if (!frame.body.is_object()) throw_garbage();
+        frame.body = co_await parse_message(loop_, co_await read_message([this](std::size_t bytes) {
+                                                return read_exactly(bytes);
+                                            }));
         take_fds(frame);
         co_return frame;
     }
 
     Task<void> send(Frame frame) override {
         if (!frame.fds.empty()) frame.body[fds_member] = frame.fds.size();
-        const std::string bytes =
-            framed(frame.body.dump(-1, ' ', false, Json::error_handler_t::replace));
+        const std::string bytes = co_await framed_json(loop_, std::move(frame.body));
         co_await stream_->write_with_fds(bytes, frame.fds);
     }
 
@@ -87,6 +87,7 @@ class SocketChannel final : public Channel {
 
     static constexpr const char* fds_member = "fds";
 
+    Loop& loop_;
     std::unique_ptr<FdStream> stream_;
     std::string pending_;
     std::deque<UniqueFd> fds_;
@@ -138,8 +139,8 @@ class MemoryChannel final : public Channel {
 
 }  // namespace
 
-std::unique_ptr<Channel> socket_channel(std::unique_ptr<FdStream> stream) {
-    return std::make_unique<SocketChannel>(std::move(stream));
+std::unique_ptr<Channel> socket_channel(Loop& loop, std::unique_ptr<FdStream> stream) {
+    return std::make_unique<SocketChannel>(loop, std::move(stream));
 }
 
 std::pair<std::unique_ptr<Channel>, std::unique_ptr<Channel>> memory_channels(Loop& loop) {
@@ -216,7 +217,9 @@ struct Peer::State : std::enable_shared_from_this<State> {
                                       boost::system::system_error(asio::error::operation_aborted))
                                 : std::make_exception_ptr(ApiError(code, std::move(words)));
         } else {
-            call->reply = {frame.body.value("result", Json()), std::move(frame.fds)};
+            call->reply.fds = std::move(frame.fds);
+            if (const auto result = frame.body.find("result"); result != frame.body.end())
+                call->reply.result = std::move(*result);
         }
         call->done = true;
         call->answered.notify_all();

@@ -38,7 +38,7 @@ class Channel {
     virtual void close() = 0;
 };
 
-std::unique_ptr<Channel> socket_channel(std::unique_ptr<FdStream> stream);
+std::unique_ptr<Channel> socket_channel(Loop& loop, std::unique_ptr<FdStream> stream);
 /// Two ends joined in memory; descriptors pass as they are.
 std::pair<std::unique_ptr<Channel>, std::unique_ptr<Channel>> memory_channels(Loop& loop);
 

@@ -151,7 +151,7 @@ struct Outcome {
 Outcome heard(const std::string& bytes) {
     SimLoop loop(5);
     Echo echo(loop);
-    Peer peer(loop, socket_channel(std::make_unique<Said>(bytes)), &echo);
+    Peer peer(loop, socket_channel(loop, std::make_unique<Said>(bytes)), &echo);
     Outcome outcome;
     spawn(loop, "call", ask(peer, "verb", outcome.answer, [](double) {}));
     const auto serving = spawn(loop, "serve", peer.run());
@@ -174,10 +174,11 @@ TEST(Rpc, descriptors_belong_to_the_frame_that_says_so) {
     std::vector<UniqueFd> fds;
     fds.emplace_back(::dup(0));
     fds.emplace_back(::dup(0));
-    const auto channel = socket_channel(std::make_unique<Said>(
-        frame(R"({"id":1,"result":1})") + frame(R"({"id":2,"result":2,"fds":1})") +
-            frame(R"({"id":3,"result":3,"fds":1})"),
-        std::move(fds)));
+    const auto channel =
+        socket_channel(loop, std::make_unique<Said>(frame(R"({"id":1,"result":1})") +
+                                                        frame(R"({"id":2,"result":2,"fds":1})") +
+                                                        frame(R"({"id":3,"result":3,"fds":1})"),
+                                                    std::move(fds)));
     std::vector<std::size_t> counts;
     spawn(loop, "receive", receive_into(*channel, counts, 3));
     loop.run_for(1s);
@@ -239,11 +240,12 @@ TEST(Rpc, an_event_that_its_handler_cannot_read_is_dropped) {
 
     SimLoop loop(6);
     Picky picky;
-    Peer peer(loop,
-              socket_channel(std::make_unique<Said>(frame(R"({"event":"e","args":{"n":"x"}})") +
+    Peer peer(
+        loop,
+        socket_channel(loop, std::make_unique<Said>(frame(R"({"event":"e","args":{"n":"x"}})") +
                                                     frame(R"({"event":"e","args":[]})") +
                                                     frame(R"({"event":"e","args":{"n":4}})"))),
-              &picky);
+        &picky);
     spawn(loop, "serve", peer.run());
     loop.run_for(1min);
     EXPECT_EQ(picky.sum, 4);

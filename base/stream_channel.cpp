@@ -18,21 +18,22 @@ namespace {
 
 class StreamChannel final : public Channel {
   public:
-    explicit StreamChannel(std::unique_ptr<Stream> stream) : stream_(std::move(stream)) {}
+    StreamChannel(Loop& loop, std::unique_ptr<Stream> stream)
+        : loop_(loop), stream_(std::move(stream)) {}
 
     Task<Frame> receive() override {
         Frame frame;
-        frame.body = parse_foreign_json(
-            co_await read_message([this](std::size_t bytes) { return read_exactly(bytes); }));
-        if (!frame.body.is_object()) refuse(asio::error::invalid_argument);
+        frame.body = co_await parse_message(loop_, co_await read_message([this](std::size_t bytes) {
+                                                return read_exactly(bytes);
+                                            }));
         co_return frame;
     }
 
     Task<void> send(Frame frame) override {
         if (!frame.fds.empty())
             refuse(make_error_code(boost::system::errc::operation_not_supported));
-        co_await stream_->write(
-            framed(frame.body.dump(-1, ' ', false, Json::error_handler_t::replace)));
+        const std::string bytes = co_await framed_json(loop_, std::move(frame.body));
+        co_await stream_->write(bytes);
     }
 
     void close() override { stream_->close(); }
@@ -50,14 +51,15 @@ class StreamChannel final : public Channel {
         co_return out;
     }
 
+    Loop& loop_;
     std::unique_ptr<Stream> stream_;
     std::string pending_;
 };
 
 }  // namespace
 
-std::unique_ptr<Channel> stream_channel(std::unique_ptr<Stream> stream) {
-    return std::make_unique<StreamChannel>(std::move(stream));
+std::unique_ptr<Channel> stream_channel(Loop& loop, std::unique_ptr<Stream> stream) {
+    return std::make_unique<StreamChannel>(loop, std::move(stream));
 }
 
 }  // namespace basalt::rpc

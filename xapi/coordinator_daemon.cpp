@@ -40,7 +40,7 @@ constexpr Duration stop_grace = 2s;
 constexpr Duration restart_delay = 200ms;
 
 Task<std::unique_ptr<rpc::Channel>> connect_hostd(RealLoop& loop, std::string path) {
-    co_return rpc::socket_channel(co_await connect_unix(loop, std::move(path)));
+    co_return rpc::socket_channel(loop, co_await connect_unix(loop, std::move(path)));
 }
 
 Task<void> carry(Loop& loop, std::unique_ptr<Stream> near, std::unique_ptr<Stream> far) {

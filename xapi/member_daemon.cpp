@@ -19,7 +19,7 @@ constexpr Duration stop_grace = 2s;
 constexpr std::uint16_t https_port = 443;
 
 Task<std::unique_ptr<rpc::Channel>> connect_hostd(RealLoop& loop, std::string path) {
-    co_return rpc::socket_channel(co_await connect_unix(loop, std::move(path)));
+    co_return rpc::socket_channel(loop, co_await connect_unix(loop, std::move(path)));
 }
 
 Task<std::unique_ptr<Stream>> dial(RealLoop& loop, server::PoolConnector& connector,

@@ -32,7 +32,7 @@ Task<void> Door::run(Listener& listener) {
             log::warn("too_many_peers", {{"uid", uid}});
             continue;
         }
-        server_.serve(rpc::socket_channel(std::move(stream)));
+        server_.serve(rpc::socket_channel(server_.loop(), std::move(stream)));
     }
 }
 

@@ -15,6 +15,8 @@ class Server final : public Events {
     Server(Loop& loop, Agent& agent);
     ~Server() override;
 
+    [[nodiscard]] Loop& loop() const { return loop_; }
+
     /// Serves a channel until it ends.
     void serve(std::unique_ptr<rpc::Channel> channel);
     /// Loses all connections at once, as a kill of the process does.

@@ -25,7 +25,7 @@ int main() {
     kinds.add(sm::file_kind(loop));
     kinds.add(sm::iso_kind(loop));
     sm::WorkerServer server(kinds);
-    rpc::Peer peer(loop, rpc::socket_channel(adopt_stream(loop, UniqueFd(3))), &server);
+    rpc::Peer peer(loop, rpc::socket_channel(loop, adopt_stream(loop, UniqueFd(3))), &server);
     spawn(loop, "serve", serve(loop, peer));
     loop.run();
     return 0;

@@ -26,7 +26,7 @@ class Worker {
         command.inherit = {{far.get(), 3}, {2, 2}};
         process_ = std::shared_ptr<Process>(start_process(loop, command));
         peer_ = std::make_shared<rpc::Peer>(
-            loop, rpc::socket_channel(adopt_stream(loop, std::move(near))), nullptr);
+            loop, rpc::socket_channel(loop, adopt_stream(loop, std::move(near))), nullptr);
         spawn(loop, "worker channel", serve(peer_));
         spawn(loop, "worker process", watch(process_));
     }

@@ -45,7 +45,8 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
     SimLoop loop(1);
     Decoder decoder;
     rpc::Peer peer(
-        loop, rpc::socket_channel(std::make_unique<fuzz::ScriptStream>(fuzz::Input(data, size))),
+        loop,
+        rpc::socket_channel(loop, std::make_unique<fuzz::ScriptStream>(fuzz::Input(data, size))),
         &decoder);
     bool served = false;
     bool called = false;

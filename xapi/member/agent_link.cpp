@@ -64,8 +64,8 @@ Task<void> AgentLink::connect_and_pass() {
     const auto ends = std::make_shared<Ends>();
     ends->hostd = co_await parts_.connect_hostd();
     ends->coordinator = rpc::stream_channel(
-        co_await within(loop_, connect_limit, dialled(parts_, pool::agent_path, {}),
-                        err::internal_error("the coordinator does not answer")));
+        loop_, co_await within(loop_, connect_limit, dialled(parts_, pool::agent_path, {}),
+                               err::internal_error("the coordinator does not answer")));
     log::info("agent_link_up", {{"coordinator", parts_.coordinator}});
     std::vector<Task<void>> ways;
     ways.push_back(pass(ends, *ends->hostd, *ends->coordinator));

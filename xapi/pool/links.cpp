@@ -73,7 +73,9 @@ struct MemberLinks::Member {
 class MemberLinks::FarChannel final : public rpc::Channel {
   public:
     FarChannel(MemberLinks& links, std::string uuid, std::unique_ptr<Stream> stream)
-        : links_(links), uuid_(std::move(uuid)), inner_(rpc::stream_channel(std::move(stream))) {}
+        : links_(links),
+          uuid_(std::move(uuid)),
+          inner_(rpc::stream_channel(links.parts_.loop, std::move(stream))) {}
 
     Task<rpc::Frame> receive() override {
         rpc::Frame frame = co_await inner_->receive();
