@@ -59,7 +59,7 @@ struct Bench {
     }
 
     /// CPU a call of the server that does nothing, for answers of about that size.
-    double echo_us(Transport transport, int connections, std::size_t bytes) {
+    double echo_us(Transport transport, int connections, std::size_t bytes, double seconds = 0.3) {
         const std::string request = echo_request(bytes);
         const auto key = std::tuple(transport, connections, bytes / 512);
         if (const auto known = echoes.find(key); known != echoes.end()) return known->second;
@@ -67,6 +67,7 @@ struct Bench {
             least_of({.target = echo_target(transport),
                       .server = echo->pid(),
                       .connections = connections,
+                      .seconds = seconds,
                       .request = [&](std::size_t) -> const std::string& { return request; }});
         return echoes[key] = row.cpu_us;
     }
@@ -142,7 +143,8 @@ void large_calls(Bench& bench, double aim_json_ms, double aim_xml_ms, double aim
             for (const int connections : {1, 8}) {
                 const Figures row = bench.measure(list, transport, connections, 1);
                 bench.table.call(std::format("VM.get_all_records, {} kB", row.answer_bytes / 1000),
-                                 how(protocol, transport), connections, row);
+                                 how(protocol, transport), connections, row,
+                                 bench.echo_us(transport, connections, row.answer_bytes, 1));
                 if (transport == Transport::unix_socket && connections == 1 && aim > 0)
                     bench.table.aim(Better::less, aim, row.p50_ms, "ms");
             }
@@ -150,7 +152,8 @@ void large_calls(Bench& bench, double aim_json_ms, double aim_xml_ms, double aim
             request_text(protocol, "event.from", {session, Json::array({"*"}), "", 30.0});
         const Figures row = bench.measure(events, Transport::unix_socket, 1, 1);
         bench.table.call(std::format("event.from, {} kB", row.answer_bytes / 1000),
-                         how(protocol, Transport::unix_socket), 1, row);
+                         how(protocol, Transport::unix_socket), 1, row,
+                         bench.echo_us(Transport::unix_socket, 1, row.answer_bytes, 1));
         if (protocol == Protocol::json && aim_events_ms > 0)
             bench.table.aim(Better::less, aim_events_ms, row.p50_ms, "ms");
     }
@@ -332,9 +335,18 @@ void long_turns(Bench& bench) {
             "turns");
         long_ones += count;
     }
+    // The kernel's copying and the machine's own pauses are in them too: in those of both servers.
+    const auto rate = [](double long_turns, pid_t process) {
+        return long_turns / std::max(cpu_seconds(process), 0.01);
+    };
     bench.table.figure("all", all, "turns");
     bench.table.figure("over 1 ms of work, all", long_ones, "turns");
     bench.table.aim(Better::less, 0, long_ones, "turns", false);
+    bench.table.figure("the same, a second of xapi's processor time",
+                       rate(long_ones, bench.daemons.xapi()), "turns");
+    bench.table.figure("and of the server that does nothing, since its start",
+                       rate(static_cast<double>(bench.echo->turns().over_1ms), bench.echo->pid()),
+                       "turns");
 }
 
 struct Sections {
