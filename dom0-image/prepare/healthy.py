@@ -4,6 +4,7 @@ xapi answer and go on answering, and else starts the machine anew, by which GRUB
 before it. `basalt.patience=SECONDS` on the kernel's command line says how long it may take.
 """
 
+import signal
 import subprocess
 import sys
 import time
@@ -22,6 +23,12 @@ PATIENCE_SECONDS = 900
 STEADY_SECONDS = 20
 LOOK_SECONDS = 3
 RESTART_SECONDS = 180
+# systemd's own patience with those who ask it something.
+SYSTEMD_SECONDS = 30
+
+
+class OutOfTime(Exception):
+    """Time is up, whatever is being waited for."""
 
 
 def patience(words):
@@ -34,7 +41,8 @@ def patience(words):
 def processes():
     """The main processes of our daemons, as systemd tells; raises while one is not running."""
     said = subprocess.run(["systemctl", "show", "--property=MainPID", "--value", "hostd.service",
-                           "xapi.service"], capture_output=True, text=True, check=True).stdout
+                           "xapi.service"], capture_output=True, text=True, check=True,
+                          timeout=SYSTEMD_SECONDS).stdout
     found = said.split()
     if len(found) != 2 or "0" in found:
         raise OSError("hostd or xapi is not running")
@@ -53,7 +61,7 @@ def look():
     """What runs when all is well; None when something is not."""
     try:
         return processes() if answers() else None
-    except (OSError, subprocess.CalledProcessError, xapi_client.Failure, xapi_client.Unexpected):
+    except (OSError, subprocess.SubprocessError, xapi_client.Failure, xapi_client.Unexpected):
         return None
 
 
@@ -71,6 +79,22 @@ def becomes_healthy(seconds, look_now=look, clock=time.monotonic, sleep=time.sle
     return False
 
 
+def becomes_healthy_in_time(seconds, look_now=look):
+    """The same, also where an answer is waited for that never comes."""
+    def ring(*_):
+        raise OutOfTime
+
+    before = signal.signal(signal.SIGALRM, ring)
+    signal.setitimer(signal.ITIMER_REAL, seconds)
+    try:
+        return becomes_healthy(seconds, look_now)
+    except OutOfTime:
+        return False
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+
+
 def choose(slot):
     BOOT.mkdir(parents=True, exist_ok=True)
     subprocess.run(["mount", f"LABEL={slots.BOOT_LABEL}", str(BOOT)], check=True)
@@ -81,15 +105,19 @@ def choose(slot):
 
 
 def start_anew():
-    subprocess.run(["systemctl", "--no-block", "reboot"], check=False)
-    time.sleep(RESTART_SECONDS)
+    """In order, as long as systemd obeys; else at once, by the kernel."""
+    try:
+        subprocess.run(["systemctl", "--no-block", "reboot"], check=False, timeout=SYSTEMD_SECONDS)
+        time.sleep(RESTART_SECONDS)
+    except subprocess.TimeoutExpired:
+        print("systemd does not answer")
     subprocess.run(["systemctl", "--force", "--force", "reboot"], check=False)
 
 
 def main():
     words = Path("/proc/cmdline").read_text().split()
     slot = slots.running(words)
-    if becomes_healthy(patience(words)):
+    if becomes_healthy_in_time(patience(words)):
         choose(slot)
         slots.forget(STATE)
         print(f"this system is healthy: slot {slot} is chosen")

@@ -1,8 +1,11 @@
 """Whether a tried system is kept, by a clock that the test moves."""
 
+import subprocess
 import sys
+import time
 import unittest
 from pathlib import Path
+from unittest import mock
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "tools/dev"))
 
@@ -37,6 +40,23 @@ class HealthyTest(unittest.TestCase):
         found, after = self.watch(lambda now: None if now == 18 else ["10", "11"])
         self.assertTrue(found)
         self.assertGreaterEqual(after, 18 + healthy.STEADY_SECONDS)
+
+    def test_an_answer_that_never_comes_is_not_waited_for(self):
+        began = time.monotonic()
+        self.assertFalse(healthy.becomes_healthy_in_time(0.2, lambda: time.sleep(60)))
+        self.assertLess(time.monotonic() - began, 30)
+
+    def test_a_systemd_that_does_not_answer_is_gone_around(self):
+        said = []
+
+        def run(argv, **options):
+            said.append(argv[1:])
+            if "--no-block" in argv:
+                raise subprocess.TimeoutExpired(argv, options["timeout"])
+
+        with mock.patch.object(healthy.subprocess, "run", run), mock.patch("builtins.print"):
+            healthy.start_anew()
+        self.assertEqual(said, [["--no-block", "reboot"], ["--force", "--force", "reboot"]])
 
     def test_the_kernel_may_say_how_long_it_waits(self):
         self.assertEqual(healthy.patience(["basalt.patience=60"]), 60)
