@@ -236,6 +236,28 @@ class FactsTest(unittest.TestCase):
                 made.set_network(host.Facts(mac=facts.mac, hosts=2), "dhcp")
         must.assert_not_called()
 
+    def test_services_that_answer_are_told_the_address_first(self):
+        made = host.Host(self.root)
+        facts = host.Facts(mac="52:54:00:00:00:02", known=True)
+        self.put("var/lib/basalt/uuid", "u")
+        api = mock.MagicMock()
+        api.__enter__.return_value = api
+        answers = {"task.get_status": "success", "task.get_error_info": ["INTERFACE_HAS_NO_IP", "x"]}
+        api.call.side_effect = lambda method, *_: answers.get(method, method)
+        with mock.patch.object(host, "must") as must, \
+                mock.patch.object(host.xapi_client, "Session", return_value=api):
+            made.set_network(facts, "192.0.2.9/24", "192.0.2.1", ["192.0.2.2", "192.0.2.3"])
+            api.call.assert_any_call(
+                "Async.PIF.reconfigure_ip", "host.get_management_interface", "Static", "192.0.2.9",
+                "255.255.255.0", "192.0.2.1", "192.0.2.2,192.0.2.3")
+            must.reset_mock()
+            self.root.joinpath("var/lib/basalt/management.json").unlink()
+            answers["task.get_status"] = "failure"
+            with self.assertRaisesRegex(host.Failed, "INTERFACE_HAS_NO_IP"):
+                made.set_network(facts, "192.0.2.9/24")
+        must.assert_not_called()
+        self.assertFalse((self.root / "var/lib/basalt/management.json").exists())
+
     def test_what_systemd_refuses_is_told(self):
         with mock.patch.object(host, "run", return_value=subprocess.CompletedProcess(
                 [], 1, "", "Unit is masked.\n")), self.assertRaisesRegex(host.Failed, "is masked"):

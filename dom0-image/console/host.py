@@ -3,10 +3,12 @@ done through systemd. Nothing here draws.
 """
 
 import hashlib
+import ipaddress
 import json
 import ssl
 import subprocess
 import sys
+import time
 import tomllib
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +23,7 @@ from answers import Refused, checked_network
 
 LOCAL_SOCKET = "/var/lib/xcp/xapi"
 ACT_SECONDS = 300
+LOOK_SECONDS = 0.5
 LOG_LINES = 2000
 LOGS = {"The host's services": ["-u", "xapi", "-u", "hostd", "-u", "basalt*"],
         "The kernel": ["--dmesg"], "Everything since the start": ["--boot"]}
@@ -175,6 +178,8 @@ class Host:
         if facts.hosts > 1:
             raise Refused("The address of a pool's host is changed through the pool.")
         wanted = checked_network(facts.mac, address, gateway, list(dns))
+        if facts.known and wanted.address:
+            self.tell_api(wanted)
         slots.write_durable(self.root / "var/lib/basalt/management.json", json.dumps(
             {"mac": facts.mac, "address": wanted.address, "gateway": wanted.gateway,
              "dns": list(wanted.dns)}, indent=1) + "\n")
@@ -182,6 +187,30 @@ class Host:
         must(["systemctl", "restart", "basalt-prepare.service"], "Changing the address")
         must(["systemctl", "start", "hostd.service", "xapi.service", "basalt-lease.service"],
              "Starting the host's services")
+
+    def tell_api(self, wanted):
+        """Once the API was told an address, that is the one that hostd keeps: what files say later
+        would not count."""
+        interface = ipaddress.IPv4Interface(wanted.address)
+        try:
+            with xapi_client.Session(f"unix:{self.socket}", "root", "") as api:
+                host = api.call("session.get_this_host", api.ref)
+                self.wait_for(api, api.call(
+                    "Async.PIF.reconfigure_ip", api.call("host.get_management_interface", host),
+                    "Static", str(interface.ip), str(interface.netmask), wanted.gateway,
+                    ",".join(wanted.dns)))
+        except (OSError, xapi_client.Failure, xapi_client.Unexpected) as error:
+            raise Failed(f"Changing the address failed: {error}") from error
+
+    @staticmethod
+    def wait_for(api, task):
+        deadline = time.monotonic() + ACT_SECONDS
+        while (status := api.call("task.get_status", task)) == "pending":
+            if time.monotonic() > deadline:
+                raise Failed(f"The services have not done it within {ACT_SECONDS} s.")
+            time.sleep(LOOK_SECONDS)
+        if status != "success":
+            raise xapi_client.Failure(*api.call("task.get_error_info", task))
 
     def restart_toolstack(self):
         must(["systemctl", "restart", "hostd.service", "xapi.service"], "Restarting the services")
