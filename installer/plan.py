@@ -96,7 +96,7 @@ def plan(answers, machine):
         *partition_steps(disk, parts),
         *file_system_steps(disk, parts),
         *system_steps(disk, machine.medium),
-        *settings_steps(answers, nic),
+        *settings_steps(answers, nic, machine.nics),
         *last_steps(disk),
     ]
     return Plan(disk.path, f"The disk {disk.path} is about to be erased.", steps, notes, answers.then)
@@ -248,8 +248,11 @@ def system_steps(disk, medium):
     ]
 
 
-def settings_steps(answers, nic):
-    """The host reads them at each boot: dom0-image/prepare."""
+def settings_steps(answers, nic, nics):
+    """The host reads them at each boot: dom0-image/prepare. Its network cards are called there as
+    they are here."""
+    names = [{"mac": mac, "slot": "", "name": name} for name, mac in sorted(nics.items())
+             if name.startswith("eth")]
     settings = {
         "hostname": answers.hostname,
         "password_hash": answers.password_hash,
@@ -263,6 +266,8 @@ def settings_steps(answers, nic):
         Step("make the folder of the state", ("mkdir", "-p", shared)),
         Step("keep the answers", path=f"{shared}/install.json", mode=0o600,
              text=json.dumps(settings, indent=1) + "\n"),
+        Step("keep the names of the network cards", path=f"{shared}/nics.json",
+             text=json.dumps(names, indent=1) + "\n"),
     ]
 
 

@@ -23,11 +23,16 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
+import nics
 import slots
 
 ROOT = Path("/")
 LEASE_TRIES = 6
 NIC_SECONDS = 15
+OUR_WEB = "usr/share/basalt/web"
+# Of the host and not of a system: it stays when the host is upgraded.
+OTHER_WEB = "var/lib/basalt/web"
+OTHER_WEB_POLICY = "var/lib/basalt/web-policy"
 # No character that looks like another one.
 PASSWORD_LETTERS = "abcdefghjkmnpqrstuvwxyz23456789"
 PASSWORD_LENGTH = 12
@@ -360,10 +365,13 @@ def route_lines(lease):
     return "".join(lines)
 
 
-def web_line(root):
-    """The web console is there when whoever made the image had Node.js."""
-    place = "usr/share/basalt/web"
-    return f'web = "/{place}"\n' if (root / place).is_dir() else ""
+def web_lines(root):
+    """Which web console is served: an administrator's own, with the Content-Security-Policy that
+    it needs, or ours, which is there when whoever made the image had Node.js."""
+    if (root / OTHER_WEB / "index.html").is_file():
+        policy = " ".join(read(root / OTHER_WEB_POLICY).split())
+        return f'web = "/{OTHER_WEB}"\n' + (f"web_policy = {json.dumps(policy)}\n" if policy else "")
+    return f'web = "/{OUR_WEB}"\n' if (root / OUR_WEB).is_dir() else ""
 
 
 def run(argv):
@@ -402,12 +410,14 @@ def main(root=ROOT):
         mount_local_sr(root)
     host = make_identity(root, owner)
     make_ssh_key(root)
+    wait_for_nics(root)
+    nics.settle(root, run, write)
     lease = choose_address(root, wanted=read_network(root, settings))
     apply_address(root, lease)
     write_for_scripts(root, host, lease, read_release(root))
     write(root / "etc/basalt/host.toml", CONFIG.format(
         uuid=host, hostname=os.uname().nodename, address=lease.address, device=lease.device,
-        route=route_lines(lease), backend=backend(root), web=web_line(root), xapi_uid=owner))
+        route=route_lines(lease), backend=backend(root), web=web_lines(root), xapi_uid=owner))
     write_issue(root, lease, give_password(root) if is_live(root) else "", notice)
     print(f"host {host} at {lease.address} on {lease.device}")
     return 0

@@ -4,6 +4,7 @@ import json
 import os
 import stat
 import tempfile
+import tomllib
 import unittest
 from pathlib import Path
 from unittest import mock
@@ -203,6 +204,18 @@ class PrepareTest(unittest.TestCase):
         wanted["address"] = ""
         prepare.choose_address(self.root, asked.append, wanted)
         self.assertEqual(asked, ["eth1"])
+
+    def test_an_administrator_s_web_console_wins(self):
+        self.assertEqual(prepare.web_lines(self.root), "")
+        self.put("usr/share/basalt/web/index.html")
+        self.assertEqual(prepare.web_lines(self.root), 'web = "/usr/share/basalt/web"\n')
+        (self.root / "var/lib/basalt/web").mkdir(parents=True)
+        self.assertEqual(prepare.web_lines(self.root), 'web = "/usr/share/basalt/web"\n')
+        self.put("var/lib/basalt/web/index.html")
+        self.assertEqual(prepare.web_lines(self.root), 'web = "/var/lib/basalt/web"\n')
+        self.put("var/lib/basalt/web-policy", "default-src 'self';\n  img-src \"x\"\n")
+        self.assertEqual(tomllib.loads(prepare.web_lines(self.root)), {
+            "web": "/var/lib/basalt/web", "web_policy": "default-src 'self'; img-src \"x\""})
 
     def test_a_file_is_replaced_whole(self):
         path = self.root / "a/b"
