@@ -7,6 +7,7 @@ import signal
 import socket
 import subprocess
 import tempfile
+import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -20,6 +21,10 @@ OVMF = "/usr/share/OVMF"
 MACHINE_WORDS = "basalt xen spec-ctrl=no xpti=no dom0_max_vcpus=1 linux mitigations=off"
 ADDRESS = "10.0.2.15"
 MONITOR_SECONDS = 300
+# How long a key is down, and up before the next one: keyboards are read by whoever is emulated.
+KEY_SECONDS = 0.1
+# What is typed -> QEMU's name of the key.
+KEYS = {"\n": "ret", " ": "spc", ".": "dot", "/": "slash", "-": "minus", "\b": "backspace"}
 
 
 @dataclass
@@ -33,7 +38,8 @@ class Machine:
     words: str = MACHINE_WORDS
     bootindex: int = 9  # of the medium: after the disks, which are empty as a rule
     cache: str = "unsafe"  # of the disks; writethrough: what was acknowledged outlives QEMU's end
-    screen: bool = False  # for pictures of it
+    screen: bool = False  # for pictures of it, and a keyboard for it
+    loaded: str = ""  # the name of a state that was saved, from which it goes on
     extra: list = field(default_factory=list)
 
     def firmware(self):
@@ -63,6 +69,8 @@ class Machine:
                 "-device", "virtio-rng-pci", *self.extra]
         if self.screen:
             argv += ["-device", "VGA,xres=1024,yres=768"]
+        if self.loaded:
+            argv += ["-loadvm", self.loaded]
         for index, disk in enumerate(self.disks):
             argv += ["-drive",
                      f"file={disk},if=none,id=d{index},format=qcow2,cache={self.cache}",
@@ -140,6 +148,28 @@ class Running:
     def picture(self, path):
         """Of the screen, as PNG."""
         self.ask("screendump", filename=str(path), format="png")
+
+    def press(self, *keys):
+        """Keys of the screen's keyboard, by QEMU's names, one after the other."""
+        for key in keys:
+            self.ask("send-key", keys=[{"type": "qcode", "data": key}],
+                     **{"hold-time": int(KEY_SECONDS * 1000)})
+            time.sleep(2 * KEY_SECONDS)
+
+    def type(self, text):
+        """Small letters, digits and what KEYS has, at the screen's keyboard."""
+        self.press(*(KEYS.get(letter, letter) for letter in text))
+
+    def save(self, name):
+        """Everything that the machine is at this moment goes into its disks, by a name. It runs on."""
+        said = self.ask("human-monitor-command", **{"command-line": f"savevm {name}"})
+        if said.strip():
+            raise DevError(f"savevm: {said.strip()}")
+
+    def quit(self):
+        """QEMU ends, with its files in order; the machine is not asked."""
+        self.ask("quit")
+        self.process.wait(MONITOR_SECONDS)
 
     def cut_power(self):
         """Nothing is written out."""

@@ -93,5 +93,35 @@ class Lanes(unittest.TestCase):
         self.assertRegex(summary.failed[0], "a_test ended with 3")
 
 
+class OnRequest(unittest.TestCase):
+    def run_with(self, *labels):
+        """The labels of the Python suites that ran, seconds that each was given, what was built."""
+        ran, built = {}, []
+
+        def run_python(label, folder, preset, deadline):
+            ran[label] = deadline - time.monotonic()
+            return testing.Summary(passed=1)
+
+        args = mock.Mock(seeds=None, labels=list(labels), preset="release")
+        with mock.patch.object(testing, "run_python", run_python), \
+                mock.patch.object(testing.build, "build", lambda *what: built.append(what)), \
+                mock.patch.object(testing, "run_ctest", return_value=testing.Summary()), \
+                mock.patch("builtins.print"):
+            self.assertEqual(testing.test(args), 0)
+        return ran, built
+
+    def test_a_run_of_everything_leaves_out_what_takes_hours(self):
+        ran, built = self.run_with()
+        self.assertNotIn("appliance", ran)
+        self.assertLessEqual(max(ran.values()), testing.LIMIT_SECONDS)
+        self.assertEqual(built, [("release", [])])
+
+    def test_what_is_asked_for_by_name_has_its_time_and_builds_for_itself(self):
+        ran, built = self.run_with("appliance")
+        self.assertEqual(list(ran), ["appliance"])
+        self.assertGreater(ran["appliance"], testing.LIMIT_SECONDS)
+        self.assertEqual(built, [])
+
+
 if __name__ == "__main__":
     unittest.main()

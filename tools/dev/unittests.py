@@ -14,10 +14,24 @@ import unittest
 from pathlib import Path
 
 
+# A test that takes longer says how long it took.
+SLOW_SECONDS = 30
+
+
 class Result(unittest.TextTestResult):
     def __init__(self, *args, **kwargs):
         super().__init__(*args, **kwargs)
         self.passed = 0
+        self.began = 0
+
+    def startTest(self, test):
+        super().startTest(test)
+        self.began = time.monotonic()
+
+    def stopTest(self, test):
+        super().stopTest(test)
+        if (seconds := time.monotonic() - self.began) > SLOW_SECONDS:
+            print(f"{test} took {seconds:.0f} s", file=sys.stderr)
 
     def addSuccess(self, test):
         super().addSuccess(test)
