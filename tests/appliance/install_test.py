@@ -1,11 +1,13 @@
 """A host that is installed from the medium, loses its power, is upgraded, and goes back.
 
-The cases are the life of one disk, in their order; BASALT_ISO names a medium that is there already.
-Pictures of the screen are kept in the folder BASALT_PICTURES, for people to look at. Everything is
-emulated, so patient.
+The cases are the life of one disk, in their order; what each begins with is saved, so that one of
+them can be run again by itself (`python3 -m unittest install_test.HostLife.test_4...`). BASALT_ISO names
+a medium that is there already. Pictures of the screen are kept in the folder BASALT_PICTURES, for people
+to look at. Everything is emulated, so patient.
 """
 
-import os
+import contextlib
+import re
 import subprocess
 import sys
 import tempfile
@@ -20,6 +22,8 @@ import boot
 import build_root
 import machine
 import medium
+import paths
+import saved
 
 DISK_GIB = 20
 GUEST_DISK_BYTES = 64 << 20
@@ -45,9 +49,16 @@ UPGRADE = """\
 mode = "upgrade"
 then = "poweroff"
 """
+INSTALLED = r"The host is installed, after (\d+) s"
+UPGRADED = r"The host is upgraded, after (\d+) s"
 SICK = " systemd.mask=xapi.service basalt.patience=30"
 # Emulated on a busy machine, a system may take longer to become healthy than it is given.
 PATIENT = f" basalt.patience={machine.BOOT_SECONDS}"
+CHANGE_ADDRESS_BACK = f"""\
+import sys; sys.path.insert(0, "/usr/lib/basalt/console"); import host; here = host.Host(); \
+here.set_network(here.facts(), "{boot.ADDRESS}/24", "10.0.2.2", ["10.0.2.3"])"""
+# Enough numbers that writing is what the guest does when the power goes.
+NUMBERS_MIN = 20
 
 
 def inside(argv, folder):
@@ -73,176 +84,269 @@ def answers_disk(folder, answers):
     return disk
 
 
-def picture(running, name):
-    """Of a screen that shows something: an empty one is a PNG of a kilobyte."""
-    path = running.machine.folder / f"{name}.png"
-    running.picture(path)
-    data = path.read_bytes()
-    assert data.startswith(b"\x89PNG") and len(data) > 2500, f"nothing to be seen: {path}"
-    if folder := os.environ.get("BASALT_PICTURES"):
-        Path(folder, path.name).write_bytes(data)
-
-
-def choose_installation(console):
-    """The menu's entry for the serial line has a key of its own."""
-    console.wait("run from this medium", machine.BOOT_SECONDS)
-    picture(console.machine, "medium-menu")
+def install_by_serial_line(console, until):
+    """The menu's entry for the serial line has a key of its own. Returns the installer's own words."""
     console.type("s")
+    return console.wait(until, machine.BOOT_SECONDS)[0]
 
 
-class Installed:
-    uefi = False
+def install_on_screen(console):
+    """As a person does, at keyboard and screen, whose last full picture is kept."""
+    running = console.machine
+    running.press("down", "ret")
+    deadline = time.monotonic() + machine.BOOT_SECONDS
+    fullest = b""
+    while not running.ended():
+        if time.monotonic() > deadline:
+            raise AssertionError("the installation on the screen does not end")
+        # The machine may end while it is looked at.
+        with contextlib.suppress(OSError, ValueError, paths.DevError):
+            fullest = max(fullest, machine.screen(running), key=len)
+        time.sleep(3)
+    machine.keep_picture("installer", fullest)
+    return ""
 
+
+class HostLife(unittest.TestCase):
     @classmethod
     def setUpClass(cls):
         scratch = tempfile.TemporaryDirectory(prefix="basalt-install-")
         cls.addClassCleanup(scratch.cleanup)
         cls.folder = Path(scratch.name)
-        cls.disk = empty_disk(cls.folder)
-        cls.install(INSTALL, r"The host is installed, after (\d+) s")
+        cls.disk = cls.folder / "disk.qcow2"
+        cls.note = {}
+        if not cls.state("installed").exists():
+            empty_disk(cls.folder)
+            said = cls.use_medium(
+                INSTALL, lambda console: install_by_serial_line(console, INSTALLED), uefi=True)
+            cls.note["said"] = said
+            cls.keep("installed")
+
+    # -- what the cases hand on -------------------------------------------------------------------
 
     @classmethod
-    def install(cls, answers, until):
-        """Runs the medium's installer, and the power goes when it says `until`, unless it switches
-        the machine off itself."""
-        made = boot.Machine(medium.image(), cls.folder, cls.uefi, bootindex=0, screen=True,
+    def state(cls, name):
+        return saved.State(f"host-{name}", medium.digest(), medium.guests_digest(), INSTALL)
+
+    @classmethod
+    def keep(cls, name):
+        """The disk as it is now, and what is known of the host on it."""
+        cls.state(name).keep([cls.disk], note=cls.note)
+
+    def take(self, name):
+        if not self.state(name).exists():
+            self.fail(f"there is no disk with {name!r}: the case before has failed")
+        type(self).note = self.state(name).take(self.folder)["note"]
+
+    # -- machines ---------------------------------------------------------------------------------
+
+    @classmethod
+    def use_medium(cls, answers, do, uefi=False):
+        """Starts the machine from the medium, its menu on the screen; `do` gets the console. The
+        power goes when that returns, unless the machine was switched off."""
+        made = boot.Machine(medium.image(), cls.folder, uefi, bootindex=0, screen=True,
                             cache="writethrough",
                             disks=[cls.disk, answers_disk(cls.folder, answers)])
         began = time.monotonic()
         with boot.Running(made) as running:
             console = machine.Console(running)
-            choose_installation(console)
-            console.wait(until, machine.BOOT_SECONDS)
-            if "after" in until:
+            console.wait("run from this medium", machine.BOOT_SECONDS)
+            machine.picture(running, "medium-menu-uefi" if uefi else "medium-menu", seconds=3)
+            said = do(console)
+            if "after" in said:
                 machine.wait_for_end(running)
-        print(f"{until!r} {time.monotonic() - began:.0f} s after power-on", file=sys.stderr)
+            seconds = time.monotonic() - began
+        machine.tell(f"the medium's work ended {seconds:.0f} s after power-on. {said}")
+        return said
 
-    def start(self, extra_words="", disks=()):
-        """A start from the disk, as far as the login; ends with the case."""
+    def start(self, extra_words="", disks=(), uefi=False, extra=()):
+        """A start from the disk; ends with the case."""
         self.port = machine.free_port()
-        made = boot.Machine(None, self.folder, self.uefi, forwarded={self.port: 443},
+        made = boot.Machine(None, self.folder, uefi, forwarded={self.port: 443},
                             cache="writethrough", screen=True, disks=[self.disk, *disks],
-                            words=boot.MACHINE_WORDS + extra_words)
-        began = time.monotonic()
+                            words=boot.MACHINE_WORDS + extra_words, extra=list(extra))
+        self.began = time.monotonic()
         self.running = self.enterContext(boot.Running(made))
         self.console = machine.Console(self.running)
-        self.console.wait("host7 login: ", machine.BOOT_SECONDS)
-        print(f"login {time.monotonic() - began:.0f} s after power-on", file=sys.stderr)
 
-    def log_in(self):
-        self.console.log_in(PASSWORD)
+    def log_in(self, start=0):
+        """At the console and the API, as soon as there is a login after `start` of what was said."""
+        self.console.wait("host7 login: ", machine.BOOT_SECONDS, start)
+        login = time.monotonic() - self.began
         self.api = machine.log_in_to_api(self.port, PASSWORD)
+        machine.tell(f"login {login:.0f} s, API {time.monotonic() - self.began:.0f} s after power-on")
+        self.console.log_in(PASSWORD)
 
     def slot(self):
         return self.console.run("grep -o 'basalt.slot=[ab]' /proc/cmdline").strip()[-1]
 
     def switch_off(self):
+        """Guests are shut down with it."""
         self.console.run("systemctl --no-block poweroff")
         machine.wait_for_end(self.running)
 
-    def find_the_guest(self):
-        """It was to start with the host, and its disk has what was acknowledged to it."""
-        vm = self.api.call("VM.get_by_name_label", "kept")[0]
+    def first_time(self):
+        """What a host has from the beginning, noted for later."""
+        api = self.api
+        self.note["uuid"] = api.call("host.get_uuid", api.call("host.get_all")[0])
+        self.note["srs"] = sorted(api.call("SR.get_uuid", sr) for sr in api.call("SR.get_all"))
+
+    def find_everything(self):
+        """The host is the same, its SRs are attached, and the guest, which was to start with it, has
+        on its disk what was acknowledged."""
+        api = self.api
+        self.assertEqual(api.call("host.get_uuid", api.call("host.get_all")[0]), self.note["uuid"])
+        self.assertEqual(sorted(api.call("SR.get_uuid", sr) for sr in api.call("SR.get_all")),
+                         self.note["srs"])
+        for pbd in api.call("PBD.get_all"):
+            self.assertTrue(api.call("PBD.get_currently_attached", pbd))
+        self.assertEqual(len(api.call("network.get_by_name_label", "inside")), 1)
+        vm = api.call("VM.get_by_name_label", "kept")[0]
         deadline = time.monotonic() + machine.ACT_SECONDS
-        while self.api.call("VM.get_power_state", vm) != "Running":
+        while api.call("VM.get_power_state", vm) != "Running":
             self.assertLess(time.monotonic(), deadline, "the guest did not start with the host")
             time.sleep(2)
-        guest = machine.GuestConsole(self.api, self.port, vm)
+        guest = machine.GuestConsole(api, self.port, vm)
         guest.wait("tick")
         self.assertEqual(guest.ask("read xvda", r"read: (\w*)\."), "acknowledged")
+        self.assertGreaterEqual(int(guest.ask("read xvda 1", r"read: (\d+)\.")),
+                                self.note["number"])
         guest.close()
         return vm
 
+    # -- the life of the disk ---------------------------------------------------------------------
 
-class ByBios(Installed, unittest.TestCase):
     def test_1_the_host_is_as_it_was_told_and_the_power_goes_while_a_guest_writes(self):
-        self.start(disks=[medium.guest_disk(self.folder)])
-        self.assertNotIn("This is a live system", self.running.text())
+        """Started by UEFI; afterwards by BIOS."""
+        self.take("installed")
+        machine.tell(self.note["said"])
+        self.start(disks=[medium.guest_disk(self.folder)], uefi=True)
         self.log_in()
+        self.assertNotIn("This is a live system", self.running.text())
         api, console = self.api, self.console
         record = api.call("host.get_record", api.call("host.get_all")[0])
         self.assertEqual(record["hostname"], "host7")
         self.assertRegex(record["software_version"]["xen"], r"^4\.20\.")
-        type(self).uuid = record["uuid"]
-        picture(self.running, "host-console")
+        self.first_time()
+        self.assertIn("/sys/firmware/efi", console.run("ls -d /sys/firmware/efi"))
         self.assertIn("BASALT-SR", console.run("findmnt -n -o LABEL /var/lib/basalt/sr/local"))
         self.assertIn("overlay", console.run("findmnt -n -o FSTYPE /"))
         self.assertIn("via 10.0.2.2 dev xenbr0", console.run("ip route show default"))
         self.assertIn("nameserver 10.0.2.3", console.run("cat /etc/resolv.conf"))
+        machine.tell(console.run("free -m"))
+        machine.picture(self.running, "host-console")
         console.run("mount -o ro /dev/vdb /mnt && cp /mnt/vmlinuz /mnt/initrd.gz /boot/guest/"
                     " && sync")
         # What an administrator changed goes along with upgrades, and so does who may log in.
         console.run("echo renamed-by-hand > /root/note; sync")
-        pool = api.call("pool.get_all")[0]
-        api.call("pool.add_to_other_config", pool, "auto_poweron", "true")
-        vm = api.call("VM.create", machine.vm_record(
-            "kept", domain_type="pv", other_config={"auto_poweron": "true"},
-            PV_kernel="/boot/guest/vmlinuz", PV_ramdisk="/boot/guest/initrd.gz"))
-        machine.add_disk(api, vm, machine.default_sr(api), GUEST_DISK_BYTES, 0)
-        machine.act(api, "VM.start", vm, False, False)
-        guest = machine.GuestConsole(api, self.port, vm)
+        self.make_the_guest()
+        guest = machine.GuestConsole(api, self.port, api.call("VM.get_by_name_label", "kept")[0])
         guest.wait("guest ready, PV")
         self.assertEqual(guest.ask("write xvda acknowledged", r"wrote: (\d+)\."), "0")
-        guest.stream.sendall(b"write xvda\n")
+        guest.stream.sendall(b"count xvda\n")
+        guest.wait(rf"kept {NUMBERS_MIN}\.")
         self.running.cut_power()
+        with contextlib.suppress(OSError, AssertionError):
+            guest.wait("no such word", seconds=2)
+        self.note["number"] = int(re.findall(r"kept (\d+)\.", guest.text)[-1])
+        machine.tell(f"the power goes after {self.note['number']} writes")
+        self.keep("cut-while-writing")
+
+    def make_the_guest(self):
+        api = self.api
+        pool = api.call("pool.get_all")[0]
+        api.call("pool.add_to_other_config", pool, "auto_poweron", "true")
+        network = api.call("network.create", {
+            "name_label": "inside", "name_description": "", "MTU": "1500", "other_config": {},
+            "tags": []})
+        vm = api.call("VM.create", machine.vm_record(
+            "kept", domain_type="pv", other_config={"auto_poweron": "true"}))
+        machine.add_disk(api, vm, machine.default_sr(api), GUEST_DISK_BYTES, 0)
+        machine.add_nic(api, vm, network, 0, "02:00:00:ba:5a:03")
+        machine.act(api, "VM.start", vm, False, False)
 
     def test_2_after_the_power_cut_everything_is_found_again(self):
+        self.take("cut-while-writing")
         self.start()
         self.log_in()
-        self.assertEqual(self.api.call("host.get_uuid", self.api.call("host.get_all")[0]),
-                         self.uuid)
-        vm = self.find_the_guest()
+        vm = self.find_everything()
         self.assertIn("via 10.0.2.2 dev xenbr0", self.console.run("ip route show default"))
+        self.change_address_at_the_screen()
         # What happens when the machine ends: guests are asked, and this one obeys.
         self.console.run("systemctl stop basalt-guests.service")
         self.assertEqual(self.api.call("VM.get_power_state", vm), "Halted")
         self.switch_off()
+        self.keep("off")
+
+    def change_address_at_the_screen(self):
+        """By the host's own console, and back at its serial line."""
+        keyboard = self.running
+        keyboard.press("down", "ret")
+        time.sleep(3)
+        keyboard.type(PASSWORD + "\n")
+        time.sleep(5)
+        keyboard.press("down", "down", "ret")
+        time.sleep(2)
+        # The last six characters of 10.0.2.15/24 become others; router and name servers stay.
+        keyboard.type("\b" * 4 + "6/24\n")
+        time.sleep(1)
+        keyboard.type("\n\n")
+        machine.picture(keyboard, "console-changes-address")
+        self.console.run("until ip -4 address show dev xenbr0 | grep -q 10.0.2.16/24; "
+                         "do sleep 1; done", machine.ACT_SECONDS)
+        self.console.run("until xe host-list params=address --minimal | grep -qx 10.0.2.16; "
+                         "do sleep 1; done", machine.ACT_SECONDS)
+        machine.picture(keyboard, "console-changed-address")
+        self.assertIn("via 10.0.2.2 dev xenbr0", self.console.run("ip route show default"))
+        self.console.run(f"python3 -I -c '{CHANGE_ADDRESS_BACK}'")
+        self.api = machine.log_in_to_api(self.port, PASSWORD)
 
     def test_3_an_upgrade_that_the_power_ends_has_changed_nothing(self):
-        self.install(UPGRADE, r"\] write the system")
+        self.take("off")
+        self.use_medium(UPGRADE, lambda console: install_by_serial_line(
+            console, r"\] write the system"))
         self.start()
         self.log_in()
         self.assertEqual(self.slot(), "a")
-        self.find_the_guest()
+        self.find_everything()
         self.switch_off()
+        self.keep("cut-while-upgrading")
 
     def test_4_a_system_that_does_not_become_healthy_is_left_for_the_one_before(self):
-        self.install(UPGRADE, r"The host is upgraded, after (\d+) s")
-        self.start(SICK)
-        self.console.wait("taken back", machine.BOOT_SECONDS, len(self.running.text()))
-        self.console.wait("host7 login: ", start=self.running.text().rindex("taken back"))
-        self.running.cut_power()
+        self.take("cut-while-upgrading")
+        self.use_medium(UPGRADE, lambda console: install_by_serial_line(console, UPGRADED))
+        # It restarts by itself; the machine's words, which make it sick, must not be there then.
+        self.start(SICK, extra=["-no-reboot"])
+        machine.wait_for_end(self.running, machine.BOOT_SECONDS)
+        machine.tell(f"given up {time.monotonic() - self.began:.0f} s after power-on")
         self.start()
         self.log_in()
+        self.assertIn("taken back", self.running.text())
         self.assertEqual(self.slot(), "a")
-        self.find_the_guest()
+        self.find_everything()
         self.switch_off()
+        self.keep("taken-back")
 
     def test_5_a_healthy_system_stays_with_all_that_the_host_had(self):
-        self.install(UPGRADE, r"The host is upgraded, after (\d+) s")
+        """Installed at the screen, and the machine restarts when it is healthy."""
+        self.take("taken-back")
+        self.use_medium(UPGRADE, install_on_screen)
         self.start(PATIENT)
         self.log_in()
         self.assertEqual(self.slot(), "b")
-        self.assertEqual(self.api.call("host.get_uuid", self.api.call("host.get_all")[0]),
-                         self.uuid)
         self.assertIn("renamed-by-hand", self.console.run("cat /root/note"))
         self.console.run("until journalctl -u basalt-healthy -o cat | grep -q 'b is chosen'; "
-                         "do sleep 1; done")
-        self.switch_off()
-        self.start()
-        self.log_in()
+                         "do sleep 1; done", machine.BOOT_SECONDS)
+        self.find_everything()
+        said = len(self.running.text())
+        self.console.run("systemctl --no-block reboot")
+        self.began = time.monotonic()
+        self.console.wait("GRUB", machine.BOOT_SECONDS, said)
+        self.log_in(said + self.running.text()[said:].index("GRUB"))
         self.assertEqual(self.slot(), "b")
         self.assertNotIn("basalt.trial", self.console.run("cat /proc/cmdline"))
-
-
-class ByUefi(Installed, unittest.TestCase):
-    uefi = True
-
-    def test_it_starts_by_itself(self):
-        self.start()
-        self.log_in()
-        self.assertIn("EFI", self.console.run("ls -d /sys/firmware/efi; dmesg | grep -m1 EFI; "
-                                              "xl dmesg | grep -m1 EFI"))
+        self.find_everything()
+        machine.picture(self.running, "host-console-upgraded")
 
 
 if __name__ == "__main__":

@@ -1,9 +1,11 @@
 """The medium, made from this tree and booted live under QEMU without hardware virtualisation: what
 the host says of itself, and guests of Xen that are started through its API.
 
-BASALT_ISO names a medium that is there already.
+The host is booted once and saved; each run goes on from there, until the medium is another one.
+BASALT_ISO names a medium that is there already; pictures go to the folder BASALT_PICTURES.
 """
 
+import re
 import sys
 import tempfile
 import time
@@ -16,11 +18,17 @@ sys.path[:0] = [str(HERE), str(HERE.parents[1] / "tools/dev")]
 import boot
 import machine
 import medium
+import saved
 import xapi_client
 
 MAC = "02:00:00:ba:5a:01"
+OTHER_MAC = "02:00:00:ba:5a:02"
 GUEST_ADDRESS = "10.0.2.77"
 DISK_BYTES = 64 << 20
+# Firmware reads a kernel sector by sector, and each costs some ways through two emulators.
+FIRMWARE_SECONDS = 3600
+BOOTED = "booted"
+ANSWER = r"XenAPI at https://(\S+)\s+.*User: root  Password: (\w+)\s"
 
 
 class Live:
@@ -29,30 +37,64 @@ class Live:
     uefi = False
 
     @classmethod
-    def setUpClass(cls):
-        scratch = tempfile.TemporaryDirectory(prefix="basalt-live-")
-        cls.addClassCleanup(scratch.cleanup)
-        folder = Path(scratch.name)
+    def scratch(cls):
+        made = tempfile.TemporaryDirectory(prefix="basalt-live-")
+        cls.addClassCleanup(made.cleanup)
+        return Path(made.name)
+
+    @classmethod
+    def switch_on(cls, folder, **hardware):
+        """A machine as far as its API and root's shell at its console; returns it, the console, and
+        what there is to know of it."""
+        port = machine.free_port()
+        made = boot.Machine(medium.image(), folder, cls.uefi, forwarded={port: 443}, **hardware)
+        running = cls.enterClassContext(boot.Running(made))
+        began = time.monotonic()
+        console = machine.Console(running)
+        if "screen" in hardware:
+            console.wait("run from this medium", machine.BOOT_SECONDS)
+            machine.picture(running, "uefi-menu" if cls.uefi else "live-menu", seconds=3)
+        said = console.wait(ANSWER, machine.BOOT_SECONDS)
+        cls.api = machine.log_in_to_api(port, said[2])
+        seconds = time.monotonic() - began
+        cls.api.call("session.logout")
+        console.log_in(said[2])
+        return running, console, {"address": said[1], "password": said[2], "seconds": seconds}
+
+    @classmethod
+    def start(cls, folder, state, disks):
+        """From the state that was saved; it is made first if need be."""
+        if not state.exists():
+            disk = medium.guest_disk(folder)
+            running, console, facts = cls.switch_on(folder, disks=[disk])
+            console.run("mount -o ro /dev/vda /mnt && cp /mnt/vmlinuz /mnt/initrd.gz /boot/guest/"
+                        " && umount /mnt")
+            running.save(BOOTED)
+            running.quit()
+            state.keep(disks, **facts)
+        facts = state.take(folder)
         cls.port = machine.free_port()
         made = boot.Machine(medium.image(), folder, cls.uefi, forwarded={cls.port: 443},
-                            disks=[medium.guest_disk(folder)])
-        cls.machine = cls.enterClassContext(boot.Running(made))
+                            disks=disks, loaded=BOOTED)
         began = time.monotonic()
+        cls.machine = cls.enterClassContext(boot.Running(made))
         cls.console = machine.Console(cls.machine)
-        said = cls.console.wait(r"XenAPI at https://(\S+)\s+.*User: root  Password: (\w+)",
-                                machine.BOOT_SECONDS)
-        cls.address, cls.password = said[1], said[2]
+        cls.address, cls.password = facts["address"], facts["password"]
         cls.api = machine.log_in_to_api(cls.port, cls.password)
-        print(f"API ready {time.monotonic() - began:.0f} s after power-on", file=sys.stderr)
+        machine.tell(f"live: API ready {facts['seconds']:.0f} s after power-on, "
+                     f"{time.monotonic() - began:.0f} s from the saved state")
 
 
 class LiveByBios(Live, unittest.TestCase):
     @classmethod
     def setUpClass(cls):
         super().setUpClass()
-        cls.console.log_in(cls.password)
-        cls.console.run("mount -o ro /dev/vda /mnt && cp /mnt/vmlinuz /mnt/initrd.gz /boot/guest/"
-                        " && umount /mnt")
+        folder = cls.scratch()
+        disks = [folder / "guest.qcow2"]
+        hardware = boot.Machine(Path("medium"), Path("folder"), disks=disks).command()
+        state = saved.State("live", medium.digest(), medium.guests_digest(),
+                            *(word.replace(str(folder), "") for word in hardware))
+        cls.start(folder, state, disks)
 
     def test_the_host_record_says_what_xen_says(self):
         host = self.api.call("host.get_all")[0]
@@ -67,6 +109,13 @@ class LiveByBios(Live, unittest.TestCase):
         self.assertGreater(int(metrics["memory_total"]), 3900 << 20)
         self.assertLess(int(metrics["memory_total"]), 4100 << 20)
         self.assertGreater(int(metrics["memory_free"]), 2000 << 20)
+        lines = self.console.run("xl info").splitlines()
+        told = {name.strip(): value.strip()
+                for name, value in (line.split(":", 1) for line in lines if ":" in line)}
+        self.assertEqual(told["xen_version"], record["software_version"]["xen"])
+        self.assertEqual(told["nr_cpus"], record["cpu_info"]["cpu_count"])
+        self.assertEqual(int(told["total_memory"]), int(metrics["memory_total"]) >> 20)
+        self.assertIn("hvm", told["virt_caps"])
 
     def test_another_password_does_not_open_the_api(self):
         with self.assertRaises(xapi_client.Failure) as refused:
@@ -86,6 +135,7 @@ class LiveByBios(Live, unittest.TestCase):
                       self.console.run("cat /etc/xensource-inventory"))
         self.assertIn(uuid, self.console.run("xe host-list --minimal"))
         self.assertIn("policy drop", self.console.run("nft list chain inet host input"))
+        self.assertIn('"name": "eth0"', self.console.run("cat /var/lib/basalt/nics.json"))
 
     def test_a_guest_of_xen_has_disks_and_a_nic_and_outlives_the_daemons(self):
         api = self.api
@@ -128,9 +178,11 @@ class LiveByBios(Live, unittest.TestCase):
         machine.act(api, "VM.clean_shutdown", vm)
         self.assertEqual(api.call("VM.get_power_state", vm), "Halted")
         guest.close()
-        served = self.console.run("ls /sys/block/nbd*/backend 2>/dev/null | wc -l")
-        self.assertEqual(served.strip(), "0")
+        self.assertEqual(self.served_disks(), 0)
 
+    def served_disks(self):
+        """Block devices of the control domain that storage daemons serve."""
+        return int(self.console.run("ls /sys/block/nbd*/backend 2>/dev/null | wc -l"))
 
     def test_a_paravirtual_guest_gains_and_loses_devices_and_is_remembered(self):
         api = self.api
@@ -185,12 +237,52 @@ class LiveByBios(Live, unittest.TestCase):
         return int(api.call("VDI.get_virtual_size", image))
 
 
+    def test_with_firmware_a_guest_boots_from_a_disk_that_was_imported(self):
+        """On an SR and a network that were made a moment ago."""
+        api = self.api
+        sr = machine.act(api, "SR.create", api.call("host.get_all")[0],
+                         {"location": "/var/lib/basalt/sr/more"}, "0", "more", "", "file", "user",
+                         False, {})
+        sr = re.search(r"OpaqueRef:[-0-9a-f]+", sr)[0]
+        network = api.call("network.create", {
+            "name_label": "inside", "name_description": "", "MTU": "1500", "other_config": {},
+            "tags": []})
+        image = medium.guests() / "hvm.img"
+        size = -(-image.stat().st_size // machine.MIB) * machine.MIB
+        began = time.monotonic()
+        vdi = machine.make_disk(api, sr, size, "imported")
+        machine.import_raw(api, self.port, vdi, image)
+        machine.tell(f"{size >> 20} MiB are imported in {time.monotonic() - began:.0f} s")
+        vm = api.call("VM.create", machine.vm_record(
+            "hvm", domain_type="hvm", PV_kernel="", PV_ramdisk="", PV_args="",
+            HVM_boot_policy="BIOS order", HVM_boot_params={"order": "c"}))
+        machine.give_disk(api, vm, vdi, 0, bootable=True)
+        machine.add_nic(api, vm, network, 0, OTHER_MAC)
+        began = time.monotonic()
+        machine.act(api, "VM.start", vm, False, False)
+        guest = machine.GuestConsole(api, self.port, vm)
+        guest.wait("Booting")
+        machine.tell(f"HVM guest: its boot loader {time.monotonic() - began:.0f} s after VM.start")
+        self.assertEqual(guest.wait(r"guest ready, (\w+)", FIRMWARE_SECONDS)[1], "HVM")
+        machine.tell(f"HVM guest ready {time.monotonic() - began:.0f} s after VM.start")
+        guest.until("disks", rf"disks: xvda={size}\.")
+        guest.until("nics", rf"nics: {OTHER_MAC}\.")
+        self.assertIn(api.call("network.get_bridge", network),
+                      self.console.run("ovs-vsctl list-br").split())
+        guest.close()
+        machine.act(api, "VM.clean_shutdown", vm)
+        self.assertEqual(api.call("VM.get_power_state", vm), "Halted")
+        self.assertEqual(self.served_disks(), 0)
+
+
 class LiveByUefi(Live, unittest.TestCase):
     uefi = True
 
     def test_the_api_knows_its_host(self):
-        host = self.api.call("host.get_all")[0]
-        self.assertEqual(self.api.call("host.get_address", host), self.address)
+        running, console, facts = self.switch_on(self.scratch(), screen=True)
+        machine.tell(f"live by UEFI: API ready {facts['seconds']:.0f} s after power-on")
+        self.assertIn("/sys/firmware/efi", console.run("ls -d /sys/firmware/efi"))
+        self.assertIn(facts["address"], console.run("xe host-list params=address --minimal"))
 
 
 if __name__ == "__main__":

@@ -1,6 +1,8 @@
 """A booted machine as a test sees it: its serial console, the API behind its port, its guests."""
 
 import contextlib
+import http.client
+import os
 import re
 import socket
 import ssl
@@ -18,8 +20,16 @@ import xapi_client
 # Emulated, so patient: a boot takes two minutes on an idle machine with two cores, and many more on
 # a busy one.
 BOOT_SECONDS = 1800
-ACT_SECONDS = 600
+ACT_SECONDS = 900
+PICTURE_SECONDS = 60
+# Of an empty screen of this size the PNG has about a kilobyte.
+PICTURE_BYTES_MIN = 2500
 MIB = 1 << 20
+
+
+def tell(text):
+    """How long things took belongs to what these tests are for."""
+    print(text, file=sys.stderr, flush=True)
 
 
 def free_port():
@@ -28,13 +38,28 @@ def free_port():
         return probe.getsockname()[1]
 
 
+def connect(machine):
+    """The serial line of a machine that was switched on a moment ago."""
+    deadline = time.monotonic() + ACT_SECONDS
+    while True:
+        line = socket.socket(socket.AF_UNIX)
+        try:
+            line.connect(str(machine.input))
+            return line
+        except OSError as error:
+            line.close()
+            if machine.ended() or time.monotonic() > deadline:
+                said = (machine.machine.folder / "qemu.log").read_text(errors="replace")
+                raise AssertionError(f"QEMU does not start ({error}): {said}") from error
+        time.sleep(0.1)
+
+
 class Console:
     """The serial line of a machine: what it says from now on, and what is typed."""
 
     def __init__(self, machine):
         self.machine = machine
-        self.line = socket.socket(socket.AF_UNIX)
-        self.line.connect(str(machine.input))
+        self.line = connect(machine)
         threading.Thread(target=self._drain, daemon=True).start()
 
     def _drain(self):
@@ -69,6 +94,10 @@ class Console:
         self.wait("Password: ", start=start)
         self.type(password + "\n")
         self.wait(r"root@\S*:~#", start=start)
+        # Its own editing of lines would break long ones in what the line shows.
+        start = len(self.machine.text())
+        self.type("exec bash --noediting\n")
+        self.wait(r"(?s)noediting.*root@\S*:~#", start=start)
 
     def run(self, command, seconds=ACT_SECONDS):
         """What a command says at the console's shell; fails when the command does."""
@@ -78,6 +107,38 @@ class Console:
         if found[2] != "0":
             raise AssertionError(f"{command} ended with {found[2]}:\n{found[1]}")
         return found[1].replace("\r", "")
+
+
+def unverified():
+    """A context for hosts whose certificates are their own."""
+    context = ssl.create_default_context()
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+    return context
+
+
+def screen(running):
+    """The bytes of a PNG; empty when there is nothing to be seen on it."""
+    path = running.machine.folder / "screen.png"
+    running.picture(path)
+    data = path.read_bytes()
+    return data if data.startswith(b"\x89PNG") and len(data) > PICTURE_BYTES_MIN else b""
+
+
+def keep_picture(name, data):
+    """In the folder BASALT_PICTURES, for people to look at."""
+    if folder := os.environ.get("BASALT_PICTURES"):
+        Path(folder, f"{name}.png").write_bytes(data)
+
+
+def picture(running, name, seconds=PICTURE_SECONDS):
+    """Keeps a screen, as soon as it shows something."""
+    deadline = time.monotonic() + seconds
+    while not (data := screen(running)):
+        if time.monotonic() > deadline:
+            raise AssertionError(f"{name}: there is nothing to be seen on the screen")
+        time.sleep(0.2)
+    keep_picture(name, data)
 
 
 def log_in_to_api(port, password, seconds=ACT_SECONDS):
@@ -127,10 +188,7 @@ class GuestConsole:
         console = [one for one in api.call("VM.get_consoles", vm)
                    if api.call("console.get_protocol", one) == "vt100"][0]
         where = urllib.parse.urlsplit(api.call("console.get_location", console))
-        context = ssl.create_default_context()
-        context.check_hostname = False
-        context.verify_mode = ssl.CERT_NONE
-        self.stream = context.wrap_socket(socket.create_connection(("127.0.0.1", port)))
+        self.stream = unverified().wrap_socket(socket.create_connection(("127.0.0.1", port)))
         self.stream.sendall(f"CONNECT {where.path}?{where.query}&session_id={api.ref} "
                             "HTTP/1.0\r\n\r\n".encode())
         self.text = ""
@@ -195,16 +253,39 @@ def management_network(api):
     return api.call("PIF.get_network", pif)
 
 
-def add_disk(api, vm, sr, size_bytes, position):
-    vdi = api.call("VDI.create", {
-        "name_label": f"disk {position}", "name_description": "", "SR": sr,
+def make_disk(api, sr, size_bytes, name):
+    return api.call("VDI.create", {
+        "name_label": name, "name_description": "", "SR": sr,
         "virtual_size": str(size_bytes), "type": "user", "sharable": False, "read_only": False,
         "other_config": {}, "xenstore_data": {}, "sm_config": {}, "tags": []})
-    api.call("VBD.create", {
-        "VM": vm, "VDI": vdi, "userdevice": str(position), "bootable": False, "mode": "RW",
+
+
+def give_disk(api, vm, vdi, position, bootable=False):
+    return api.call("VBD.create", {
+        "VM": vm, "VDI": vdi, "userdevice": str(position), "bootable": bootable, "mode": "RW",
         "type": "Disk", "unpluggable": True, "empty": False, "other_config": {},
         "qos_algorithm_type": "", "qos_algorithm_params": {}})
+
+
+def add_disk(api, vm, sr, size_bytes, position):
+    vdi = make_disk(api, sr, size_bytes, f"disk {position}")
+    give_disk(api, vm, vdi, position)
     return vdi
+
+
+def import_raw(api, port, vdi, path):
+    """The bytes of a file into a disk, from its beginning."""
+    task = api.call("task.create", "import", "")
+    query = urllib.parse.urlencode({"session_id": api.ref, "task_id": task, "vdi": vdi})
+    connection = http.client.HTTPSConnection("127.0.0.1", port, timeout=ACT_SECONDS,
+                                             context=unverified())
+    with contextlib.closing(connection), open(path, "rb") as file:
+        connection.request("PUT", f"/import_raw_vdi?{query}", file,
+                           {"Content-Length": str(path.stat().st_size)})
+        status = connection.getresponse().status
+    if status != 200:
+        raise AssertionError(f"/import_raw_vdi answers {status}")
+    wait_task(api, task)
 
 
 def add_drive(api, vm, position):
