@@ -57,6 +57,7 @@ PATIENT = f" basalt.patience={machine.BOOT_SECONDS}"
 CHANGE_ADDRESS_BACK = f"""\
 import sys; sys.path.insert(0, "/usr/lib/basalt/console"); import host; here = host.Host(); \
 here.set_network(here.facts(), "{boot.ADDRESS}/24", "10.0.2.2", ["10.0.2.3"])"""
+BOOTED = "booted"
 # Enough numbers that writing is what the guest does when the power goes.
 NUMBERS_MIN = 20
 
@@ -129,9 +130,9 @@ class HostLife(unittest.TestCase):
         return saved.State(f"host-{name}", medium.digest(), medium.guests_digest(), INSTALL)
 
     @classmethod
-    def keep(cls, name):
-        """The disk as it is now, and what is known of the host on it."""
-        cls.state(name).keep([cls.disk], note=cls.note)
+    def keep(cls, name, *more):
+        """The disk as it is now, files beside it, and what is known of the host on it."""
+        cls.state(name).keep([cls.disk, *more], note=cls.note)
 
     def take(self, name):
         if not self.state(name).exists():
@@ -159,15 +160,35 @@ class HostLife(unittest.TestCase):
         machine.tell(f"the medium's work ended {seconds:.0f} s after power-on. {said}")
         return said
 
-    def start(self, extra_words="", disks=(), uefi=False, extra=()):
+    def start(self, extra_words="", disks=(), uefi=False, extra=(), loaded=""):
         """A start from the disk; ends with the case."""
         self.port = machine.free_port()
         made = boot.Machine(None, self.folder, uefi, forwarded={self.port: 443},
                             cache="writethrough", screen=True, disks=[self.disk, *disks],
-                            words=boot.MACHINE_WORDS + extra_words, extra=list(extra))
+                            words=boot.MACHINE_WORDS + extra_words, extra=list(extra),
+                            loaded=loaded)
         self.began = time.monotonic()
         self.running = self.enterContext(boot.Running(made))
         self.console = machine.Console(self.running)
+
+    def start_first(self):
+        """By UEFI, the guests' kernel on a second disk, as far as root's shell and the API. That is
+        saved, and a later run goes on from there."""
+        disks = [self.folder / "guest.qcow2"]
+        if not self.state(BOOTED).exists():
+            self.take("installed")
+            machine.tell(self.note["said"])
+            self.start(disks=[medium.guest_disk(self.folder)], uefi=True)
+            self.log_in()
+            self.assertNotIn("This is a live system", self.running.text())
+            machine.picture(self.running, "host-console")
+            self.api.call("session.logout")
+            self.running.save(BOOTED)
+            self.running.quit()
+            self.keep(BOOTED, *disks, self.folder / "vars.qcow2")
+        self.take(BOOTED)
+        self.start(disks=disks, uefi=True, loaded=BOOTED)
+        self.api = machine.log_in_to_api(self.port, PASSWORD)
 
     def log_in(self, start=0):
         """At the console and the API, as soon as there is a login after `start` of what was said."""
@@ -218,11 +239,7 @@ class HostLife(unittest.TestCase):
 
     def test_1_the_host_is_as_it_was_told_and_the_power_goes_while_a_guest_writes(self):
         """Started by UEFI; afterwards by BIOS."""
-        self.take("installed")
-        machine.tell(self.note["said"])
-        self.start(disks=[medium.guest_disk(self.folder)], uefi=True)
-        self.log_in()
-        self.assertNotIn("This is a live system", self.running.text())
+        self.start_first()
         api, console = self.api, self.console
         record = api.call("host.get_record", api.call("host.get_all")[0])
         self.assertEqual(record["hostname"], "host7")
@@ -234,7 +251,6 @@ class HostLife(unittest.TestCase):
         self.assertIn("via 10.0.2.2 dev xenbr0", console.run("ip route show default"))
         self.assertIn("nameserver 10.0.2.3", console.run("cat /etc/resolv.conf"))
         machine.tell(console.run("free -m"))
-        machine.picture(self.running, "host-console")
         console.run("mount -o ro /dev/vdb /mnt && cp /mnt/vmlinuz /mnt/initrd.gz /boot/guest/"
                     " && sync")
         # What an administrator changed goes along with upgrades, and so does who may log in.

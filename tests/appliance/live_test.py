@@ -142,10 +142,14 @@ class LiveByBios(Live, unittest.TestCase):
         vm = api.call("VM.create", machine.vm_record("pvh"))
         machine.add_disk(api, vm, machine.default_sr(api), DISK_BYTES, 0)
         machine.add_nic(api, vm, machine.management_network(api), 0, MAC)
+        began = time.monotonic()
         machine.act(api, "VM.start", vm, False, False)
+        started = time.monotonic() - began
         self.assertEqual(api.call("VM.get_power_state", vm), "Running")
         guest = machine.GuestConsole(api, self.port, vm)
         self.assertEqual(guest.wait(r"guest ready, (\w+)")[1], "PVH")
+        machine.tell(f"PVH guest started in {started:.0f} s, ready after "
+                     f"{time.monotonic() - began:.0f} s")
         self.assertEqual(guest.ask("disks", r"disks:(.*)\.\r"), f" xvda={DISK_BYTES}")
         self.assertEqual(guest.ask("nics", r"nics:(.*)\.\r"), f" {MAC}")
         self.assertEqual(guest.ask("write xvda basalt1", r"wrote: (\d+)\."), "0")

@@ -24,6 +24,7 @@ ACT_SECONDS = 900
 PICTURE_SECONDS = 60
 # Of an empty screen of this size the PNG has about a kilobyte.
 PICTURE_BYTES_MIN = 2500
+COLOURS = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 MIB = 1 << 20
 
 
@@ -106,7 +107,7 @@ class Console:
         found = self.wait(r"(?s)status=\"\$\?\r?\n(.*?)status=(\d+)\r?\n", seconds, start)
         if found[2] != "0":
             raise AssertionError(f"{command} ended with {found[2]}:\n{found[1]}")
-        return found[1].replace("\r", "")
+        return COLOURS.sub("", found[1].replace("\r", ""))
 
 
 def unverified():
