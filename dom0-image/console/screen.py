@@ -84,7 +84,9 @@ class Screen:
     # -- windows over it ----------------------------------------------------------------------------
 
     def box(self, title, rows, columns):
-        """A framed window in the middle."""
+        """A framed window in the middle, over nothing but the whole."""
+        self.window.touchwin()
+        self.window.refresh()
         height, width = self.window.getmaxyx()
         rows, columns = min(rows + 4, height), min(columns + 4, width)
         window = curses.newwin(rows, columns, (height - rows) // 2, (width - columns) // 2)

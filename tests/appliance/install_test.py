@@ -181,7 +181,7 @@ class HostLife(unittest.TestCase):
             self.start(disks=[medium.guest_disk(self.folder)], uefi=True)
             self.log_in()
             self.assertNotIn("This is a live system", self.running.text())
-            machine.picture(self.running, "host-console")
+            machine.picture(self.running, "host-console-first")
             self.api.call("session.logout")
             self.running.save(BOOTED)
             self.running.quit()
@@ -287,6 +287,7 @@ class HostLife(unittest.TestCase):
         self.log_in()
         vm = self.find_everything()
         self.assertIn("via 10.0.2.2 dev xenbr0", self.console.run("ip route show default"))
+        machine.picture(self.running, "host-console")
         self.change_address_at_the_screen()
         # What happens when the machine ends: guests are asked, and this one obeys.
         self.console.run("systemctl stop basalt-guests.service")
