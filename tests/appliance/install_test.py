@@ -151,8 +151,7 @@ class HostLife(unittest.TestCase):
         began = time.monotonic()
         with boot.Running(made) as running:
             console = machine.Console(running)
-            console.wait("run from this medium", machine.BOOT_SECONDS)
-            machine.picture(running, "medium-menu-uefi" if uefi else "medium-menu", seconds=3)
+            machine.wait_for_menu(running, console, "medium-menu-uefi" if uefi else "medium-menu")
             said = do(console)
             if "after" in said:
                 machine.wait_for_end(running)

@@ -52,8 +52,8 @@ class Live:
         began = time.monotonic()
         console = machine.Console(running)
         if "screen" in hardware:
-            console.wait("run from this medium", machine.BOOT_SECONDS)
-            machine.picture(running, "uefi-menu" if cls.uefi else "live-menu", seconds=3)
+            machine.wait_for_menu(running, console, "live-menu-uefi" if cls.uefi else "live-menu")
+            running.press("ret")
         said = console.wait(ANSWER, machine.BOOT_SECONDS)
         cls.api = machine.log_in_to_api(port, said[2])
         seconds = time.monotonic() - began

@@ -22,6 +22,8 @@ import xapi_client
 BOOT_SECONDS = 1800
 ACT_SECONDS = 900
 PICTURE_SECONDS = 60
+# A firmware's screen is drawn letter by letter.
+STILL_SECONDS = 1
 # Of an empty screen of this size the PNG has about a kilobyte.
 PICTURE_BYTES_MIN = 2500
 COLOURS = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
@@ -132,14 +134,23 @@ def keep_picture(name, data):
         Path(folder, f"{name}.png").write_bytes(data)
 
 
-def picture(running, name, seconds=PICTURE_SECONDS):
-    """Keeps a screen, as soon as it shows something."""
-    deadline = time.monotonic() + seconds
-    while not (data := screen(running)):
+def picture(running, name):
+    """Keeps a screen, as soon as it shows something and nothing is added to it any more."""
+    deadline = time.monotonic() + PICTURE_SECONDS
+    before, data = b"", screen(running)
+    while not data or len(data) > len(before):
         if time.monotonic() > deadline:
-            raise AssertionError(f"{name}: there is nothing to be seen on the screen")
-        time.sleep(0.2)
+            raise AssertionError(f"{name}: nothing is to be seen, or it never stands still")
+        time.sleep(STILL_SECONDS)
+        before, data = data, screen(running)
     keep_picture(name, data)
+
+
+def wait_for_menu(running, console, name):
+    """The medium's menu, which then waits for a key: its picture comes some time after its words."""
+    console.wait("run from this medium", BOOT_SECONDS)
+    running.press("up")
+    picture(running, name)
 
 
 def log_in_to_api(port, password, seconds=ACT_SECONDS):
