@@ -31,7 +31,7 @@ export default defineConfig({
   },
   server: {
     proxy: Object.fromEntries(
-      ["/jsonrpc", "/import_raw_vdi", "/import", "/export_raw_vdi", "/export", "/console", "/docs", "/rrd_updates", "/audit_log", "/system-status"].map((path) => [
+      ["/jsonrpc", "/import_raw_vdi", "/import", "/export_raw_vdi", "/export", "/console", "/docs", "/rrd_updates", "/audit_log", "/system-status", "/host_backup", "/host_restore"].map((path) => [
         path,
         { target: process.env.BASALT_HOST ?? "https://127.0.0.1:8443", secure: false, ws: true },
       ]),

@@ -18,8 +18,14 @@ export async function open(browser, url, options = {}) {
   })
   const page = await context.newPage()
   page.complaints = []
+  /** How often it asked whether to leave. It is left. */
+  page.farewells = 0
   page.on("pageerror", (error) => page.complaints.push(error.message))
   page.on("dialog", (dialog) => {
+    if (dialog.type() === "beforeunload") {
+      page.farewells += 1
+      return void dialog.accept()
+    }
     page.complaints.push(`a dialog: ${dialog.message()}`)
     void dialog.dismiss()
   })

@@ -28,7 +28,12 @@ let page
 
 /** What steps of other files work with. */
 const visit = {
-  url, password, name, browser, demand, until, pictures,
+  url, password, name, browser, demand, until, pictures, serialText: () => serialText(),
+  /** What is on the page just now, such as a dialog, is for everybody. */
+  accessible: async (where) => {
+    const found = await accessibility(page, where)
+    demand(found.length === 0, found.join("; "))
+  },
   ports: (process.env.PORTS ?? "").split(","),
   reader: (process.env.READER ?? "").split(":"),
   get page() { return page },
@@ -379,14 +384,14 @@ async function noComplaints() {
 
 const steps = {
   "the first load is small": firstLoad, "a wrong password is told": signInFails, "signing in": signInWorks, "a VM from a template": makeVm,
-  "another client's change is seen": changeOfAnother, "the screen draws": screenDraws, "typing on the serial line": serialTypes, "a new disk is attached": addDisk,
+  "another client's change is seen": changeOfAnother, "the screen draws": screenDraws, "typing on the serial line": serialTypes, "the whole console": () => guest.consoleWhole(visit), "a new disk is attached": addDisk,
   "a snapshot is taken": takeSnapshot, "a keyboard of another layout": () => guest.keyboard(visit), "cloud-init is told": () => guest.cloudInit(visit),
-  "a VM of a cloud image": () => guest.cloudImage(visit), "an ISO file is uploaded": uploadIso, "a large upload goes on where it broke": () => guest.largeUpload(visit), "a VM goes out and comes in": () => guest.archive(visit), "a VLAN is made and deleted": makeVlan, "going back to a snapshot": () => guest.revert(visit), "a snapshot with memory": () => work.withMemory(visit), "an error is told in words": errorInWords,
-  "a VM is found by its address": () => work.byAddress(visit), "storage is made and found": () => work.storage(visit), "ports are bonded": () => networks.bond(visit), "alarms are seen": () => work.alarms(visit), "the pool's settings": () => work.poolSettings(visit),
+  "a VM of a cloud image": () => guest.cloudImage(visit), "an ISO file is uploaded": uploadIso, "a large upload goes on where it broke": () => guest.largeUpload(visit), "a VM goes out and comes in": () => guest.archive(visit), "a VLAN is made and deleted": makeVlan, "going back to a snapshot": () => guest.revert(visit), "a VM that is off": () => guest.whileOff(visit), "VLANs of a guest": () => guest.trunks(visit), "a snapshot with memory": () => work.withMemory(visit), "an error is told in words": errorInWords,
+  "a VM is found by its address": () => work.byAddress(visit), "a VM that runs": () => guest.whileRunning(visit), "storage is made and found": () => work.storage(visit), "a VM is copied": () => work.copies(visit), "ports are bonded": () => networks.bond(visit), "addresses of a port": () => networks.addresses(visit), "alarms are seen": () => work.alarms(visit), "the pool's settings": () => work.poolSettings(visit),
   "the connection is lost and comes back": loseAndRecover, "a host's logs": () => host.logs(visit), "a host's certificate": () => host.certificates(visit), "a host's settings": () => host.settings(visit),
   "users and roles": () => host.usersAndRoles(visit), "each role is offered what it may": () => host.eachRole(visit), "a reader is offered nothing": () => host.readOnly(visit), "hostile names are text": () => hostile.everywhere(visit),
   "every page, narrow and wide, light and dark": everyPage, "in German": german, "by keyboard": keyboardOnly, "many VMs at once": () => work.manyAtOnce(visit),
-  "a VM is deleted with its disks": destroyVm, "the toolstack is started anew": () => host.toolstack(visit), "the host is booted anew": () => host.reboot(visit), "signing out": leave, "nothing was complained of": noComplaints,
+  "a VM is deleted with its disks": destroyVm, "the toolstack is started anew": () => host.toolstack(visit), "a backup goes back": () => host.backup(visit), "the host is booted anew": () => host.reboot(visit), "signing out": leave, "nothing was complained of": noComplaints,
 }
 const only = process.env.STEPS?.split(",")
 for (const [key, work] of Object.entries(steps))

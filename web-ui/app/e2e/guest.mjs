@@ -1,4 +1,4 @@
-// Steps with a guest: what cloud-init is told, its keyboard, going back to a snapshot, a large upload.
+// Steps with a guest: what cloud-init is told, its console and keyboard, its size, going back to a snapshot.
 import { createHash } from "node:crypto"
 import { closeSync, mkdtempSync, openSync, rmSync, writeSync } from "node:fs"
 import { tmpdir } from "node:os"
@@ -133,6 +133,143 @@ export async function keyboard(visit) {
   await page.getByLabel("Keyboard of the guest").selectOption({ index: 0 })
 }
 
+/** Types on the serial line, and waits for what comes. */
+async function tell(visit, line, answer, seconds = 60) {
+  await visit.page.locator(".xterm-helper-textarea").focus()
+  await visit.page.keyboard.type(`${line}\n`, { delay: 10 })
+  await visit.until(async () => answer.test(await visit.serialText()), seconds, `no ${answer} to ${line}`)
+}
+
+/** Keys that a browser keeps for itself, the whole screen, and the clipboard both ways. */
+export async function consoleWhole(visit) {
+  const { page, demand } = visit
+  const { uuid } = await vmOf(visit)
+  await page.context().grantPermissions(["clipboard-read", "clipboard-write"], { origin: visit.url })
+  const sent = sentBy(page)
+  await go(page, `/vm/${uuid}`)
+  await go(page, `/vm/${uuid}/console`)
+  const kind = (name) => page.getByRole("button", { name, exact: true }).click()
+  await kind("Serial")
+  // It would boot anew; so it only says that it was asked to.
+  await tell(visit, "systemctl mask --runtime ctrl-alt-del.target; echo masked-$?", /masked-0/)
+  await kind("Screen")
+  await page.locator(".screen canvas").waitFor({ timeout: 20_000 })
+  await page.locator(".screen-view .over").waitFor({ state: "detached" })
+  await page.getByRole("button", { name: "Ctrl+Alt+Del" }).click()
+  const moves = [[0xffe3, 0x1d], [0xffe9, 0x38], [0xffff, 0xd3]].flatMap(([keysym, code]) => [keyMove(true, keysym, code), keyMove(false, keysym, code)])
+  await visit.until(async () => moves.every((move) => Buffer.concat(sent).includes(move)), 10, "not all of Ctrl+Alt+Del is sent")
+
+  await page.getByRole("button", { name: "Full screen" }).click()
+  const isFull = () => page.evaluate(() => {
+    const { width, height } = document.querySelector(".console").getBoundingClientRect()
+    return document.fullscreenElement !== null && width === innerWidth && height === innerHeight
+  })
+  await visit.until(isFull, 10, "it does not fill the screen")
+  await page.getByRole("button", { name: "Type text" }).click()
+  const dialog = page.getByRole("dialog")
+  // A click that lands is one on something in sight.
+  await dialog.getByRole("button", { name: "Cancel" }).click()
+  await page.getByRole("button", { name: "More keys" }).click()
+  await page.getByRole("menuitem", { name: "Esc", exact: true }).click()
+  await visit.until(async () => Buffer.concat(sent).includes(keyMove(false, 0xff1b, 0x01)), 10, "no Esc")
+  await page.getByRole("button", { name: "Leave full screen" }).click()
+  await visit.until(async () => !(await isFull()), 10, "it stays")
+
+  await kind("Serial")
+  await page.locator(".xterm-rows").waitFor({ timeout: 20_000 })
+  await tell(visit, "echo heard-$(journalctl -b -o cat | grep -c SIGINT)", /heard-[1-9]/)
+  await page.evaluate(() => navigator.clipboard.writeText("echo pasted-$((40 + 3))\n"))
+  await page.getByRole("button", { name: "Type text" }).click()
+  await dialog.getByRole("button", { name: "From the clipboard" }).click()
+  await visit.until(async () => (await dialog.getByRole("textbox").inputValue()).includes("pasted-"), 10, "the clipboard is not read")
+  await dialog.getByRole("button", { name: "Type it" }).click()
+  await visit.until(async () => /pasted-43/.test(await visit.serialText()), 30, "the clipboard is not typed")
+  const { x, y } = await page.locator(".xterm-rows > div", { hasText: /^pasted-43/ }).last().boundingBox()
+  await page.mouse.dblclick(x + 20, y + 6)
+  await page.getByRole("button", { name: "Copy", exact: true }).click()
+  await page.getByRole("button", { name: "Copied" }).waitFor()
+  demand((await page.evaluate(() => navigator.clipboard.readText())) === "pasted-43", "something else is copied")
+}
+
+/** What is set while it is off: limits of its size, a TPM that comes and goes. Then it is started. */
+export async function whileOff(visit) {
+  const { page, other, demand } = visit
+  const { vm, uuid } = await vmOf(visit)
+  if ((await other.call("VM.get_power_state", vm)) !== "Halted") await other.call("VM.hard_shutdown", vm)
+  await go(page, `/vm/${uuid}/advanced`)
+  const most = page.getByLabel("vCPUs at most")
+  await most.fill("0")
+  await page.getByText("From as many as it has to 64.").waitFor()
+  demand(await page.getByRole("button", { name: "Save" }).isDisabled(), "a bad size can be saved")
+  await most.fill("2")
+  await page.getByRole("button", { name: "Save" }).click()
+  await visit.until(async () => Number(await other.call("VM.get_VCPUs_max", vm)) === 2, 10, "the limit stays")
+  const tpms = () => other.call("VM.get_VTPMs", vm)
+  const card = page.locator(".card", { hasText: "Trusted platform module" })
+  await card.getByRole("button", { name: "Add a TPM" }).click()
+  await page.getByLabel("Copies of the virtual machine get an empty one").check()
+  await visit.accessible("adding a TPM")
+  await page.getByRole("dialog").getByRole("button", { name: "Add a TPM" }).click()
+  await card.getByText("an empty one").waitFor({ timeout: 20_000 })
+  demand(await other.call("VTPM.get_is_unique", (await tpms())[0]), "copies get what is in it")
+  await card.getByRole("button", { name: "Remove" }).click()
+  await page.getByRole("dialog").getByText("Keys and secrets in the TPM").waitFor()
+  await page.getByRole("dialog").getByRole("button", { name: "Remove" }).click()
+  await card.getByText("It has none.").waitFor({ timeout: 20_000 })
+  demand((await tpms()).length === 0, "it is still there")
+  await page.locator(".page > header").getByRole("button", { name: "Start" }).click()
+  await page.locator(".page > header").getByText("Running", { exact: true }).waitFor({ timeout: 60_000 })
+  demand(await card.getByRole("button", { name: "Add a TPM" }).isDisabled(), "a running one is offered a TPM")
+}
+
+/** Processors and memory of a guest that runs. */
+export async function whileRunning(visit) {
+  const { page, other, demand } = visit
+  const { vm, uuid } = await vmOf(visit)
+  const before = Number(await other.call("VM.get_memory_dynamic_max", vm))
+  await go(page, `/vm/${uuid}/advanced`)
+  const memory = page.getByLabel("Memory", { exact: true })
+  demand(await page.getByLabel("vCPUs at most").isDisabled(), "a limit can be changed while it runs")
+  const size = await memory.inputValue()
+  const wanted = before - 64 * MIB
+  await memory.fill(String(Number(size) * (wanted / before)))
+  await page.getByLabel("vCPUs", { exact: true }).fill("2")
+  await page.getByRole("button", { name: "Save" }).click()
+  await page.locator(".notice.done", { hasText: `Changing ${visit.name}` }).waitFor({ timeout: 60_000 })
+  const now = await other.call("VM.get_record", vm)
+  demand(Number(now.VCPUs_at_startup) === 2, `${now.VCPUs_at_startup} vCPUs`)
+  demand(Number(now.memory_dynamic_max) === wanted && Number(now.memory_dynamic_min) === wanted, `${now.memory_dynamic_min} to ${now.memory_dynamic_max} bytes`)
+  const actual = async () => Number(await other.call("VM_metrics.get_memory_actual", now.metrics))
+  await visit.until(async () => Math.abs((await actual()) - wanted) < 8 * MIB, 30, "its guest gives nothing back")
+  await memory.fill(size)
+  await page.getByRole("button", { name: "Save" }).click()
+  await visit.until(async () => Number(await other.call("VM.get_memory_dynamic_min", vm)) === before, 20, "the memory stays small")
+}
+
+/** Which VLANs its guest may use. */
+export async function trunks(visit) {
+  const { page, other } = visit
+  const { vm, uuid } = await vmOf(visit)
+  const [vif] = await other.call("VM.get_VIFs", vm)
+  await go(page, `/vm/${uuid}/network`)
+  const change = async (text) => {
+    await page.getByRole("button", { name: "Actions for 0" }).click()
+    await page.getByRole("menuitem", { name: "Change" }).click()
+    await page.getByLabel("VLANs of the guest").fill(text)
+  }
+  const save = () => page.getByRole("dialog").getByRole("button", { name: "Save" }).click()
+  const has = (tags) => visit.until(async () => String(await other.call("VIF.get_trunks", vif)) === tags, 20, `its VLANs are not ${tags}`)
+  await change("10, 5000")
+  await page.getByText("Numbers from 1 to 4094").waitFor()
+  await page.getByLabel("VLANs of the guest").fill("20, 10")
+  await save()
+  await has("10,20")
+  await page.getByText("VLAN 10, 20").waitFor()
+  await change("")
+  await save()
+  await has("")
+}
+
 export async function revert(visit) {
   const { page, other } = visit
   const { vm, uuid } = await vmOf(visit)
@@ -145,8 +282,6 @@ export async function revert(visit) {
   await page.locator(".notice.done", { hasText: "Reverting" }).waitFor({ timeout: 60_000 })
   visit.demand(!(await other.call("VM.get_tags", vm)).includes("after the snapshot"), "it is as it was before")
   await page.locator(".page > header").getByText("Off", { exact: true }).waitFor({ timeout: 20_000 })
-  await page.locator(".page > header").getByRole("button", { name: "Start" }).click()
-  await page.locator(".page > header").getByText("Running", { exact: true }).waitFor({ timeout: 60_000 })
 }
 
 function largeFile(megabytes) {
@@ -183,7 +318,7 @@ export async function largeUpload(visit) {
   const { other, demand, browser, url, password } = visit
   const file = largeFile(70)
   const pending = async () => Object.values(await other.call("task.get_all_records")).filter(({ status }) => status === "pending").length
-  const before = await pending()
+  const tasks = await pending()
   try {
     const first = await open(browser, url)
     await signIn(first, password)
@@ -191,6 +326,10 @@ export async function largeUpload(visit) {
     await breaking(first, (number) => number > 1)
     await first.getByRole("dialog").getByRole("button", { name: "Upload" }).click()
     await first.locator(".notice", { hasText: "waiting for the host" }).waitFor({ timeout: 60_000 })
+    await first.close({ runBeforeUnload: true })
+    await visit.until(() => first.isClosed(), 20, "the page does not close")
+    demand(first.farewells === 1, "nobody was asked whether to break it off")
+    await visit.until(async () => (await pending()) <= tasks, 20, "it leaves a task behind")
     await first.context().close()
 
     const { page } = visit
@@ -203,9 +342,8 @@ export async function largeUpload(visit) {
     const found = await other.call("VDI.get_by_name_label", "large.img")
     demand(found.length === 1, `${found.length} disks`)
     demand(!(await other.call("VDI.get_other_config", found[0]))["web-upload"], "it counts as incomplete")
-    // Who closes the page leaves the task of the moment behind, and the one whose request never left.
-    const left = (await pending()) - before
-    demand(left <= 2, `${left} tasks are left behind`)
+    const left = (await pending()) - tasks
+    demand(left <= 0, `${left} tasks are left behind`)
 
     const sr = await other.call("VDI.get_SR", found[0])
     await go(page, `/sr/${await other.call("SR.get_uuid", sr)}`)

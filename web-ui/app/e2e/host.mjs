@@ -1,5 +1,5 @@
-// Steps on a host's pages: logs, certificates, settings, who may sign in, power.
-import { statSync } from "node:fs"
+// Steps on a host's pages: logs, certificates, settings, who may sign in, backups, power.
+import { readFileSync, statSync } from "node:fs"
 import { client, go, open, signIn } from "./browser.mjs"
 
 async function hostOf(visit) {
@@ -158,8 +158,8 @@ export async function readOnly(visit) {
   const [vm] = await other.call("VM.get_by_name_label", visit.name)
   const uuid = await other.call("VM.get_uuid", vm)
   const { uuid: host } = await hostOf(visit)
-  const pages = ["/", "/vms", `/vm/${uuid}`, `/vm/${uuid}/disks`, `/vm/${uuid}/cloudInit`, "/storage", "/network", "/settings", "/access"]
-  pages.push(...["", "/logs", "/certificates", "/settings"].map((tab) => `/host/${host}${tab}`))
+  const pages = ["/", "/vms", `/vm/${uuid}`, ...["disks", "network", "snapshots", "cloudInit", "advanced"].map((tab) => `/vm/${uuid}/${tab}`), "/storage", "/network", "/settings", "/access"]
+  pages.push(...["", "/network", "/logs", "/certificates", "/settings"].map((tab) => `/host/${host}${tab}`))
   for (const path of pages) {
     await go(reader, path)
     await reader.waitForTimeout(300)
@@ -186,6 +186,33 @@ export async function readOnly(visit) {
   await page.getByRole("button", { name: "Let only root sign in" }).click()
   await page.getByRole("dialog").getByRole("button", { name: "Let only root sign in" }).click()
   await page.getByText("Only root of the hosts can sign in.").first().waitFor({ timeout: 10_000 })
+}
+
+/** What the host keeps of itself leaves it, something else is refused, and the former goes back. */
+export async function backup(visit) {
+  const { page, demand, other } = visit
+  const { uuid, name, host } = await hostOf(visit)
+  const before = await other.call("host.get_name_description", host)
+  await go(page, `/host/${uuid}`)
+  const [download] = await Promise.all([page.waitForEvent("download", { timeout: 60_000 }), menuOf(page, name, "Download a backup")])
+  const saved = await download.path()
+  demand(download.suggestedFilename().endsWith("-backup.tar") && readFileSync(saved).includes("backup.json"), download.suggestedFilename())
+  await page.locator(".notice.done", { hasText: "Downloading the backup" }).waitFor({ timeout: 20_000 })
+  const restore = async (file) => {
+    await menuOf(page, name, "Restore a backup")
+    const dialog = page.getByRole("dialog")
+    await dialog.getByLabel("File of the backup").setInputFiles(file)
+    demand(await dialog.getByRole("button", { name: "Restore a backup" }).isDisabled(), "nobody has to be sure")
+    await dialog.getByLabel("I have read what will be lost.").check()
+    await dialog.getByRole("button", { name: "Restore a backup" }).click()
+  }
+  await restore({ name: "not.tar", mimeType: "application/x-tar", buffer: Buffer.alloc(2048) })
+  const notice = page.locator(".notice.failed")
+  await notice.getByText("IMPORT_ERROR").waitFor({ timeout: 20_000 })
+  await notice.getByRole("button", { name: "Dismiss" }).click()
+  await other.call("host.set_name_description", host, "said after the backup")
+  await restore(saved)
+  await whenBack(visit, async (from) => (await from.call("host.get_name_description", host)) === before)
 }
 
 async function whenBack(visit, changed) {

@@ -67,6 +67,49 @@ async function menuOfMany(page, item) {
   await page.getByRole("menuitem", { name: new RegExp(`^${item}`) }).click()
 }
 
+/** Copies of both kinds, under names of their own. */
+export async function copies(visit) {
+  const { page, other, demand } = visit
+  const [template] = await other.call("VM.get_by_name_label", "Other install media")
+  const [sr] = await other.call("SR.get_by_name_label", "Local storage")
+  const vm = await other.call("VM.clone", template, `${visit.name}-source`)
+  await other.call("VM.provision", vm)
+  const disk = await other.call("VDI.create", {
+    name_label: "e2e source", name_description: "", SR: sr, virtual_size: 2 ** 24, type: "user", sharable: false, read_only: false,
+    other_config: {}, xenstore_data: {}, sm_config: {}, tags: [],
+  })
+  await other.call("VBD.create", { VM: vm, VDI: disk, userdevice: "0", bootable: true, mode: "RW", type: "Disk", unpluggable: true, empty: false, other_config: {}, qos_algorithm_type: "", qos_algorithm_params: {} })
+  await go(page, `/vm/${await other.call("VM.get_uuid", vm)}`)
+  const made = [vm]
+  for (const kind of ["Quick", "Whole"]) {
+    const label = `${visit.name}-${kind}`
+    await menuOf(page, `${visit.name}-source`, "Copy")
+    const dialog = page.getByRole("dialog")
+    demand((await dialog.getByLabel("Name").inputValue()) === `Copy of ${visit.name}-source`, "it suggests no name")
+    await dialog.getByLabel("Name").fill("")
+    await dialog.getByRole("radio", { name: kind }).check()
+    demand(await dialog.getByRole("button", { name: "Make the copy" }).isDisabled(), "a copy needs no name")
+    await dialog.getByLabel("Name").fill(label)
+    if (kind === "Whole") {
+      await dialog.getByLabel("Storage", { exact: true }).selectOption(sr)
+      await page.screenshot({ path: `${visit.pictures}/copy.png` })
+      await visit.accessible("copying")
+    }
+    await dialog.getByRole("button", { name: "Make the copy" }).click()
+    let copy
+    await visit.until(async () => ([copy] = await other.call("VM.get_by_name_label", label)) && copy, 30, `no ${label}`)
+    await page.getByRole("treeitem", { name: label }).waitFor({ timeout: 10_000 })
+    made.push(copy)
+  }
+  for (const one of made) {
+    const vbds = await Promise.all((await other.call("VM.get_VBDs", one)).map((vbd) => other.call("VBD.get_record", vbd)))
+    const disks = vbds.filter(({ type }) => type === "Disk")
+    demand(disks.length === 1, `${disks.length} disks`)
+    await other.call("VM.destroy", one)
+    await other.call("VDI.destroy", disks[0].VDI)
+  }
+}
+
 /** By the address that its guest tells. */
 export async function byAddress(visit) {
   const { page, other } = visit

@@ -1,2 +1,11 @@
 /// <reference types="vite/client" />
 
+/** Keys that the browser keeps for itself otherwise; of some browsers only. */
+interface Keyboard {
+  lock(keys?: readonly string[]): Promise<void>
+  unlock(): void
+}
+
+interface Navigator {
+  readonly keyboard?: Keyboard
+}

@@ -12,7 +12,6 @@ declare module "@novnc/novnc" {
     background: string
     focus(): void
     disconnect(): void
-    sendCtrlAltDel(): void
     /** Down and up when `down` is left out. */
     sendKey(keysym: number, code: string | null, down?: boolean): void
   }

@@ -1,4 +1,4 @@
-// Records with just what a test looks at.
+// Records with just what a test looks at, and a server that only writes down what it is asked.
 import type { EventBatch } from "@basalt/xenapi"
 import { Store, type Followed } from "@/api/store.js"
 
@@ -37,4 +37,21 @@ export function storeWith(rows: Rows): Store {
   )
   store.reset(batch(events))
   return store
+}
+
+/** Calls are written down; those named in `failing` throw what stands there. */
+export function recorder(answers: Record<string, unknown> = {}, failing: Record<string, unknown> = {}) {
+  const log: string[] = []
+  const cls = (name: string) =>
+    new Proxy({}, {
+      get: (_, message: string) => async (...params: unknown[]) => {
+        const call = [`${name}.${message}`, ...params.map((one) => (typeof one === "string" ? one : JSON.stringify(one)))].join(" ")
+        if (!message.startsWith("get_")) log.push(call)
+        const wrong = failing[call] ?? failing[`${name}.${message}`]
+        if (wrong) throw wrong
+        return answers[`${name}.${message}`] ?? ""
+      },
+    })
+  const api = new Proxy({}, { get: (_, name: string) => cls(name) }) as never
+  return { api, log }
 }

@@ -3,6 +3,7 @@ import { TransportError } from "@basalt/xenapi"
 import { describe, expect, it } from "vitest"
 import { isSameFile, noteKey, noteOf, segmentBody, sendSegments, type SegmentSender } from "@/lib/pieces.js"
 import { cloudConfig, cloudTexts, destroySecrets, ownSecrets, setCloudTexts, simpleProblem, textProblem, type CloudFile } from "@/vm/cloudInit.js"
+import { combinations, movesOfKeys } from "@/vm/combinations.js"
 import { cloudWanted, noCloud } from "@/vm/create.js"
 import { layouts, movesOf, strokesOf, unwritable, type Layout } from "@/vm/layouts.js"
 import { storeWith } from "./fixtures.js"
@@ -123,6 +124,14 @@ describe("keyboards", () => {
     expect(moves({}, ["AltRight"])).toBe("-AltRight +KeyQ -KeyQ +AltRight")
     expect(moves({ shift: true }, [], true)).toBe("+KeyQ -KeyQ")
     expect(moves({ code: "Digit1", shift: true }, [], true)).toBe("+ShiftLeft +Digit1 -Digit1 -ShiftLeft")
+  })
+})
+
+describe("combinations of keys", () => {
+  it("go down in order and up in the other", () => {
+    const moves = (name: string) => movesOfKeys(combinations[name]!).map(({ key: [keysym, code], down }) => `${down ? "+" : "-"}${code} ${keysym.toString(16)}`)
+    expect(moves("Ctrl+Alt+Del")).toEqual(["+ControlLeft ffe3", "+AltLeft ffe9", "+Delete ffff", "-Delete ffff", "-AltLeft ffe9", "-ControlLeft ffe3"])
+    expect(moves("F12")).toEqual(["+F12 ffc9", "-F12 ffc9"])
   })
 })
 

@@ -6,23 +6,7 @@ import { restartAgent, takeDown, type HostPowerCalls } from "@/host/power.js"
 import { changesOf, formOf, hostnameProblem } from "@/host/settings.js"
 import { filterLog, linesKept, parseLog } from "@/lib/logs.js"
 import { pemProblem } from "@/lib/pem.js"
-
-/** Calls are written down; those named in `failing` throw what stands there. */
-function recorder(answers: Record<string, unknown> = {}, failing: Record<string, unknown> = {}) {
-  const log: string[] = []
-  const cls = (name: string) =>
-    new Proxy({}, {
-      get: (_, message: string) => async (...params: unknown[]) => {
-        const call = [`${name}.${message}`, ...params.map((one) => (typeof one === "string" ? one : JSON.stringify(one)))].join(" ")
-        if (!message.startsWith("get_")) log.push(call)
-        const wrong = failing[call] ?? failing[`${name}.${message}`]
-        if (wrong) throw wrong
-        return answers[`${name}.${message}`] ?? ""
-      },
-    })
-  const api = new Proxy({}, { get: (_, name: string) => cls(name) }) as never
-  return { api, log }
-}
+import { recorder } from "./fixtures.js"
 
 function down(answers: Record<string, unknown> = {}, failing: Record<string, unknown> = {}) {
   const { api, log } = recorder({ "host.get_enabled": true, ...answers }, failing)

@@ -19,6 +19,8 @@ export interface Action {
   /** The task that works for it, if it can be cancelled. */
   task: Ref<"task"> | undefined
   cancel: (() => void) | undefined
+  /** Whether this page does the work, so that it ends with the page. */
+  here: boolean
   /** Whether the notice at the edge of the page is still there. */
   shown: boolean
 }
@@ -29,14 +31,18 @@ let lastId = 0
 export const actions = shallowReactive<Action[]>([])
 export const notices = computed(() => actions.filter((action) => action.shown).slice(0, 4))
 
-/** Does work under a title. Resolves to undefined when it failed: the notice tells. */
+/**
+ * Does work under a title. Resolves to undefined when it failed: the notice tells. `here`: whether it
+ * needs the page, whose closing is asked about until it has ended.
+ */
 export async function perform<T>(
   title: string,
   work: (action: Action) => Promise<T>,
+  here = true,
 ): Promise<{ value: T } | undefined> {
   const action: Action = shallowReactive({
     id: ++lastId, title, state: "running", progress: undefined, note: "", error: undefined,
-    task: undefined, cancel: undefined, shown: true,
+    task: undefined, cancel: undefined, here, shown: true,
   })
   actions.unshift(action)
   actions.splice(kept)
@@ -82,9 +88,9 @@ export async function awaitTask(action: Action, task: Ref<"task">): Promise<Task
   throw new XenApiError(ended.name_label, name as ErrorCode, params as never)
 }
 
-/** An action that is one task. */
+/** An action that is one task: the server goes on with it when the page is gone. */
 export function performTask(title: string, start: () => Promise<Ref<"task">>) {
-  return perform(title, (action) => awaited(action, start()))
+  return perform(title, (action) => awaited(action, start()), false)
 }
 
 /** The same for many objects, four at a time; one failure does not stop the others. */
@@ -113,3 +119,13 @@ export async function performEach<T>(
     if (failures.length > 0) throw failures[0]
   })
 }
+
+/** Whether something would break off with the page. */
+export function endsWithPage(): boolean {
+  return actions.some(({ here, state }) => here && state === "running")
+}
+
+globalThis.addEventListener?.("beforeunload", (event) => {
+  // The browser asks in its own words.
+  if (endsWithPage()) event.preventDefault()
+})

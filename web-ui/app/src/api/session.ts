@@ -1,5 +1,5 @@
 // The one session of the page. It lives in memory only: a page that is loaded anew signs in anew.
-import { Client, type Api, type AsyncApi, type Records } from "@basalt/xenapi"
+import { Client, type Api, type AsyncApi, type Records, type Ref } from "@basalt/xenapi"
 import type { MessageName } from "@generated/messages"
 import { computed, ref, shallowRef } from "vue"
 import { follow } from "./live.js"
@@ -88,9 +88,17 @@ function forget(): void {
   store.clear()
 }
 
+/** Tasks that nobody would end when the page is gone: those of its uploads. */
+export const tasksOfPage = new Set<Ref<"task">>()
+
 addEventListener("pagehide", (event) => {
   if (event.persisted || !client.value) return
-  const body = { jsonrpc: "2.0", method: "session.logout", params: [client.value.session], id: 0 }
-  const type = "application/json"
-  navigator.sendBeacon("/jsonrpc", new Blob([JSON.stringify(body)], { type }))
+  const { session } = client.value
+  const say = (method: string, ...params: string[]) => {
+    const body = { jsonrpc: "2.0", method, params: [session, ...params], id: 0 }
+    navigator.sendBeacon("/jsonrpc", new Blob([JSON.stringify(body)], { type: "application/json" }))
+  }
+  // The session last: it is what the others are said with.
+  for (const task of tasksOfPage) say("task.cancel", task)
+  say("session.logout")
 })

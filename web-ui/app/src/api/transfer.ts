@@ -6,6 +6,7 @@ import { calls, signedIn } from "./session.js"
 
 /** Resolves when the last byte has left the host: its task shows the progress, and can be cancelled. */
 async function downloaded(action: Action, path: string, query: Record<string, string>, name: string): Promise<void> {
+  action.here = false // the browser goes on with it when the page is gone
   const task = await calls().task.create(action.title, "")
   download(`/${path}?${new URLSearchParams({ ...query, session_id: signedIn().session, task_id: task }).toString()}`, name)
   await awaitTask(action, task)
@@ -18,6 +19,11 @@ export function downloadDisk(action: Action, vdi: Ref<"VDI">, format: ImageForma
 /** A virtual machine with its disks, as an archive (XVA). */
 export function downloadVm(action: Action, vm: Ref<"VM">, name: string): Promise<void> {
   return downloaded(action, "export", { ref: vm }, name)
+}
+
+/** What the host keeps of itself and the pool: records, certificate, settings. Not the disks. */
+export function downloadBackup(action: Action, name: string): Promise<void> {
+  return downloaded(action, "host_backup", {}, name)
 }
 
 export function download(url: string, name: string): void {

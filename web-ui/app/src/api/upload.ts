@@ -5,7 +5,7 @@ import { watch } from "vue"
 import type { ImageFormat } from "@/lib/image.js"
 import { noteKey, segmentBody, sendSegments, type UploadNote } from "@/lib/pieces.js"
 import { awaitTask, type Action } from "./actions.js"
-import { calls, client, link, signedIn } from "./session.js"
+import { calls, client, link, signedIn, tasksOfPage } from "./session.js"
 
 export interface Upload {
   vdi: Ref<"VDI">
@@ -27,17 +27,21 @@ export async function uploadDisk(action: Action, upload: Upload): Promise<void> 
   /** Tasks of requests that may not have reached the server: then nobody there ends them. */
   const orphans: Ref<"task">[] = []
   const put = async (body: Blob, query: Record<string, string>, sent: (share: number) => void) => {
-    const task = await calls().task.create(upload.label, "")
+    const task = await begun(upload.label)
     try {
       await send("import_raw_vdi", body, { vdi, format, ...query }, task, sent, stop.signal)
+      tasksOfPage.delete(task)
     } catch (error) {
       orphans.push(task)
       throw error
     }
   }
   try {
-    if (format !== "raw") await put(file, {}, (share) => (action.progress = share))
-    else await inSegments()
+    if (format === "raw") await inSegments()
+    else {
+      await put(file, {}, (share) => (action.progress = share))
+      await note(vdi, undefined)
+    }
   } finally {
     void Promise.all(orphans.map(endTask))
   }
@@ -67,18 +71,49 @@ export async function uploadDisk(action: Action, upload: Upload): Promise<void> 
 export async function uploadVm(action: Action, file: File, sr: Ref<"SR">, label: string): Promise<void> {
   const stop = new AbortController()
   action.cancel = () => stop.abort(new XenApiError("import", "TASK_CANCELLED", [""] as never))
-  const task = await calls().task.create(label, "")
+  const task = await begun(label)
   try {
     await send("import", file, { sr_id: sr }, task, (share) => (action.progress = share), stop.signal)
+    tasksOfPage.delete(task)
   } catch (error) {
     void endTask(task)
     throw error
   }
 }
 
+/** A task that is cancelled when the page goes before it has ended. */
+async function begun(label: string): Promise<Ref<"task">> {
+  const task = await calls().task.create(label, "")
+  tasksOfPage.add(task)
+  return task
+}
+
 /** Its record stays: a server that has not noticed the loss looks there whether to go on. */
 async function endTask(task: Ref<"task">): Promise<void> {
   await client.value?.api.task.cancel(task).catch(() => undefined)
+  tasksOfPage.delete(task)
+}
+
+/**
+ * The host's own backup goes back to it. Resolves when the host has taken it and starts anew, which ends
+ * the session; rejects when the host refuses it.
+ */
+export async function uploadBackup(action: Action, file: File): Promise<void> {
+  const stop = new AbortController()
+  const task = await begun(action.title)
+  let whole = false
+  try {
+    await send("host_restore", file, {}, task, (share) => {
+      action.progress = share
+      whole = share >= 1
+    }, stop.signal)
+  } catch (error) {
+    // A host that starts anew breaks the connection, maybe before its answer has come.
+    const gone = error instanceof TransportError || isError(error, "SESSION_INVALID") || isError(error, "HANDLE_INVALID")
+    if (!whole || !gone) throw error
+  } finally {
+    tasksOfPage.delete(task)
+  }
 }
 
 export function fileNote(file: File): UploadNote {

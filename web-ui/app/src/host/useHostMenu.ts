@@ -1,10 +1,13 @@
 // The menu of one host: its names and its power.
 import type { HostRecord, Ref } from "@basalt/xenapi"
-import { OctagonX, Pencil, Power, RefreshCcw, RotateCw } from "@lucide/vue"
+import { ArchiveRestore, Download, OctagonX, Pencil, Power, RefreshCcw, RotateCw } from "@lucide/vue"
 import { awaited, perform, performTask } from "@/api/actions.js"
-import { calls, may, signedIn, tasks } from "@/api/session.js"
+import { calls, may, mayAs, signedIn, tasks } from "@/api/session.js"
 import { store } from "@/api/store.js"
+import { downloadBackup } from "@/api/transfer.js"
 import { confirm } from "@/lib/confirm.js"
+import { fileName } from "@/lib/image.js"
+import { coordinatorOf } from "@/lib/objects.js"
 import { useWords } from "@/lib/use.js"
 import type { MenuItem } from "@/ui/menu.js"
 import { restartAgent, takeDown, type HostPower } from "./power.js"
@@ -14,7 +17,8 @@ export interface HostEntry {
   record: HostRecord
 }
 
-export function useHostMenu(rename: () => void) {
+/** `ask` opens what a dialog of the page asks. */
+export function useHostMenu(ask: { rename: () => void; restore: () => void }) {
   const { t } = useWords()
 
   function guestsOf({ record }: HostEntry) {
@@ -63,7 +67,16 @@ export function useHostMenu(rename: () => void) {
     const live = store.get("host_metrics", record.metrics)?.live ?? false
     const away = live ? undefined : t("host.away")
     const items: MenuItem[] = []
-    if (may("host.set_name_label")) items.push({ key: "rename", label: t("vm.rename"), icon: Pencil, run: rename })
+    if (may("host.set_name_label")) items.push({ key: "rename", label: t("vm.rename"), icon: Pencil, run: ask.rename })
+    // The page can ask the host that it comes from, and that one leads the pool.
+    if (mayAs("pool-admin") && ref === coordinatorOf(store)) {
+      const name = record.name_label
+      items.push({
+        key: "backup", label: t("backup.save"), icon: Download, separated: true, why: away,
+        run: () => void perform(t("backup.saving", { name }), (action) => downloadBackup(action, fileName(`${record.hostname || name}-backup`, "tar"))),
+      })
+      items.push({ key: "restore", label: t("backup.restore"), icon: ArchiveRestore, danger: true, why: away, run: ask.restore })
+    }
     if (may("host.restart_agent"))
       items.push({ key: "agent", label: t("hostPower.agent.name"), icon: RefreshCcw, separated: true, why: away, run: () => void restart(host) })
     if (may("host.power_on") && !live)

@@ -67,8 +67,14 @@ const de: typeof en = {
     doing: "Im Gange: {operation}", general: "Allgemein", rename: "Umbenennen", renaming: "{name} wird umbenannt", resources: "Ausstattung",
     uptime: "Läuft seit", guestOs: "System", addresses: "Adressen", agent: "Gast-Agent", agentUnknown: "Nicht bekannt",
     busy: "Prozessoren: {share} belegt", busyOf: "– | {share} einer vCPU | {share} von {count} vCPUs", memoryNow: "{actual} von {max} jetzt beim Gast", started: "Zuletzt gestartet", installed: "Installiert",
-    size: "Größe und Start", sizeHalted: "Prozessoren und Speicher lassen sich ändern, solange die virtuelle Maschine aus ist.",
-    vcpuProblem: "Eine ganze Zahl von 1 bis 64.", bootOrder: "Startet von", bootFrom: { c: "Platte", d: "CD", n: "Netz" },
+    size: "Größe und Start", sizeLive: "Solange sie läuft, ändern sich Prozessoren und Speicher sofort, in den Grenzen, die gesetzt werden, solange sie aus ist.",
+    vcpusMost: "vCPUs höchstens", memoryLeast: "Speicher mindestens", memoryLeastHint: "Was der Gast behält, wenn sein Host knapp wird.",
+    memoryMost: "Speicher höchstens", memoryMostHint: "So viel kann sie bekommen, während sie läuft.",
+    sizeProblem: {
+      vcpus: "Eine ganze Zahl von 1 bis 64.", vcpusMost: "Von so vielen, wie sie hat, bis 64.", memory: "Mindestens {least}.",
+      memoryLeast: "Mindestens {least}, und nicht mehr, als sie bekommt.", memoryMost: "Nicht weniger, als sie bekommt.",
+    },
+    bootOrder: "Startet von", bootFrom: { c: "Platte", d: "CD", n: "Netz" },
     autoStart: "Mit dem Host starten", changing: "{name} wird geändert", domainType: "Virtualisierung", firmware: "Firmware",
     afterShutdown: "Nach dem Herunterfahren", afterReboot: "Nach dem Neustart", afterCrash: "Nach einem Absturz",
     after: {
@@ -88,7 +94,10 @@ const de: typeof en = {
     pause: { name: "Anhalten", doing: "{name} wird angehalten" },
     hardReboot: { name: "Zurücksetzen", doing: "{name} wird zurückgesetzt", ask: "{name} zurücksetzen?", loss: "Der Gast wird nicht gefragt. Was er nicht auf seine Platten geschrieben hat, ist verloren." },
     hardShutdown: { name: "Ausschalten", doing: "{name} wird ausgeschaltet", ask: "{name} ausschalten?", loss: "Der Gast wird nicht gefragt. Was er nicht auf seine Platten geschrieben hat, ist verloren." },
-    copy: { name: "Klonen", doing: "{name} wird geklont", newName: "Kopie von {name}" },
+    copy: {
+      name: "Kopieren", doing: "{name} wird kopiert", newName: "Kopie von {name}", how: "Wie kopiert wird", go: "Kopie machen",
+      kind: { clone: "Schnell: die Platten teilen, was sie gemeinsam haben (Klon)", copy: "Ganz: die Platten werden kopiert, auf irgendeinen Speicher" },
+    },
     export: { name: "Herunterladen (XVA)", doing: "{name} wird heruntergeladen" },
     template: {
       name: "Zur Vorlage machen", doing: "{name} wird zur Vorlage", ask: "{name} zur Vorlage machen?",
@@ -112,7 +121,14 @@ const de: typeof en = {
     defaultName: "Platte von {name}", adding: "{name} bekommt eine Platte", attaching: "Platte wird an {name} angeschlossen", add: "Platte hinzufügen",
     noStore: "Es gibt keinen Speicher dafür.", sizeProblem: "Etwas mehr als nichts, bitte.", noneFree: "Keine Platte ist frei.", chooseOne: "Wählen Sie eine aus.",
   },
+  tpm: {
+    title: "Sicherheitsmodul (TPM)", none: "Sie hat keines.", add: "TPM hinzufügen", adding: "{name} bekommt ein TPM", what: "Ein TPM 2.0, in dem der Gast Schlüssel aufbewahrt: für verschlüsselte Platten, Windows 11, gemessenen Start.",
+    unique: "Kopien der virtuellen Maschine bekommen ein leeres", copies: "In Kopien und Schnappschüssen", copiesEmpty: "ein leeres", copiesFull: "mit dem, was darin ist",
+    remove: "Entfernen", removing: "Das TPM von {name} wird entfernt", removeAsk: "Das TPM von {name} entfernen?", removeText: "Ein Gast, dessen Platten mit Schlüsseln darin verschlüsselt sind, fragt nach einem Wiederherstellungsschlüssel oder startet nicht.", removeLoss: "Schlüssel und Geheimnisse im TPM",
+  },
   nics: {
+    change: "Ändern", changeText: "Schnittstelle {device}, {mac}", changing: "Schnittstelle {device} von {name} wird geändert", tags: "VLANs des Gastes", tagsHint: "Nummern, die er selbst benutzen darf, etwa 10, 20; leer: keine Grenze.",
+    tagsProblem: "Zahlen von 1 bis 4094, mit Kommas dazwischen.", tagsOnVlan: "Dieses Netzwerk ist selbst ein VLAN: ein Gast darin hat keine eigenen.",
     none: "Keine Netzwerkschnittstelle.", add: "Schnittstelle hinzufügen", adding: "{name} bekommt eine Schnittstelle", device: "Gerät", plugged: "Verbunden", notPlugged: "Nicht verbunden",
     plug: "Verbinden", plugging: "Schnittstelle {device} von {name} wird verbunden", unplug: "Trennen", unplugging: "Schnittstelle {device} von {name} wird getrennt",
     remove: "Entfernen", removing: "Schnittstelle {device} von {name} wird entfernt", macHint: "Leer: eine wird gemacht.", macProblem: "Sechs Paare hexadezimaler Ziffern mit Doppelpunkten.",
@@ -126,7 +142,8 @@ const de: typeof en = {
   },
   console: {
     which: "Welche Konsole", screen: "Bildschirm", serial: "Seriell", off: "Die virtuelle Maschine ist aus.", offText: "{name} ist aus.", none: "Diese virtuelle Maschine hat keine solche Konsole.",
-    paste: "Text tippen", pasteHint: "Der Text wird auf der Tastatur des Gastes getippt, Taste für Taste.", nothing: "Nichts zu tippen.", type: "Tippen",
+    paste: "Text tippen", pasteHint: "Der Text wird auf der Tastatur des Gastes getippt, Taste für Taste.", nothing: "Nichts zu tippen.", type: "Tippen", fromClipboard: "Aus der Zwischenablage", moreKeys: "Weitere Tasten",
+    copy: "Kopieren", copied: "Kopiert", copyHint: "Was markiert ist, kommt in die Zwischenablage.",
     full: "Vollbild", small: "Vollbild verlassen", connecting: "Verbinde mit der Konsole …", ended: "Die Konsole wurde geschlossen.", again: "Neu verbinden",
     keyboard: "Tastatur des Gastes", keyboardHint: "Wählen Sie die Belegung, die der Gast hat: dann schreibt er, was auf Ihren Tasten steht und was Sie tippen lassen.",
     missing: "Auf der Tastatur des Gastes fehlt: {characters}",
@@ -204,11 +221,24 @@ const de: typeof en = {
   pif: {
     up: "An", down: "Aus", noCarrier: "Keine Verbindung", management: "Verwaltung", speed: "Tempo", plug: "Einschalten", plugging: "{name} wird eingeschaltet", unplug: "Ausschalten", unplugging: "{name} wird ausgeschaltet",
     unplugAsk: "{name} ausschalten?", unplugLoss: "Virtuelle Maschinen in diesem Netz werden abgeschnitten.", isManagement: "Der Host wird darüber verwaltet.", protected: "Er ist vor dem Ausschalten geschützt.",
+    inBond: "Er ist Teil eines Bündels.", noAddress: "Er hat keine Adresse: geben Sie ihm erst eine.", manage: "Den Host darüber verwalten", manageAsk: "{host} über {name} verwalten?", managing: "Die Verwaltung von {host} zieht auf {name} um",
+    manageText: "Programme und andere Hosts erreichen ihn dann unter der Adresse dieses Anschlusses ({address}). Wird er dort nicht innerhalb einer Minute erreicht, geht er von selbst zurück. Vielleicht müssen Sie diese Seite unter der neuen Adresse öffnen.",
+  },
+  address: {
+    menu: "Adressen", title: "Adressen von {name}", changing: "Die Adressen von {name} werden geändert", mode: { None: "keine", DHCP: "von einem DHCP-Server", Autoconf: "wie Router es ansagen", Static: "fest" },
+    netmask: "Netzmaske", gateway: "Router", dns: "Namensserver", cidr: "Adresse und Präfix", joins: "Empfangene Pakete verbinden (GRO)", joinsHint: "Kostet den Prozessor weniger; aus bei Switches, die Programme sind.", joinsUnset: "wie die Karte es hat",
+    risk: "Der Host wird über diesen Anschluss verwaltet. Wird er unter der neuen Adresse nicht innerhalb einer Minute erreicht, kommt die alte von selbst zurück. Vielleicht müssen Sie diese Seite unter der neuen Adresse öffnen.",
+    problem: { ip: "Eine IPv4-Adresse, etwa 192.0.2.10.", netmask: "Eine Netzmaske, etwa 255.255.255.0.", gateway: "Eine IPv4-Adresse oder nichts.", dns: "Adressen mit Kommas dazwischen.", ip6: "Adresse und Präfix, etwa 2001:db8::10/64.", gateway6: "Eine IPv6-Adresse oder nichts.", reach: "Der Host wird darüber verwaltet: er braucht eine Adresse." },
+  },
+  backup: {
+    save: "Sicherung herunterladen", saving: "Die Sicherung von {name} wird heruntergeladen", restore: "Sicherung einspielen", restoring: "{name} wird wiederhergestellt", restoreAsk: "{name} aus einer Sicherung wiederherstellen?", file: "Datei der Sicherung",
+    restoreText: "Datensätze des Pools, Zertifikat und Einstellungen werden, was sie waren. Platten bleiben, wie sie sind, virtuelle Maschinen laufen weiter. Die Dienste des Hosts starten neu, und Sie melden sich neu an.",
+    loss: "Alles, was seit der Sicherung gesetzt, gemacht oder gelöscht wurde, in den Datensätzen: eine seither gemachte virtuelle Maschine ist nicht mehr bekannt", sure: "Ich habe gelesen, was verloren geht.", notSure: "Bestätigen Sie, dass Sie gelesen haben, was verloren geht.",
   },
   host: {
     gone: "Diesen Host gibt es nicht oder nicht mehr.", on: "An", away: "Antwortet nicht", disabled: "Gesperrt", enable: "Freigeben", enabling: "{name} wird freigegeben", disable: "Sperren", disabling: "{name} wird gesperrt",
     disableAsk: "{name} sperren?", disableText: "Was läuft, läuft weiter; Neues wird dort nicht gestartet, bis er wieder freigegeben ist.", hostname: "Rechnername", product: "Produkt", build: "Ausgabe", hypervisor: "Hypervisor",
-    kernel: "Kernel", timezone: "Zeitzone", lastSeen: "Zuletzt gehört", hardware: "Hardware", cpu: "Prozessor", cores: "Prozessoren", sockets: "Sockel", vendor: "Hersteller", model: "Modell", serial: "Seriennummer",
+    kernel: "Kernel", timezone: "Zeitzone", booted: "Läuft seit", lastSeen: "Zuletzt gehört", hardware: "Hardware", cpu: "Prozessor", cores: "Prozessoren", sockets: "Sockel", vendor: "Hersteller", model: "Modell", serial: "Seriennummer",
     capacity: "Kapazität", memoryUsed: "{used} von {total} belegt", vcpusGiven: "vCPUs vergeben", runningVms: "Virtuelle Maschinen", noVms: "Hier läuft keine virtuelle Maschine.",
     tab: { overview: "Übersicht", vms: "Virtuelle Maschinen", storage: "Speicher", network: "Netzwerk", performance: "Leistung", logs: "Protokolle", certificates: "Zertifikate", settings: "Einstellungen" },
   },

@@ -66,8 +66,14 @@ const en = {
     doing: "In progress: {operation}", general: "General", rename: "Rename", renaming: "Renaming {name}", resources: "Resources",
     uptime: "Running for", guestOs: "System", addresses: "Addresses", agent: "Guest agent", agentUnknown: "Not heard of",
     busy: "Processors: {share} in use", busyOf: "– | {share} of a vCPU | {share} of {count} vCPUs", memoryNow: "{actual} of {max} given to the guest now", started: "Last started", installed: "Installed",
-    size: "Size and start", sizeHalted: "Processors and memory can be changed while the virtual machine is off.",
-    vcpuProblem: "A whole number from 1 to 64.", bootOrder: "Starts from", bootFrom: { c: "disk", d: "disc", n: "network" },
+    size: "Size and start", sizeLive: "While it runs, processors and memory change at once, within the limits that are set while it is off.",
+    vcpusMost: "vCPUs at most", memoryLeast: "Memory at least", memoryLeastHint: "What the guest keeps when its host runs short.",
+    memoryMost: "Memory at most", memoryMostHint: "As much as it can be given while it runs.",
+    sizeProblem: {
+      vcpus: "A whole number from 1 to 64.", vcpusMost: "From as many as it has to 64.", memory: "At least {least}.",
+      memoryLeast: "At least {least}, and not more than it is given.", memoryMost: "Not less than it is given.",
+    },
+    bootOrder: "Starts from", bootFrom: { c: "disk", d: "disc", n: "network" },
     autoStart: "Start with the host", changing: "Changing {name}", domainType: "Virtualisation", firmware: "Firmware",
     afterShutdown: "After shutdown", afterReboot: "After reboot", afterCrash: "After a crash",
     after: {
@@ -87,7 +93,10 @@ const en = {
     pause: { name: "Pause", doing: "Pausing {name}" },
     hardReboot: { name: "Reset", doing: "Resetting {name}", ask: "Reset {name}?", loss: "The guest is not asked. What it has not written to its disks is lost." },
     hardShutdown: { name: "Power off", doing: "Powering off {name}", ask: "Power off {name}?", loss: "The guest is not asked. What it has not written to its disks is lost." },
-    copy: { name: "Clone", doing: "Cloning {name}", newName: "Copy of {name}" },
+    copy: {
+      name: "Copy", doing: "Copying {name}", newName: "Copy of {name}", how: "How it is copied", go: "Make the copy",
+      kind: { clone: "Quick: its disks share what they have in common (clone)", copy: "Whole: its disks are copied, to any storage" },
+    },
     export: { name: "Download (XVA)", doing: "Downloading {name}" },
     template: {
       name: "Make a template", doing: "Making {name} a template", ask: "Make {name} a template?",
@@ -111,7 +120,14 @@ const en = {
     defaultName: "{name} disk", adding: "Adding a disk to {name}", attaching: "Attaching a disk to {name}", add: "Add the disk",
     noStore: "There is no storage for it.", sizeProblem: "More than nothing, please.", noneFree: "No disk is free.", chooseOne: "Choose one.",
   },
+  tpm: {
+    title: "Trusted platform module (TPM)", none: "It has none.", add: "Add a TPM", adding: "Adding a TPM to {name}", what: "A TPM 2.0, in which the guest keeps keys: for encrypted disks, Windows 11, measured boot.",
+    unique: "Copies of the virtual machine get an empty one", copies: "In copies and snapshots", copiesEmpty: "an empty one", copiesFull: "with what is in it",
+    remove: "Remove", removing: "Removing the TPM of {name}", removeAsk: "Remove the TPM of {name}?", removeText: "A guest whose disks are encrypted with keys in it asks for a recovery key, or does not start.", removeLoss: "Keys and secrets in the TPM",
+  },
   nics: {
+    change: "Change", changeText: "Interface {device}, {mac}", changing: "Changing interface {device} of {name}", tags: "VLANs of the guest", tagsHint: "Tags that it may use itself, such as 10, 20; empty: no limit.",
+    tagsProblem: "Numbers from 1 to 4094, with commas between them.", tagsOnVlan: "This network is a VLAN itself: a guest on it has no VLANs of its own.",
     none: "No network interface.", add: "Add an interface", adding: "Adding an interface to {name}", device: "Device", plugged: "Connected", notPlugged: "Not connected",
     plug: "Connect", plugging: "Connecting interface {device} of {name}", unplug: "Disconnect", unplugging: "Disconnecting interface {device} of {name}",
     remove: "Remove", removing: "Removing interface {device} of {name}", macHint: "Empty: one is made.", macProblem: "Six pairs of hexadecimal digits with colons.",
@@ -125,7 +141,8 @@ const en = {
   },
   console: {
     which: "Which console", screen: "Screen", serial: "Serial", off: "The virtual machine is off.", offText: "{name} is off.", none: "This virtual machine has no such console.",
-    paste: "Type text", pasteHint: "The text is typed on the guest's keyboard, a key at a time.", nothing: "Nothing to type.", type: "Type it",
+    paste: "Type text", pasteHint: "The text is typed on the guest's keyboard, a key at a time.", nothing: "Nothing to type.", type: "Type it", fromClipboard: "From the clipboard", moreKeys: "More keys",
+    copy: "Copy", copied: "Copied", copyHint: "What is selected goes to the clipboard.",
     full: "Full screen", small: "Leave full screen", connecting: "Connecting to the console …", ended: "The console was closed.", again: "Connect again",
     keyboard: "Keyboard of the guest", keyboardHint: "Choose the layout that the guest has, and it writes what stands on your keys, and what you let it type.",
     missing: "The guest's keyboard does not have: {characters}",
@@ -203,11 +220,24 @@ const en = {
   pif: {
     up: "Up", down: "Down", noCarrier: "No link", management: "management", speed: "Speed", plug: "Bring up", plugging: "Bringing up {name}", unplug: "Take down", unplugging: "Taking down {name}",
     unplugAsk: "Take down {name}?", unplugLoss: "Virtual machines on its network are cut off.", isManagement: "The host is managed through it.", protected: "It is protected from being taken down.",
+    inBond: "It is part of a bond.", noAddress: "It has no address: give it one first.", manage: "Manage the host through it", manageAsk: "Manage {host} through {name}?", managing: "Moving the management of {host} to {name}",
+    manageText: "Clients and other hosts then reach it at the address of this port ({address}). If it is not reached there within a minute, it goes back by itself. This page may have to be opened at the new address.",
+  },
+  address: {
+    menu: "Addresses", title: "Addresses of {name}", changing: "Changing the addresses of {name}", mode: { None: "none", DHCP: "from a DHCP server", Autoconf: "as routers announce", Static: "static" },
+    netmask: "Netmask", gateway: "Router", dns: "Name servers", cidr: "Address and prefix", joins: "Join received packets (GRO)", joinsHint: "Costs the processor less; off for switches that are programs.", joinsUnset: "as the card has it",
+    risk: "The host is managed through this port. If it is not reached at the new address within a minute, the old one comes back by itself. This page may have to be opened at the new address.",
+    problem: { ip: "An IPv4 address, such as 192.0.2.10.", netmask: "A netmask, such as 255.255.255.0.", gateway: "An IPv4 address, or nothing.", dns: "Addresses with commas between them.", ip6: "Address and prefix, such as 2001:db8::10/64.", gateway6: "An IPv6 address, or nothing.", reach: "The host is managed through it: it needs an address." },
+  },
+  backup: {
+    save: "Download a backup", saving: "Downloading the backup of {name}", restore: "Restore a backup", restoring: "Restoring {name}", restoreAsk: "Restore {name} from a backup?", file: "File of the backup",
+    restoreText: "Records of the pool, certificate and settings become what they were. Disks are not touched, virtual machines run on. The host's daemons start anew, and you sign in again.",
+    loss: "All that was set, made or deleted since the backup, in the records: a virtual machine made since is no longer known", sure: "I have read what will be lost.", notSure: "Tick that you have read what will be lost.",
   },
   host: {
     gone: "This host is not there, or not any more.", on: "On", away: "Does not answer", disabled: "Disabled", enable: "Enable", enabling: "Enabling {name}", disable: "Disable", disabling: "Disabling {name}",
     disableAsk: "Disable {name}?", disableText: "What runs goes on; nothing new is started there until it is enabled again.", hostname: "Host name", product: "Product", build: "Build", hypervisor: "Hypervisor",
-    kernel: "Kernel", timezone: "Time zone", lastSeen: "Last heard of", hardware: "Hardware", cpu: "Processor", cores: "Processors", sockets: "Sockets", vendor: "Maker", model: "Model", serial: "Serial number",
+    kernel: "Kernel", timezone: "Time zone", booted: "Up since", lastSeen: "Last heard of", hardware: "Hardware", cpu: "Processor", cores: "Processors", sockets: "Sockets", vendor: "Maker", model: "Model", serial: "Serial number",
     capacity: "Capacity", memoryUsed: "{used} of {total} in use", vcpusGiven: "vCPUs given", runningVms: "Virtual machines", noVms: "No virtual machine runs here.",
     tab: { overview: "Overview", vms: "Virtual machines", storage: "Storage", network: "Network", performance: "Performance", logs: "Logs", certificates: "Certificates", settings: "Settings" },
   },

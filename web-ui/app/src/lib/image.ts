@@ -44,7 +44,7 @@ function text(view: DataView, at: number, length: number): string {
 }
 
 /** The name of a download, safe as a file's. */
-export function fileName(name: string, format: ImageFormat | "xva"): string {
+export function fileName(name: string, format: ImageFormat | "xva" | "tar"): string {
   const plain = name.replace(/[^\p{L}\p{N}._ -]+/gu, "_").replace(/^[.\s]+/, "").trim()
   return `${plain || "disk"}.${format === "raw" ? "img" : format}`
 }

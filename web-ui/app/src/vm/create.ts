@@ -3,7 +3,7 @@ import { resultRef, type Api, type AsyncApi, type Ref, type TaskRecord, type VMR
 import type { Store } from "@/api/store.js"
 import { capacityOf, drivesOf, isAttached } from "@/lib/objects.js"
 import { cloudConfig, setCloudTexts, simpleProblem, textProblem, type CloudFile, type SimpleCloud, type WantedText } from "./cloudInit.js"
-import { memoryLeast, vcpuProblem } from "./sizes.js"
+import { memoryLeast, vcpuProblem } from "./size.js"
 
 const MIB = 2 ** 20
 

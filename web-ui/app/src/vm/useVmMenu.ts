@@ -9,7 +9,8 @@ import { fileName } from "@/lib/image.js"
 import type { VmEntry } from "@/lib/objects.js"
 import { useWords } from "@/lib/use.js"
 import type { MenuItem } from "@/ui/menu.js"
-import { allowsNow, destroyVms, offered, otherIcons, run, takeSnapshot, copyVm, type Translate } from "./actions.js"
+import { allowsNow, destroyVms, offered, otherIcons, run, takeSnapshot, type Translate } from "./actions.js"
+import { askCopy } from "./copying.js"
 
 export function useVmMenu() {
   const { t, time } = useWords()
@@ -44,7 +45,7 @@ export function useVmMenu() {
     if (may("VM.clone"))
       items.push({
         key: "clone", label: t("vmAction.copy.name"), icon: otherIcons.copy, why: not("clone"),
-        run: () => void copyVm(words, vm, t("vmAction.copy.newName", { name: record.name_label }), undefined),
+        run: () => askCopy(vm),
       })
     if (mayAs("vm-admin"))
       items.push({
