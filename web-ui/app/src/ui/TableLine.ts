@@ -1,7 +1,7 @@
 // One row of a table. A component of its own, so that it is drawn again only when something of it has
 // changed: while a long table scrolls, all but the new rows are left alone.
 import { Ellipsis } from "@lucide/vue"
-import { defineComponent, h, type PropType, type Slots, type VNodeChild } from "vue"
+import { createTextVNode, defineComponent, h, type PropType, type Slots, type VNodeChild } from "vue"
 import type { Column } from "@/lib/table.js"
 import type { MenuItem } from "./menu.js"
 import UiMenu from "./UiMenu.vue"
@@ -40,7 +40,7 @@ export default defineComponent({
       const text = column.text ? column.text(props.row) : String(column.value(props.row))
       if (!column.link) return text
       const to = column.link(props.row)
-      return h("a", { href: to, onClick: (event: MouseEvent) => emit("follow", event, to) }, text)
+      return h("a", { href: to, onClick: (event: MouseEvent) => emit("follow", event, to) }, [createTextVNode(text)]) // as in TagList.ts
     }
     function menuCell(): VNodeChild {
       if (!props.menu) return undefined
