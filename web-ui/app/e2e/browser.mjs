@@ -31,7 +31,10 @@ export async function open(browser, url, options = {}) {
   })
   page.on("console", (message) => {
     const text = message.text()
-    if (/Content Security Policy|Refused to|\[Vue warn\]|\[intlify\]/.test(text)) page.complaints.push(text)
+    if (/Content Security Policy|Refused to|\[Vue warn\]|\[intlify\]/.test(text)) {
+      const { url, lineNumber, columnNumber } = message.location()
+      page.complaints.push(`${text} (${url}:${lineNumber}:${columnNumber}, seen on ${page.url()})`)
+    }
   })
   await page.goto(url)
   return page

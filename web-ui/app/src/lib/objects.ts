@@ -44,12 +44,13 @@ export function vmTone(vm: VMRecord): Tone {
   return vm.power_state === "Halted" ? "off" : "warn"
 }
 
-/** Addresses that the guest tells; text of a guest, to be shown as text only. */
-export function addressesOf(store: Store, vm: VMRecord): string[] {
+/** Addresses that the guest tells, of one interface or of all; text of a guest, to be shown as text only. */
+export function addressesOf(store: Store, vm: VMRecord, device?: string): string[] {
   const told = store.get("VM_guest_metrics", vm.guest_metrics)?.networks ?? {}
   const found = new Set<string>()
   for (const key of Object.keys(told).sort()) {
     const address = told[key]!.trim()
+    if (device !== undefined && !key.startsWith(`${device}/`)) continue
     if (/\/ip(v[46])?(\/\d+)?$/.test(key) && address && !address.startsWith("fe80:")) found.add(address)
   }
   return [...found]
