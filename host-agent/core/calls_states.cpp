@@ -1,7 +1,6 @@
 // The verbs that are about what a VM's machine remembers while it is off.
-#include <zlib.h>
-
 #include "base/encoding.hpp"
+#include "base/packing.hpp"
 #include "host-agent/core/calls.hpp"
 #include "hypervisor/api/state_keeper.hpp"
 #include "idl/errors.hpp"
@@ -13,38 +12,19 @@ namespace {
 // Flash of a firmware, which is mostly empty.
 constexpr std::size_t variables_bytes_max = std::size_t{4} << 20;
 
-std::string packed(const std::string& bytes) {
-    uLongf size = ::compressBound(bytes.size());
-    std::string out(size, '\0');
-    // NOLINTNEXTLINE(cppcoreguidelines-pro-type-reinterpret-cast): the shape of the call
-    if (::compress(reinterpret_cast<Bytef*>(out.data()), &size,
-                   reinterpret_cast<const Bytef*>(bytes.data()), bytes.size()) != Z_OK)
-        throw err::internal_error("the firmware's variables cannot be packed");
-    out.resize(size);
-    return out;
-}
-
-std::string unpacked(const std::string& stream) {
-    uLongf size = variables_bytes_max;
-    std::string out(size, '\0');
-    // NOLINTNEXTLINE(cppcoreguidelines-pro-type-reinterpret-cast): the shape of the call
-    if (::uncompress(reinterpret_cast<Bytef*>(out.data()), &size,
-                     reinterpret_cast<const Bytef*>(stream.data()), stream.size()) != Z_OK)
-        throw err::internal_error("the firmware's variables are not a zlib stream");
-    out.resize(size);
-    return out;
-}
-
 std::string encoded(StateKind kind, const std::string& bytes) {
     if (bytes.empty()) return {};
-    return base64(kind == StateKind::nvram ? packed(bytes) : bytes);
+    return base64(kind == StateKind::nvram ? zlib_packed(bytes) : bytes);
 }
 
 std::string decoded(StateKind kind, const std::string& contents) {
     if (contents.empty()) return {};
     const auto bytes = from_base64(contents);
     if (!bytes) throw err::internal_error("a kept state that is not base64");
-    return kind == StateKind::nvram ? unpacked(*bytes) : *bytes;
+    if (kind != StateKind::nvram) return *bytes;
+    auto variables = zlib_unpacked(*bytes, variables_bytes_max);
+    if (!variables) throw err::internal_error("the firmware's variables are not a zlib stream");
+    return *std::move(variables);
 }
 
 // Null where machines remember nothing between two starts: then there is nothing to take or tell.
