@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <charconv>
+#include <filesystem>
 #include <fstream>
 #include <string_view>
 
@@ -85,6 +86,31 @@ void take_link(const std::string& line, const std::vector<std::string>& wanted,
     out.emplace(name, counters);
 }
 
+// 0 when there is no such file.
+double number_in(const std::filesystem::path& path) {
+    std::ifstream file(path);
+    double value = 0;
+    file >> value;
+    return file ? value : 0;
+}
+
+// The mean since the file was read last where the kernel counts it, else what it is just now.
+double mhz_of(const std::filesystem::path& cpu) {
+    constexpr double khz_per_mhz = 1000;
+    const double mean = number_in(cpu / "cpufreq" / "cpuinfo_avg_freq");
+    return (mean > 0 ? mean : number_in(cpu / "cpufreq" / "scaling_cur_freq")) / khz_per_mhz;
+}
+
+std::vector<double> sleep_seconds(const std::filesystem::path& cpu) {
+    constexpr double us_per_second = 1e6;
+    std::vector<double> out;
+    for (;;) {
+        const auto state = cpu / "cpuidle" / ("state" + std::to_string(out.size()));
+        if (std::error_code gone; !std::filesystem::exists(state / "time", gone)) return out;
+        out.push_back(number_in(state / "time") / us_per_second);
+    }
+}
+
 }  // namespace
 
 HostReading read_proc(const std::string& proc, const std::vector<std::string>& links) {
@@ -102,10 +128,22 @@ HostReading read_proc(const std::string& proc, const std::vector<std::string>& l
     return out;
 }
 
+void read_processors(const std::string& sys, HostReading& out) {
+    const std::filesystem::path folder = std::filesystem::path(sys) / "devices/system/cpu";
+    for (std::size_t i = 0; i < out.cpu_busy_seconds.size(); ++i) {
+        const std::filesystem::path cpu = folder / ("cpu" + std::to_string(i));
+        out.cpu_mhz.push_back(mhz_of(cpu));
+        out.cpu_sleep_seconds.push_back(sleep_seconds(cpu));
+    }
+}
+
 Task<HostReading> ProcGauges::read(std::vector<std::string> links) {
     const std::int64_t wall_ns = loop_.wall_ns();
-    HostReading out =
-        co_await blocking(loop_, [proc = proc_, links] { return read_proc(proc, links); });
+    HostReading out = co_await blocking(loop_, [proc = proc_, sys = sys_, links] {
+        HostReading read = read_proc(proc, links);
+        read_processors(sys, read);
+        return read;
+    });
     out.wall_ns = wall_ns;
     co_return out;
 }

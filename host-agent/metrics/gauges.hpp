@@ -21,7 +21,11 @@ struct LinkCounters {
 struct HostReading {
     std::int64_t wall_ns = 0;
     std::vector<double> cpu_busy_seconds;  // by number; since the boot
-    double load_average = 0;               // of the last minute
+    std::vector<double> cpu_mhz;           // by number, 0: not known; empty: of none
+    /// By number of the processor, then of the sleep state as the kernel counts them; since the
+    /// boot. Empty where the kernel does not choose them itself.
+    std::vector<std::vector<double>> cpu_sleep_seconds;
+    double load_average = 0;  // of the last minute
     std::int64_t memory_total_kib = 0;
     std::int64_t memory_free_kib = 0;  // that could be handed out
     std::map<std::string, LinkCounters> links;
@@ -35,21 +39,24 @@ class Gauges {
     virtual Task<HostReading> read(std::vector<std::string> links) = 0;
 };
 
-/// The kernel's, from files under `proc`.
+/// The kernel's, from files under `proc` and `sys`.
 class ProcGauges final : public Gauges {
   public:
-    explicit ProcGauges(Loop& loop, std::string proc = "/proc")
-        : loop_(loop), proc_(std::move(proc)) {}
+    explicit ProcGauges(Loop& loop, std::string proc = "/proc", std::string sys = "/sys")
+        : loop_(loop), proc_(std::move(proc)), sys_(std::move(sys)) {}
 
     Task<HostReading> read(std::vector<std::string> links) override;
 
   private:
     Loop& loop_;
     std::string proc_;
+    std::string sys_;
 };
 
 /// The same, on the calling thread; `wall_ns` stays 0. What cannot be read is empty or zero.
 HostReading read_proc(const std::string& proc, const std::vector<std::string>& links);
+/// How fast the processors of `out` run and how long they slept, into it.
+void read_processors(const std::string& sys, HostReading& out);
 
 /// Of a simulated host: figures that follow from the time alone. Processor n is busy a tenth of the
 /// time for n = 0, two tenths for n = 1 ... up to nine; each interface receives 1,000,000 bytes a

@@ -15,6 +15,7 @@ namespace {
 
 constexpr double bytes_per_mib = 1024.0 * 1024.0;
 constexpr double us_per_second = 1e6;
+constexpr double ns_per_second = 1e9;
 constexpr std::size_t sr_name_size = 8;  // hexadecimal digits of the SR's uuid in a source's name
 
 /// What is measured of every disk, and of every SR as the sum of its disks.
@@ -149,6 +150,62 @@ std::optional<SourceInfo> link_info(std::string_view name, std::string_view pref
                       .standard = !errors};
 }
 
+// "cpu3-C1": how long the processor slept, and how deeply. Nullopt for other names.
+std::optional<SourceInfo> sleep_info(std::string_view name) {
+    const std::size_t split = name.rfind("-C");
+    if (!name.starts_with("cpu") || split == std::string_view::npos) return std::nullopt;
+    SourceInfo out = share("Time that processor " + std::string(name.substr(3, split - 3)) +
+                           " sleeps in state " + std::string(name.substr(split + 2)));
+    out.standard = false;
+    return out;
+}
+
+// "CPU3-avg-freq"
+std::optional<SourceInfo> frequency_info(std::string_view name) {
+    constexpr std::string_view ending = "-avg-freq";
+    if (!name.starts_with("CPU") || !name.ends_with(ending)) return std::nullopt;
+    SourceInfo out = amount(
+        "Frequency of processor " + std::string(name.substr(3, name.size() - 3 - ending.size())),
+        "MHz");
+    out.standard = false;
+    return out;
+}
+
+/// What is told of the processors of a guest: of several together, or of one that is alone.
+struct RunSource {
+    std::string_view name;
+    std::string_view what;
+};
+
+constexpr auto run_sources = std::to_array<RunSource>({
+    {"runstate_fullrun", "Time that all virtual processors run"},
+    {"runstate_full_contention", "Time that all virtual processors wait for one of the host's"},
+    {"runstate_blocked", "Time that no virtual processor has anything to do"},
+    {"runstate_concurrency_hazard", "Time that some virtual processors run and others wait"},
+    {"runstate_partial_run", "Time that some virtual processors run and others rest"},
+    {"runstate_partial_contention", "Time that some virtual processors wait and others rest"},
+    {"runnable_vcpus", "Time that virtual processors wait for one of the host's on average"},
+});
+
+std::optional<SourceInfo> run_info(std::string_view name) {
+    for (const RunSource& source : run_sources) {
+        if (source.name != name) continue;
+        SourceInfo out = share(std::string(source.what));
+        out.standard = false;
+        return out;
+    }
+    return std::nullopt;
+}
+
+// What of xapi's (metrics_tell) is about the host's guests.
+std::optional<SourceInfo> reclaimed_info(std::string_view name) {
+    if (name == "memory_reclaimed")
+        return amount("Memory that guests have given up for others", "B");
+    if (name == "memory_reclaimed_max")
+        return amount("Memory that guests could give up for others, all together", "B");
+    return std::nullopt;
+}
+
 // What xapi tells of itself (metrics_tell).
 std::optional<SourceInfo> xapi_info(std::string_view name) {
     if (name == "xapi_memory_usage_kib")
@@ -176,6 +233,24 @@ void add_link(std::vector<Sample>& out, const std::string& name, const LinkCount
     out.push_back({name + "_tx_errors", static_cast<double>(link.tx_errors)});
 }
 
+// The kernel counts each processor by itself. Of several it does not say what they did at the same
+// time; of one that is alone, what it did is what all did.
+void add_run_states(std::vector<Sample>& out, const hv::DomainReading& domain) {
+    const auto& waited = domain.vcpu_waiting_seconds;
+    if (waited.empty()) return;
+    const double all = std::accumulate(waited.begin(), waited.end(), 0.0);
+    out.push_back({"runnable_vcpus", all / static_cast<double>(waited.size())});
+    if (waited.size() != 1 || domain.vcpu_seconds.size() != 1) return;
+    const double ran = domain.vcpu_seconds.front();
+    const double now = static_cast<double>(domain.wall_ns) / ns_per_second;
+    out.push_back({"runstate_fullrun", ran});
+    out.push_back({"runstate_full_contention", all});
+    out.push_back({"runstate_blocked", now - ran - all});
+    for (const auto* name :
+         {"runstate_concurrency_hazard", "runstate_partial_run", "runstate_partial_contention"})
+        out.push_back({name, 0});
+}
+
 // What the host receives from a guest's interface is what the guest sends.
 LinkCounters as_guest_sees(const LinkCounters& link) {
     return {link.tx_bytes, link.rx_bytes, link.tx_errors, link.rx_errors};
@@ -196,6 +271,9 @@ SourceInfo describe_host_source(std::string_view name) {
     if (name == "hostload")
         return amount("Processes that run or want to, for each processor, on average over a minute",
                       "(fraction)");
+    if (auto sleep = sleep_info(name)) return *std::move(sleep);
+    if (auto frequency = frequency_info(name)) return *std::move(frequency);
+    if (auto reclaimed = reclaimed_info(name)) return *std::move(reclaimed);
     if (auto told = xapi_info(name)) return *std::move(told);
     if (auto link = link_info(name, "pif_", "interface")) return *std::move(link);
     const std::size_t split = name.rfind('_');
@@ -211,6 +289,7 @@ SourceInfo describe_vm_source(std::string_view name) {
     if (is_cpu(name))
         return share("Time that virtual processor " + std::string(name.substr(3)) + " runs");
     if (name == "cpu_usage") return share("Time that virtual processors run on average");
+    if (auto run = run_info(name)) return *std::move(run);
     if (name == "memory") return amount("Memory that the VM has", "B");
     if (name == "memory_target") return amount("Memory that the VM is meant to have", "B");
     if (name == "memory_internal_free")
@@ -274,6 +353,13 @@ std::vector<Sample> host_samples(const HostReading& host,
     if (!busy.empty())
         out.push_back({"cpu_avg", std::accumulate(busy.begin(), busy.end(), 0.0) /
                                       static_cast<double>(busy.size())});
+    for (std::size_t i = 0; i < host.cpu_mhz.size(); ++i)
+        if (host.cpu_mhz[i] > 0)
+            out.push_back({"CPU" + std::to_string(i) + "-avg-freq", host.cpu_mhz[i]});
+    for (std::size_t i = 0; i < host.cpu_sleep_seconds.size(); ++i)
+        for (std::size_t state = 0; state < host.cpu_sleep_seconds[i].size(); ++state)
+            out.push_back({"cpu" + std::to_string(i) + "-C" + std::to_string(state),
+                           host.cpu_sleep_seconds[i][state]});
     out.push_back({"loadavg", host.load_average});
     out.push_back({"memory_total_kib", static_cast<double>(host.memory_total_kib)});
     out.push_back({"memory_free_kib", static_cast<double>(host.memory_free_kib)});
@@ -313,6 +399,7 @@ std::vector<Sample> vm_samples(const hv::DomainReading& domain, const HostReadin
     if (!ran.empty())
         out.push_back({"cpu_usage", std::accumulate(ran.begin(), ran.end(), 0.0) /
                                         static_cast<double>(ran.size())});
+    add_run_states(out, domain);
     out.push_back({"memory", static_cast<double>(domain.memory_bytes)});
     out.push_back({"memory_target", static_cast<double>(domain.memory_target_bytes)});
     if (domain.memory_free_bytes)

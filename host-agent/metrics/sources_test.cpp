@@ -3,6 +3,7 @@
 #include <gmock/gmock.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <filesystem>
 #include <fstream>
 
@@ -61,6 +62,44 @@ TEST(Sources, of_a_host) {
     EXPECT_EQ(value_of(samples, "pif_eth0_rx_errors"), 1);
     EXPECT_EQ(value_of(samples, "pif_aggr_rx"), 1100);
     EXPECT_EQ(value_of(samples, "running_domains"), 1);
+}
+
+TEST(Sources, of_processors_that_sleep_and_change_their_speed) {
+    HostReading reading = host();
+    reading.cpu_mhz = {1800.5, 0};
+    reading.cpu_sleep_seconds = {{0.5, 90}, {}};
+    const auto samples = host_samples(reading, {}, {}, DiskRounds());
+    EXPECT_EQ(value_of(samples, "CPU0-avg-freq"), 1800.5);
+    EXPECT_EQ(value_of(samples, "cpu0-C1"), 90);
+    EXPECT_TRUE(std::ranges::none_of(samples, [](const Sample& sample) {
+        return sample.name == "CPU1-avg-freq" || sample.name.starts_with("cpu1-C");
+    }));
+    EXPECT_EQ(describe_host_source("CPU0-avg-freq").units, "MHz");
+    EXPECT_FALSE(describe_host_source("CPU0-avg-freq").standard);
+    EXPECT_EQ(describe_host_source("cpu12-C3").description,
+              "Time that processor 12 sleeps in state 3");
+    EXPECT_EQ(describe_host_source("memory_reclaimed").units, "B");
+}
+
+TEST(Sources, of_what_virtual_processors_wait_for) {
+    hv::DomainReading one = web(0, 0, 0);
+    const auto has = [](const std::vector<Sample>& samples, std::string_view name) {
+        return std::ranges::contains(samples, name, &Sample::name);
+    };
+    EXPECT_FALSE(has(vm_samples(one, host(), DiskRounds()), "runnable_vcpus"));
+    one.vcpu_waiting_seconds = {1, 2};
+    const auto two = vm_samples(one, host(), DiskRounds());
+    EXPECT_EQ(value_of(two, "runnable_vcpus"), 1.5);
+    EXPECT_FALSE(has(two, "runstate_fullrun"));
+    one.wall_ns = 10'000'000'000;
+    one.vcpu_seconds = {3};
+    one.vcpu_waiting_seconds = {2};
+    const auto alone = vm_samples(one, host(), DiskRounds());
+    EXPECT_EQ(value_of(alone, "runstate_fullrun"), 3);
+    EXPECT_EQ(value_of(alone, "runstate_full_contention"), 2);
+    EXPECT_EQ(value_of(alone, "runstate_blocked"), 5);
+    EXPECT_EQ(value_of(alone, "runstate_partial_run"), 0);
+    EXPECT_EQ(describe_vm_source("runstate_blocked").max, 1);
 }
 
 TEST(Sources, of_a_guest_whose_interface_is_seen_from_the_other_side) {
@@ -145,7 +184,22 @@ TEST(Gauges, are_read_from_the_kernels_files) {
         << "Inter-|   Receive  |  Transmit\n face |bytes packets errs\n"
            "  eth0: 123456789012 10 3 0 0 0 0 0 2222 20 4 0 0 0 0 0\n"
            "tap0001:5 1 0 0 0 0 0 0 6 1 0 0 0 0 0 0\n";
-    const HostReading read = read_proc(root, {"tap0001", "eth0", "eth7"});
+    const auto cpu = root / "devices/system/cpu/cpu1";
+    std::filesystem::create_directories(cpu / "cpufreq");
+    std::filesystem::create_directories(cpu / "cpuidle/state0");
+    std::filesystem::create_directories(cpu / "cpuidle/state1");
+    std::ofstream(cpu / "cpufreq/scaling_cur_freq") << "2400000\n";
+    std::ofstream(cpu / "cpuidle/state0/time") << "1500000\n";
+    std::ofstream(cpu / "cpuidle/state1/time") << "42000000\n";
+    HostReading read = read_proc(root, {"tap0001", "eth0", "eth7"});
+    read_processors(root, read);
+    EXPECT_THAT(read.cpu_mhz, testing::ElementsAre(0, 2400));
+    EXPECT_THAT(read.cpu_sleep_seconds,
+                testing::ElementsAre(testing::IsEmpty(), testing::ElementsAre(1.5, 42)));
+    std::ofstream(cpu / "cpufreq/cpuinfo_avg_freq") << "1999000\n";
+    HostReading again = read_proc(root, {});
+    read_processors(root, again);
+    EXPECT_THAT(again.cpu_mhz, testing::ElementsAre(0, 1999));
     std::filesystem::remove_all(root);
     const auto ticks = static_cast<double>(::sysconf(_SC_CLK_TCK));
     EXPECT_THAT(read.cpu_busy_seconds, testing::ElementsAre(168 / ticks, 0));

@@ -34,6 +34,7 @@ struct DomainReading {
     std::int64_t wall_ns = 0;
     bool running = false;
     std::vector<double> vcpu_seconds;               // that each processor has run
+    std::vector<double> vcpu_waiting_seconds;       // that it wanted to and had to wait; or empty
     std::int64_t memory_bytes = 0;                  // that the guest has now
     std::int64_t memory_target_bytes = 0;           // that it is meant to have
     std::optional<std::int64_t> memory_free_bytes;  // as the guest says

@@ -4,6 +4,7 @@
 #include <filesystem>
 #include <fstream>
 #include <optional>
+#include <utility>
 
 #include "base/error.hpp"
 #include "base/log.hpp"
@@ -36,7 +37,7 @@ std::optional<std::size_t> vcpu_of(const std::string& thread) {
 
 struct Processors {
     std::int64_t wall_ns = 0;
-    std::vector<double> seconds;
+    VcpuTimes times;
 };
 
 std::vector<Processors> read_processors(Loop& loop, const std::vector<pid_t>& pids) {
@@ -45,7 +46,7 @@ std::vector<Processors> read_processors(Loop& loop, const std::vector<pid_t>& pi
     for (const pid_t pid : pids) {
         Processors one;
         one.wall_ns = loop.wall_ns();
-        one.seconds = read_vcpu_seconds(pid);
+        one.times = read_vcpu_times(pid);
         out.push_back(std::move(one));
     }
     return out;
@@ -89,7 +90,10 @@ DomainReading begun(const Domain& domain, Processors processors) {
     out.domid = domain.descriptor.dom;
     out.wall_ns = processors.wall_ns;
     out.running = domain.running;
-    out.vcpu_seconds = std::move(processors.seconds);
+    // What processors wait for is theirs only if each has a thread of its own.
+    if (std::cmp_equal(processors.times.waited.size(), domain.descriptor.machine.vcpus))
+        out.vcpu_waiting_seconds = std::move(processors.times.waited);
+    out.vcpu_seconds = std::move(processors.times.ran);
     const agent::VmSpec& spec = domain.descriptor.config.spec;
     out.memory_bytes = domain.balloon_bytes > 0 ? domain.balloon_bytes : spec.memory_bytes;
     out.memory_target_bytes =
@@ -101,20 +105,25 @@ DomainReading begun(const Domain& domain, Processors processors) {
 
 }  // namespace
 
-std::vector<double> read_vcpu_seconds(pid_t pid, const std::string& proc) {
-    std::vector<double> out;
+VcpuTimes read_vcpu_times(pid_t pid, const std::string& proc) {
+    VcpuTimes out;
     std::error_code gone;
     const std::filesystem::path tasks = proc + "/" + std::to_string(pid) + "/task";
     for (std::filesystem::directory_iterator at(tasks, gone), end; !gone && at != end;
          at.increment(gone)) {
         const auto number = vcpu_of(first_line(at->path() / "comm"));
         if (!number) continue;
-        // The first word is the time on a processor, in nanoseconds.
-        const std::string times = first_line(at->path() / "schedstat");
+        // Time on a processor and time of waiting for one, in nanoseconds.
+        std::ifstream times(at->path() / "schedstat");
         std::uint64_t ran = 0;
-        std::from_chars(times.data(), times.data() + times.size(), ran);
-        if (out.size() <= *number) out.resize(*number + 1);
-        out[*number] += static_cast<double>(ran) / ns_per_second;
+        std::uint64_t waited = 0;
+        times >> ran >> waited;
+        if (out.ran.size() <= *number) {
+            out.ran.resize(*number + 1);
+            out.waited.resize(*number + 1);
+        }
+        out.ran[*number] += static_cast<double>(ran) / ns_per_second;
+        out.waited[*number] += static_cast<double>(waited) / ns_per_second;
     }
     return out;
 }

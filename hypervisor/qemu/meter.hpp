@@ -10,10 +10,16 @@
 
 namespace basalt::hv::qemu {
 
-/// Seconds that each processor of the guest has run, by number, from the threads of its process.
-/// `proc` stands for /proc. Without hardware virtualisation several may share a thread: then all
-/// that it ran counts for the first. Empty when the process is gone. Blocks.
-std::vector<double> read_vcpu_seconds(pid_t pid, const std::string& proc = "/proc");
+/// Seconds of each processor of the guest, by number.
+struct VcpuTimes {
+    std::vector<double> ran;
+    std::vector<double> waited;  ///< for a processor of the host to be free
+};
+
+/// From the threads of its process; `proc` stands for /proc. Without hardware virtualisation
+/// several may share a thread: then all that it did counts for the first. Empty when the process is
+/// gone. Blocks.
+VcpuTimes read_vcpu_times(pid_t pid, const std::string& proc = "/proc");
 
 /// What the domains use now. Those whose QEMU is silent for two seconds are there without what it
 /// alone knows.

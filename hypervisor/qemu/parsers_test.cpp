@@ -263,12 +263,13 @@ TEST(Meter, processor_times_are_those_of_the_named_threads) {
     };
     thread("77", "qemu-system-x86", "9000000000 1 2");
     thread("78", "CPU 1/KVM", "2500000000 0 11");
-    thread("79", "CPU 0/KVM", "1500000000 7 8");
     thread("80", "CPU x/KVM", "1000000000 7 8");
-    EXPECT_THAT(read_vcpu_seconds(77, root), testing::ElementsAre(1.5, 2.5));
+    thread("79", "CPU 0/KVM", "1500000000 500000000 8");
+    EXPECT_THAT(read_vcpu_times(77, root).ran, testing::ElementsAre(1.5, 2.5));
+    EXPECT_THAT(read_vcpu_times(77, root).waited, testing::ElementsAre(0.5, 0));
     thread("78", "ALL CPUs/TCG", "4000000000 0 0");
-    EXPECT_THAT(read_vcpu_seconds(77, root), testing::ElementsAre(5.5));
-    EXPECT_TRUE(read_vcpu_seconds(78, root).empty());
+    EXPECT_THAT(read_vcpu_times(77, root).ran, testing::ElementsAre(5.5));
+    EXPECT_TRUE(read_vcpu_times(78, root).ran.empty());
     std::filesystem::remove_all(root);
 }
 

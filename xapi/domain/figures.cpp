@@ -139,19 +139,40 @@ std::map<std::string, double> own_figures() {
             {"xapi_open_fds", static_cast<double>(std::distance(begin(files), end(files)))}};
 }
 
-Task<void> tell_own_figures(core::Core& core, Ref<Host> host) {
-    // The heap and the folder are walked: other calls go on.
-    std::map<std::string, double> values =
-        co_await blocking(core.loop, [] { return own_figures(); });
-    const auto rows = [&core](const ClassInfo& cls) {
-        return static_cast<double>(core.db.count(cls));
-    };
-    values.emplace("pool_task_count", rows(xenapi::class_of<xenapi::Task>()));
-    values.emplace("pool_session_count", rows(xenapi::class_of<Session>()));
+/// What the host's guests have given up of their memory for others, and could.
+std::map<std::string, double> reclaimed_figures(const db::Database& db, Ref<Host> host) {
+    std::int64_t reclaimed = 0;
+    std::int64_t most = 0;
+    if (const Host* row = db.find(host)) {
+        for (const Ref<Vm> ref : row->resident_VMs) {
+            const Vm& vm = db.get(ref);
+            if (vm.is_control_domain) continue;
+            most += vm.memory_dynamic_max - vm.memory_dynamic_min;
+            if (vm.memory_target > 0)
+                reclaimed += std::max<std::int64_t>(vm.memory_dynamic_max - vm.memory_target, 0);
+        }
+    }
+    return {{"memory_reclaimed", static_cast<double>(reclaimed)},
+            {"memory_reclaimed_max", static_cast<double>(most)}};
+}
+
+/// The coordinator's host is told of its server and the pool, besides.
+Task<void> tell_figures(core::Core& core, Ref<Host> host) {
+    std::map<std::string, double> values = reclaimed_figures(core.db, host);
+    if (host == core.this_host) {
+        // The heap and the folder are walked: other calls go on.
+        auto own = co_await blocking(core.loop, [] { return own_figures(); });
+        values.merge(own);
+        const auto rows = [&core](const ClassInfo& cls) {
+            return static_cast<double>(core.db.count(cls));
+        };
+        values.emplace("pool_task_count", rows(xenapi::class_of<xenapi::Task>()));
+        values.emplace("pool_session_count", rows(xenapi::class_of<Session>()));
+    }
     try {
         co_await core.hosts->agent(host).metrics_tell({std::move(values)});
     } catch (const ApiError& error) {
-        log::debug("own_figures_untold", {{"error", error.what()}});
+        log::debug("figures_untold", {{"host", host.text()}, {"error", error.what()}});
     }
 }
 
@@ -250,9 +271,8 @@ void FigureKeeper::on_usage(HostRef host, const agent::HostUsage& usage) {
     land(host, usage);
     tell_settings(host);
     follow_vms(host, usage);
-    if (host != core_.this_host) return;
-    forget_destroyed();
-    keep(spawn(core_.loop, "own figures", tell_own_figures(core_, host)));
+    keep(spawn(core_.loop, "told figures", tell_figures(core_, host)));
+    if (host == core_.this_host) forget_destroyed();
 }
 
 void FigureKeeper::land(HostRef host, const agent::HostUsage& usage) {
