@@ -43,6 +43,8 @@ Coordinator::Coordinator(Loop& loop, db::Store& store)
       auth_(core_),
       blobs_(core_),
       diagnostics_(core_),
+      crash_dumps_(core_, storage_),
+      lvhd_(core_),
       caller_(callers_),
       upkeep_(core_),
       alarms_(core_),
@@ -86,6 +88,12 @@ Coordinator::Coordinator(Loop& loop, db::Store& store)
     apis_.use(auth_);
     apis_.use(blobs_);
     apis_.use(diagnostics_);
+    apis_.use(crash_dumps_);
+    apis_.use(host_dumps_);
+    apis_.use(host_patches_);
+    apis_.use(drivers_);
+    apis_.use(variants_);
+    apis_.use(lvhd_);
     apis_.use(caller_);
     apis_.use(rate_limits_);
     db_.derive_all();

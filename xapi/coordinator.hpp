@@ -13,10 +13,13 @@
 #include "xapi/domain/blobs.hpp"
 #include "xapi/domain/bonds.hpp"
 #include "xapi/domain/callers.hpp"
+#include "xapi/domain/crash_dumps.hpp"
 #include "xapi/domain/derive.hpp"
 #include "xapi/domain/diagnostics.hpp"
 #include "xapi/domain/host.hpp"
+#include "xapi/domain/host_drivers.hpp"
 #include "xapi/domain/kept_states.hpp"
+#include "xapi/domain/lvhd.hpp"
 #include "xapi/domain/networks.hpp"
 #include "xapi/domain/pool.hpp"
 #include "xapi/domain/recovery.hpp"
@@ -77,6 +80,13 @@ class Coordinator {
 
     [[nodiscard]] domain::NetworkDomain& network() { return network_; }
 
+    // For who knows what the class cannot: the times of calls, ways to other machines.
+    [[nodiscard]] domain::HostDomain& hosts() { return host_; }
+
+    [[nodiscard]] domain::PoolDomain& pools() { return pools_; }
+
+    [[nodiscard]] domain::DiagnosticsDomain& diagnostics() { return diagnostics_; }
+
   private:
     domain::DeriveOperations derive_;
     db::Database db_;
@@ -116,6 +126,12 @@ class Coordinator {
     domain::AuthDomain auth_;
     domain::BlobDomain blobs_;
     domain::DiagnosticsDomain diagnostics_;
+    domain::CrashdumpDomain crash_dumps_;
+    domain::HostCrashdumpDomain host_dumps_;
+    domain::HostPatchDomain host_patches_;
+    domain::HostDriverDomain drivers_;
+    domain::DriverVariantDomain variants_;
+    domain::LvhdDomain lvhd_;
     domain::CallerDomain caller_;
     domain::RateLimitDomain rate_limits_;
     domain::Upkeep upkeep_;

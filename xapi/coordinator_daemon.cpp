@@ -23,6 +23,7 @@
 #include "xapi/rpc/http_auth.hpp"
 #include "xapi/rpc/loop_watch.hpp"
 #include "xapi/rpc/server.hpp"
+#include "xapi/transfer/bugreport.hpp"
 #include "xapi/transfer/database.hpp"
 #include "xapi/transfer/dial.hpp"
 #include "xapi/transfer/figures.hpp"
@@ -30,6 +31,7 @@
 #include "xapi/transfer/host_backup.hpp"
 #include "xapi/transfer/nbd_server.hpp"
 #include "xapi/transfer/streams.hpp"
+#include "xapi/transfer/test_post.hpp"
 #include "xapi/transfer/vm_streams.hpp"
 
 namespace basalt {
@@ -79,6 +81,20 @@ bool is_closed(const core::Core& core, server::Scheme scheme) {
     return !is_managed || (scheme == server::Scheme::http && host->https_only);
 }
 
+std::vector<domain::Timing> timings_of(const server::Metrics& metrics) {
+    std::vector<domain::Timing> out;
+    for (server::Metrics::Timing& timing : metrics.timings())
+        out.push_back({std::move(timing.name), timing.count, timing.sum_seconds});
+    return out;
+}
+
+std::vector<domain::RequestCount> counts_of(const server::Router& router) {
+    std::vector<domain::RequestCount> out;
+    for (const server::Router::Route& route : router.routes())
+        out.push_back({route.method, route.prefix, route.requests});
+    return out;
+}
+
 Task<void> stop(server::Server& server, transfer::NbdServer& nbd, pool::MemberLinks& links,
                 Coordinator& coordinator, RealLoop& loop) {
     links.close();
@@ -122,6 +138,7 @@ int run_coordinator(const Config& config, const std::string& fault_points) {
     metrics.gauge("xapi_undeclared_errors", [&coordinator] {
         return static_cast<double>(coordinator.core().undeclared.seen().size());
     });
+    coordinator.hosts().time_by([&metrics] { return timings_of(metrics); });
     server::TurnWatch turns(metrics);
     turns.attach(loop);
     Limits& limits = coordinator.core().limits;
@@ -130,19 +147,24 @@ int run_coordinator(const Config& config, const std::string& fault_points) {
     server::Dispatcher dispatcher(coordinator.core(), coordinator.apis(), sessions, metrics);
     dispatcher.bound_by(coordinator.callers());
     server::Router router;
+    coordinator.diagnostics().count_by([&router] { return counts_of(router); });
     server::HttpAuth auth(coordinator.core(), coordinator.apis(), sessions);
     auth.add_unserved(router);
     server::add_metrics_route(router, auth, metrics);
     const auto adopt = [&loop](UniqueFd fd) { return adopt_stream(loop, std::move(fd)); };
     coordinator.storage().read_by(adopt);
     const transfer::VmParts parts{coordinator.storage(), coordinator.network(), adopt};
-    coordinator.vms().import_by([&loop, parts](Call& call, xenapi::VmImport params) {
-        return transfer::import_from(
-            call, parts,
-            [&loop](std::string host, std::uint16_t port, bool secure) {
-                return transfer::dial(loop, std::move(host), port, secure);
-            },
-            std::move(params));
+    const auto dial = [&loop](std::string host, std::uint16_t port, bool secure) {
+        return transfer::dial(loop, std::move(host), port, secure);
+    };
+    coordinator.vms().import_by([dial, parts](Call& call, xenapi::VmImport params) {
+        return transfer::import_from(call, parts, dial, std::move(params));
+    });
+    coordinator.pools().post_by([&loop, dial](xenapi::PoolSendTestPost params) {
+        return transfer::send_test_post(loop, dial, std::move(params));
+    });
+    coordinator.hosts().upload_by([adopt, dial](Call& call, xenapi::HostBugreportUpload params) {
+        return transfer::upload_bugreport(call, adopt, dial, std::move(params));
     });
     transfer::add_disk_routes(router, auth, parts);
     transfer::add_vm_routes(router, auth, parts);

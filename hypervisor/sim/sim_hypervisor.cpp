@@ -309,7 +309,12 @@ Task<KeptBytes> SimHypervisor::read_state(std::string vm_uuid, agent::StateKind 
     const HostPtr host = host_;
     co_await host->verb("read_state");
     const auto found = host->kept.find({vm_uuid, kind});
-    if (found == host->kept.end()) co_return KeptBytes{};
+    if (found == host->kept.end()) {
+        KeptBytes fresh;
+        if (kind == agent::StateKind::nvram && host->host != nullptr)
+            fresh.bytes = host->host->fresh_variables;
+        co_return fresh;
+    }
     const SimHost::State::Kept& kept = found->second;
     co_return KeptBytes{.bytes = kept.bytes, .tag = kept.tag, .changed = kept.bytes != kept.told};
 }
@@ -318,7 +323,9 @@ Task<void> SimHypervisor::write_state(std::string vm_uuid, agent::StateKind kind
     const HostPtr host = host_;
     co_await host->verb("write_state");
     refuse_second(host, vm_uuid);
-    host->kept[{vm_uuid, kind}] = {.bytes = state.bytes, .told = state.bytes, .tag = state.tag};
+    host->kept.erase({vm_uuid, kind});
+    if (!state.bytes.empty())
+        host->kept[{vm_uuid, kind}] = {.bytes = state.bytes, .told = state.bytes, .tag = state.tag};
 }
 
 Task<void> SimHypervisor::note_told(std::string vm_uuid, agent::StateKind kind, std::string digest,

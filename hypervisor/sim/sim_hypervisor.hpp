@@ -40,6 +40,7 @@ class SimHost {
     SimScript script;                                // for VMs without one of their own
     std::map<std::string, SimScript> scripts;        // by VM uuid
     std::map<std::string, Duration> verb_durations;  // by verb; 5 ms otherwise
+    std::string fresh_variables;                     // of the firmware of a new machine
 
     /// The next `times` calls of a verb (`create`, `plug_disk`, ...) throw. A create, restore or
     /// save fails half way, after it has begun.

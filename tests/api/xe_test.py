@@ -9,7 +9,8 @@ import lab
 
 # Commands that need no parameter and change the shared host for the tests behind this one.
 DEEDS = {"host-emergency-disable-tls-verification", "host-emergency-reset-server-certificate",
-         "host-management-disable", "host-shutdown-agent", "pool-disable-ssh", "pool-enable-ssh",
+         "host-management-disable", "host-shutdown-agent", "pool-disable-binary-storage",
+         "pool-disable-ssh", "pool-enable-ssh",
          "pool-emergency-transition-to-master", "pool-recover-slaves", "pool-secret-rotate"}
 # Constructors, which unbuilt.txt does not list, of classes of which nothing is built.
 CONSTRUCTORS = {"Observer.create"}
@@ -61,6 +62,24 @@ class Xe(unittest.TestCase):
         self.assertEqual(self.xe("pool-list", "other-config:xe=yes", "--minimal"), pool)
         self.xe("pool-param-remove", f"uuid={pool}", "param-name=other-config", "param-key=xe")
         self.assertEqual(self.xe("pool-list", "other-config:xe=yes", "--minimal"), "")
+
+    def test_the_server_tells_of_its_calls(self):
+        self.assertRegex(self.xe("diagnostic-timing-stats"), r"xapi_call_seconds.*: 0\.\d+ \(\d+\)")
+        self.assertRegex(self.xe("diagnostic-net-stats", "method=POST"), r"(?m)^POST, /cli, \d+$")
+
+    def test_a_vm_is_told_how_its_firmware_is_to_start(self):
+        self.assertEqual(self.xe("pool-get-guest-secureboot-readiness"), "ready_no_dbx")
+        uuid = self.xe("vm-install", f"template={lab.TEMPLATE}", "new-name-label=xe uefi")
+        self.addCleanup(self.xe, "vm-uninstall", f"uuid={uuid}", "force=true")
+        done = lab.host().xe("vm-set-uefi-mode", f"uuid={uuid}", "mode=setup")
+        self.assertIn("The VM does not boot by UEFI firmware", done.stderr)
+        self.xe("vm-param-set", f"uuid={uuid}", "HVM-boot-params:firmware=uefi",
+                "platform:secureboot=true")
+        self.xe("vm-set-uefi-mode", f"uuid={uuid}", "mode=setup")
+        self.assertEqual(self.xe("vm-get-secureboot-readiness", f"uuid={uuid}"), "setup_mode")
+        self.xe("vm-update-secureboot-certificates-on-boot", f"uuid={uuid}", "mark=true")
+        self.assertEqual(self.xe("vm-param-get", f"uuid={uuid}",
+                                 "param-name=secureboot-certificates-state"), "update_on_boot")
 
     def test_errors_say_what_and_end_with_1(self):
         done = lab.host().xe("vm-start", "vm=nobody")

@@ -6,10 +6,12 @@
 #include <algorithm>
 #include <cstdlib>
 #include <filesystem>
+#include <fstream>
 
 #include "idl/records.hpp"
 #include "tests/sim/sim_pool.hpp"
 #include "tests/sim/values.hpp"
+#include "xapi/core/blob_files.hpp"
 #include "xapi/domain/user_agents.hpp"
 
 namespace basalt::testing {
@@ -289,6 +291,137 @@ TEST_F(HostInside, what_the_hypervisor_can_be_told) {
     EXPECT_EQ(code("host.send_debug_keys", {of(host()), Value("q")}), "OPERATION_NOT_ALLOWED");
     EXPECT_EQ(code("host.enable_display", {of(host())}), "success");
     EXPECT_EQ(code("host.disable_display", {of(host())}), "FEATURE_RESTRICTED");
+}
+
+TEST_F(HostInside, calls_are_timed_by_who_runs_them) {
+    using Stats = xenapi::Map<std::string, std::string>;
+    const auto stats = [&](bool counts) {
+        return pool_.get<Stats>("host.get_diagnostic_timing_stats", {of(host()), Value(counts)});
+    };
+    EXPECT_EQ(stats(true), Stats{});
+    pool_.xapi->hosts().time_by(
+        [] { return std::vector<domain::Timing>{{"calls", 4, 0.002}, {"never", 0, 0}}; });
+    EXPECT_EQ(stats(false), (Stats{{"calls", "0.000500"}}));
+    EXPECT_EQ(stats(true), (Stats{{"calls", "0.000500 (4)"}}));
+}
+
+TEST_F(HostInside, requests_are_counted_by_their_path) {
+    using Rows = std::vector<Texts>;
+    const auto rows = [&](std::initializer_list<std::pair<std::string, std::string>> asked) {
+        return pool_.get<Rows>("Diagnostics.network_stats", {of(host()), text_map(asked)});
+    };
+    EXPECT_EQ(rows({}), Rows{});
+    pool_.xapi->diagnostics().count_by([] {
+        return std::vector<domain::RequestCount>{
+            {"POST", "/", 3}, {"GET", "/", 1}, {"GET", "/blob", 2}, {"PUT", "/blob", 0}};
+    });
+    EXPECT_EQ(rows({}), (Rows{{"POST", "/", "3"}, {"GET", "/", "1"}, {"GET", "/blob", "2"}}));
+    EXPECT_EQ(rows({{"method", "GET"}, {"params", "uri,requests"}}),
+              (Rows{{"/", "1"}, {"/blob", "2"}}));
+    EXPECT_EQ(rows({{"uri", "/blob"}, {"params", "requests"}}), (Rows{{"2"}}));
+}
+
+TEST_F(HostInside, bytes_of_blobs_are_kept_or_not) {
+    const Ref<xenapi::Blob> blob = pool_.get<Ref<xenapi::Blob>>(
+        "pool.create_new_blob",
+        {of(pool_.xapi->core().pool), Value("notes"), Value("text/plain"), Value(false)});
+    const std::filesystem::path file =
+        core::blob_file(pool_.xapi->core(), pool_.db().get(blob).uuid);
+    const auto write = [&] {
+        std::filesystem::create_directories(file.parent_path());
+        std::ofstream(file) << "six by";
+        pool_.db().transact([&](db::Txn& txn) { txn.edit(blob).size = 6; });
+    };
+    write();
+    pool_.call("pool.disable_binary_storage");
+    EXPECT_FALSE(std::filesystem::exists(file));
+    EXPECT_EQ(pool_.db().get(blob).size, 0);
+    EXPECT_FALSE(core::keeps_blobs(pool_.xapi->core()));
+    EXPECT_EQ(row().other_config.get(std::string("no_local_storage")), "true");
+    // What a kill left goes at the next start.
+    write();
+    core::sweep_blob_files(pool_.xapi->core());
+    EXPECT_FALSE(std::filesystem::exists(file));
+    pool_.call("pool.enable_binary_storage");
+    EXPECT_TRUE(core::keeps_blobs(pool_.xapi->core()));
+    write();
+    core::sweep_blob_files(pool_.xapi->core());
+    EXPECT_TRUE(std::filesystem::exists(file));
+}
+
+TEST_F(HostInside, records_of_what_hosts_do_not_make_can_be_removed) {
+    const auto vm = pool_.make_vm("guest");
+    const Ref<xenapi::Vdi> disk =
+        pool_.get<Ref<xenapi::Vdi>>("VDI.create", {SimPool::vdi_record(local_sr(), "dump")});
+
+    struct Rows {
+        Ref<xenapi::Crashdump> dump;
+        Ref<xenapi::HostCrashdump> host_dump;
+        Ref<xenapi::HostPatch> patch;
+        Ref<xenapi::HostDriver> driver;
+        Ref<xenapi::DriverVariant> variant;
+    };
+
+    const Rows rows = pool_.db().transact([&](db::Txn& txn) {
+        xenapi::Crashdump dump;
+        dump.VDI = disk;
+        dump.VM = vm;
+        xenapi::HostCrashdump host_dump;
+        host_dump.host = host();
+        xenapi::HostPatch patch;
+        patch.host = host();
+        xenapi::HostDriver driver;
+        driver.host = host();
+        Rows out{txn.insert(std::move(dump)),
+                 txn.insert(std::move(host_dump)),
+                 txn.insert(std::move(patch)),
+                 txn.insert(std::move(driver)),
+                 {}};
+        xenapi::DriverVariant variant;
+        variant.driver = out.driver;
+        out.variant = txn.insert(std::move(variant));
+        return out;
+    });
+    EXPECT_EQ(code("crashdump.destroy", {of(rows.dump)}), "success");
+    EXPECT_EQ(pool_.db().find(disk), nullptr);
+    EXPECT_EQ(code("crashdump.destroy", {of(rows.dump)}), "HANDLE_INVALID");
+    EXPECT_EQ(code("host_crashdump.upload", {of(rows.host_dump), Value("ftp://x"), text_map({})}),
+              "OPERATION_NOT_ALLOWED");
+    EXPECT_EQ(code("host_patch.apply", {of(rows.patch)}), "OPERATION_NOT_ALLOWED");
+    EXPECT_EQ(code("host_crashdump.destroy", {of(rows.host_dump)}), "success");
+    EXPECT_EQ(code("host_crashdump.destroy", {of(rows.host_dump)}), "HANDLE_INVALID");
+    EXPECT_EQ(code("host_patch.destroy", {of(rows.patch)}), "success");
+    EXPECT_EQ(code("host_patch.destroy", {of(rows.patch)}), "HANDLE_INVALID");
+    EXPECT_EQ(code("Host_driver.select", {of(rows.driver), of(rows.variant)}),
+              "OPERATION_NOT_ALLOWED");
+    EXPECT_EQ(code("Host_driver.deselect", {of(rows.driver)}), "OPERATION_NOT_ALLOWED");
+    EXPECT_EQ(code("Driver_variant.select", {of(rows.variant)}), "OPERATION_NOT_ALLOWED");
+    EXPECT_EQ(code("host.rescan_drivers", {of(host())}), "success");
+    EXPECT_EQ(code("Driver_variant.select", {of(rows.variant)}), "HANDLE_INVALID");
+    EXPECT_EQ(code("Host_driver.deselect", {of(rows.driver)}), "HANDLE_INVALID");
+    EXPECT_EQ(code("Host_driver.rescan", {of(rows.driver)}), "HANDLE_INVALID");
+    EXPECT_EQ(code("Host_driver.rescan", {of(host())}), "success");
+}
+
+TEST_F(HostInside, what_is_so_in_any_case) {
+    EXPECT_EQ(code("host.emergency_disable_tls_verification"), "OPERATION_NOT_ALLOWED");
+    EXPECT_EQ(code("host.update_firewalld_service_status"), "success");
+    EXPECT_EQ(code("host.request_backup", {of(host()), Value(std::int64_t{1}), Value(true)}),
+              "success");
+    EXPECT_EQ(code("host.sm_dp_destroy", {of(host()), Value("vbd/0/xvda"), Value(true)}),
+              "success");
+    // No script of that name is installed.
+    EXPECT_EQ(code("LVHD.enable_thin_provisioning",
+                   {of(host()), of(local_sr()), Value(std::int64_t{0}), Value(std::int64_t{4096})}),
+              "MESSAGE_METHOD_UNKNOWN");
+    EXPECT_EQ(code("pool.send_test_post", {Value("a"), Value(std::int64_t{1}), Value("")}),
+              "INTERNAL_ERROR");
+    pool_.xapi->pools().post_by([](xenapi::PoolSendTestPost params) -> Task<std::string> {
+        co_return params.host + ":" + std::to_string(params.port) + " got " + params.body;
+    });
+    EXPECT_EQ(pool_.get<std::string>("pool.send_test_post",
+                                     {Value("a"), Value(std::int64_t{443}), Value("it")}),
+              "a:443 got it");
 }
 
 TEST_F(HostInside, permissions_have_references) {

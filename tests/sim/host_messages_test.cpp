@@ -12,6 +12,7 @@
 #include "tests/sim/sim_pool.hpp"
 #include "tests/sim/values.hpp"
 #include "xapi/core/hosts.hpp"
+#include "xapi/domain/password_cache.hpp"
 
 namespace basalt::testing {
 namespace {
@@ -75,6 +76,15 @@ class HostMessages : public ::testing::Test {
                                                                                    &told));
         pool_.until([&] { return job->finished(); });
         return told;
+    }
+
+    /// Of root, by hand on the host; the simulated machine has one for all.
+    void change_password(const std::string& old, const std::string& fresh) {
+        const auto job =
+            spawn(pool_.loop, "passwd",
+                  pool_.xapi->core().hosts->local().change_password({"root", old, fresh}));
+        pool_.until([&] { return job->finished(); });
+        EXPECT_EQ(job->failure(), nullptr);
     }
 
     SimPool pool_;
@@ -222,6 +232,70 @@ TEST_F(HostMessages, users_of_the_machine_come_in_as_subjects) {
     EXPECT_EQ(pool_.get<std::vector<Ref<xenapi::Role>>>("role.get_by_permission_name_label",
                                                         {Value("subject.add_to_roles")}),
               std::vector{admin});
+}
+
+TEST_F(HostMessages, a_password_that_proved_right_is_remembered_for_a_while) {
+    machine().accounts["alice"] = {
+        .id = "u1001", .facts = {{"subject-name", "alice"}}, .groups = {}};
+    const Ref<xenapi::Pool> pool = pool_.xapi->core().pool;
+    pool_.call("pool.enable_external_auth", {of(pool), none(), Value("local"), Value("PAM")});
+    wire::Object record;
+    record.push_back({"subject_identifier", Value("u1001")});
+    record.push_back({"other_config", none()});
+    pool_.call("subject.create", {Value(record)});
+    const auto set = [&](const char* field, Value value) {
+        return code(std::string("pool.set_ext_auth_cache_") + field, {of(pool), std::move(value)});
+    };
+    EXPECT_EQ(set("expiry", Value(std::int64_t{0})), "INVALID_VALUE");
+    EXPECT_EQ(set("size", Value(std::int64_t{0})), "INVALID_VALUE");
+    EXPECT_EQ(set("expiry", Value(std::int64_t{60})), "success");
+    EXPECT_EQ(set("size", Value(std::int64_t{5})), "success");
+    EXPECT_EQ(log_in("alice", "password"), "");
+    EXPECT_EQ(log_in("root", "password"), "");
+    change_password("password", "fresh");
+    EXPECT_EQ(log_in("alice", "password"), "");
+    EXPECT_EQ(log_in("alice", "other"), "SESSION_AUTHENTICATION_FAILED");
+    EXPECT_EQ(log_in("root", "password"), "SESSION_AUTHENTICATION_FAILED");
+    pool_.pass(std::chrono::seconds(61));
+    EXPECT_EQ(log_in("alice", "password"), "SESSION_AUTHENTICATION_FAILED");
+    EXPECT_EQ(log_in("alice", "fresh"), "");
+    change_password("fresh", "third");
+    EXPECT_EQ(set("enabled", Value(false)), "success");
+    EXPECT_EQ(log_in("alice", "fresh"), "SESSION_AUTHENTICATION_FAILED");
+    EXPECT_EQ(set("enabled", Value(true)), "success");
+    EXPECT_EQ(log_in("alice", "fresh"), "SESSION_AUTHENTICATION_FAILED");
+    EXPECT_EQ(log_in("alice", "third"), "");
+
+    for (const char* field : {"local", "ext"}) {
+        const std::string method = std::string("pool.set_") + field + "_auth_max_threads";
+        EXPECT_EQ(code(method, {of(pool), Value(std::int64_t{65})}), "INVALID_VALUE");
+        EXPECT_EQ(code(method, {of(pool), Value(std::int64_t{0})}), "INVALID_VALUE");
+        EXPECT_EQ(code(method, {of(pool), Value(std::int64_t{1})}), "success");
+    }
+    EXPECT_EQ(log_in("root", "third"), "");
+}
+
+TEST(PasswordCache, the_oldest_user_goes_first) {
+    SimLoop loop(3);
+    domain::PasswordCache cache(loop);
+    const domain::PasswordCache::Bounds two{.users_max = 2, .kept_for = 10s};
+    cache.note("b", "1", two);
+    const auto second = spawn(loop, "a second", sleep_for(loop, 1s));
+    while (!second->finished())
+        loop.step();
+    cache.note("a", "2", two);
+    EXPECT_TRUE(cache.knows("b", "1", two));
+    EXPECT_FALSE(cache.knows("b", "2", two));
+    EXPECT_FALSE(cache.knows("b", "1", {.users_max = 2, .kept_for = {}}));
+    cache.note("c", "3", two);
+    EXPECT_FALSE(cache.knows("b", "1", two));
+    EXPECT_TRUE(cache.knows("a", "2", two));
+    cache.forget("a");
+    EXPECT_FALSE(cache.knows("a", "2", two));
+    cache.clear();
+    EXPECT_EQ(cache.size(), 0U);
+    cache.note("d", "4", {});
+    EXPECT_EQ(cache.size(), 0U);
 }
 
 TEST_F(HostMessages, blobs_belong_to_objects) {

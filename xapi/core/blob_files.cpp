@@ -4,6 +4,7 @@
 #include <system_error>
 
 #include "idl/records/blob.hpp"
+#include "idl/records/host.hpp"
 
 namespace basalt::core {
 
@@ -15,6 +16,11 @@ std::filesystem::path folder_of(const Core& core) {
 
 }  // namespace
 
+bool keeps_blobs(const Core& core) {
+    const xenapi::Host* host = core.db.find(core.this_host);
+    return host == nullptr || host->other_config.get(std::string(no_local_storage)) != "true";
+}
+
 std::string blob_file(const Core& core, const std::string& uuid) {
     return core.files.empty() ? std::string() : (folder_of(core) / uuid).string();
 }
@@ -22,9 +28,18 @@ std::string blob_file(const Core& core, const std::string& uuid) {
 void sweep_blob_files(const Core& core) {
     if (core.files.empty()) return;
     std::error_code failed;
+    const bool none = !keeps_blobs(core);
     std::filesystem::create_directories(folder_of(core), failed);
     for (const auto& entry : std::filesystem::directory_iterator(folder_of(core), failed))
-        if (!core.db.by_uuid<xenapi::Blob>(entry.path().filename().string()))
+        if (none || !core.db.by_uuid<xenapi::Blob>(entry.path().filename().string()))
+            std::filesystem::remove(entry.path(), failed);
+}
+
+void remove_blob_files(const Core& core) {
+    if (core.files.empty()) return;
+    std::error_code failed;
+    for (const auto& entry : std::filesystem::directory_iterator(folder_of(core), failed))
+        if (Uuid::parse(entry.path().filename().string()))
             std::filesystem::remove(entry.path(), failed);
 }
 

@@ -9,6 +9,13 @@
 
 namespace basalt::domain {
 
+/// How often something was timed, and how long it took all together.
+struct Timing {
+    std::string name;
+    std::uint64_t count = 0;
+    double sum_seconds = 0;
+};
+
 /// Class host. Its messages are in several files: host.cpp, host_power.cpp (boot, evacuation,
 /// leaving the pool), host_settings.cpp (name, clock, logins), host_certificates.cpp,
 /// management.cpp (by which interface it is managed), host_hypervisor.cpp.
@@ -23,6 +30,14 @@ class HostDomain final : public xenapi::HostApi {
     };
 
     HostDomain(core::Core& core, Beside beside) : core_(core), beside_(beside) {}
+
+    using Uploader = std::function<Task<void>(Call&, xenapi::HostBugreportUpload)>;
+
+    /// Who can reach other machines; before anything is served.
+    void upload_by(Uploader uploader) { uploader_ = std::move(uploader); }
+
+    /// Who keeps the times of calls; before anything is served.
+    void time_by(std::function<std::vector<Timing>()> timings) { timings_ = std::move(timings); }
 
     Task<void> enable(Call& call, xenapi::HostEnable params) override;
     Task<void> disable(Call& call, xenapi::HostDisable params) override;
@@ -83,6 +98,7 @@ class HostDomain final : public xenapi::HostApi {
     Task<void> set_iscsi_iqn(Call& call, xenapi::HostSetIscsiIqn params) override;
     Task<void> set_multipathing(Call& call, xenapi::HostSetMultipathing params) override;
     Task<void> set_https_only(Call& call, xenapi::HostSetHttpsOnly params) override;
+    Task<void> update_firewalld_service_status(Call& call) override;
     Task<void> set_ssl_legacy(Call& call, xenapi::HostSetSslLegacy params) override;
     Task<void> set_console_idle_timeout(Call& call,
                                         xenapi::HostSetConsoleIdleTimeout params) override;
@@ -120,6 +136,16 @@ class HostDomain final : public xenapi::HostApi {
     Task<void> crl_uninstall(Call& call, xenapi::HostCrlUninstall params) override;
     Task<std::vector<std::string>> crl_list(Call& call, xenapi::HostCrlList params) override;
     Task<void> emergency_reenable_tls_verification(Call& call) override;
+    Task<void> emergency_disable_tls_verification(Call& call) override;
+
+    // secure_boot.cpp
+    Task<void> set_uefi_certificates(Call& call, xenapi::HostSetUefiCertificates params) override;
+    Task<void> write_uefi_certificates_to_disk(
+        Call& call, xenapi::HostWriteUefiCertificatesToDisk params) override;
+
+    // binary_storage.cpp
+    Task<void> enable_binary_storage(Call& call, xenapi::HostEnableBinaryStorage params) override;
+    Task<void> disable_binary_storage(Call& call, xenapi::HostDisableBinaryStorage params) override;
 
     // management.cpp: by which interface it is managed, and what it has of the pool's networks.
     Task<void> management_reconfigure(Call& call,
@@ -153,7 +179,13 @@ class HostDomain final : public xenapi::HostApi {
         Call& call, xenapi::HostGetTrackedUserAgents params) override;
     Task<std::vector<std::string>> get_uncooperative_domains(
         Call& call, xenapi::HostGetUncooperativeDomains params) override;
+    Task<xenapi::Map<std::string, std::string>> get_diagnostic_timing_stats(
+        Call& call, xenapi::HostGetDiagnosticTimingStats params) override;
     Task<void> sync_data(Call& call, xenapi::HostSyncData params) override;
+    Task<void> request_backup(Call& call, xenapi::HostRequestBackup params) override;
+    Task<void> bugreport_upload(Call& call, xenapi::HostBugreportUpload params) override;
+    Task<void> sm_dp_destroy(Call& call, xenapi::HostSmDpDestroy params) override;
+    Task<void> rescan_drivers(Call& call, xenapi::HostRescanDrivers params) override;
     Task<void> refresh_pack_info(Call& call, xenapi::HostRefreshPackInfo params) override;
     Task<void> set_license_params(Call& call, xenapi::HostSetLicenseParams params) override;
     Task<void> signal_networking_change(Call& call) override;
@@ -186,6 +218,8 @@ class HostDomain final : public xenapi::HostApi {
 
     core::Core& core_;
     Beside beside_;
+    Uploader uploader_;
+    std::function<std::vector<Timing>()> timings_ = [] { return std::vector<Timing>{}; };
 };
 
 /// What a host asks for its clock, by its record.

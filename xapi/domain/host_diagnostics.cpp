@@ -15,6 +15,7 @@
 #include "idl/records/vm.hpp"
 #include "xapi/core/hosts.hpp"
 #include "xapi/domain/host.hpp"
+#include "xapi/domain/host_drivers.hpp"
 #include "xapi/domain/start_of_day.hpp"
 #include "xapi/domain/words.hpp"
 
@@ -105,11 +106,50 @@ Task<std::vector<std::string>> HostDomain::get_uncooperative_domains(
     co_return uuids;
 }
 
+// The coordinator runs the pool's calls, its members pass theirs on: of them nothing is timed.
+Task<Map<std::string, std::string>> HostDomain::get_diagnostic_timing_stats(
+    Call& call, HostGetDiagnosticTimingStats params) {
+    (void)call.db().get(params.host);
+    Map<std::string, std::string> out;
+    if (params.host != core_.this_host) co_return out;
+    for (const Timing& timing : timings_()) {
+        if (timing.count == 0) continue;
+        const double mean = timing.sum_seconds / static_cast<double>(timing.count);
+        std::string text = std::format("{:.6f}", mean);
+        if (params.counts) text += std::format(" ({})", timing.count);
+        out.insert_or_assign(timing.name, std::move(text));
+    }
+    co_return out;
+}
+
 // Members hold no records: there is nobody to bring up to date but the disks.
 Task<void> HostDomain::sync_data(Call& call, HostSyncData params) {
     (void)call.db().get(params.host);
     co_await call.db().durable(call.db().published());
     co_await core_.hosts->agent(params.host).metrics_save({});
+}
+
+// Nor is there another copy that could be made of them: what is asked for is on the disk.
+Task<void> HostDomain::request_backup(Call& call, HostRequestBackup params) {
+    (void)call.db().get(params.host);
+    co_await call.db().durable(call.db().published());
+}
+
+Task<void> HostDomain::bugreport_upload(Call& call, HostBugreportUpload params) {
+    if (!uploader_) throw err::internal_error("this process opens no connections");
+    return uploader_(call, std::move(params));
+}
+
+// Ways to disks are opened and closed with the drives of VMs; what a failure leaves the host takes
+// back itself: there is none that a caller could name.
+Task<void> HostDomain::sm_dp_destroy(Call& call, HostSmDpDestroy params) {
+    (void)call.db().get(params.host);
+    co_return;
+}
+
+Task<void> HostDomain::rescan_drivers(Call& call, HostRescanDrivers params) {
+    call.db().transact([&](db::Txn& txn) { drop_drivers(txn, params.self); });
+    co_return;
 }
 
 // A host is heard of by its connection; one that says so besides has been heard of now.

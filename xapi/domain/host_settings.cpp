@@ -151,6 +151,11 @@ Task<void> HostDomain::set_https_only(Call& call, HostSetHttpsOnly params) {
     co_return;
 }
 
+// Who is let in is decided by the listeners themselves; no other service stands before them.
+Task<void> HostDomain::update_firewalld_service_status(Call&) {
+    co_return;
+}
+
 Task<void> HostDomain::set_ssl_legacy(Call& call, HostSetSslLegacy params) {
     (void)call.db().get(params.self);
     if (params.value)

@@ -1,4 +1,6 @@
 #pragma once
+#include <functional>
+
 #include "idl/api/pool_api.hpp"
 #include "xapi/core/audit_log.hpp"
 #include "xapi/domain/host.hpp"
@@ -14,6 +16,12 @@ class PoolDomain final : public xenapi::PoolApi {
     PoolDomain(core::Core& core, VlanDomain& vlans, HostDomain& hosts, Networks& networks)
         : core_(core), vlans_(vlans), hosts_(hosts), networks_(networks), trusted_(core) {}
 
+    using TestPost = std::function<Task<std::string>(xenapi::PoolSendTestPost)>;
+
+    /// Who can reach other machines; before anything is served.
+    void post_by(TestPost post) { post_ = std::move(post); }
+
+    Task<std::string> send_test_post(Call& call, xenapi::PoolSendTestPost params) override;
     Task<std::vector<xenapi::Ref<xenapi::Pif>>> create_VLAN(Call& call,
                                                             xenapi::PoolCreateVlan params) override;
     Task<std::vector<xenapi::Ref<xenapi::Pif>>> create_VLAN_from_PIF(
@@ -53,6 +61,28 @@ class PoolDomain final : public xenapi::PoolApi {
         Call& call, xenapi::PoolDisableLocalStorageCaching params) override;
     Task<void> detect_nonhomogeneous_external_auth(
         Call& call, xenapi::PoolDetectNonhomogeneousExternalAuth params) override;
+
+    // binary_storage.cpp
+    Task<void> enable_binary_storage(Call& call) override;
+    Task<void> disable_binary_storage(Call& call) override;
+
+    // How logins are checked (session.cpp).
+    Task<void> set_local_auth_max_threads(Call& call,
+                                          xenapi::PoolSetLocalAuthMaxThreads params) override;
+    Task<void> set_ext_auth_max_threads(Call& call,
+                                        xenapi::PoolSetExtAuthMaxThreads params) override;
+    Task<void> set_ext_auth_cache_enabled(Call& call,
+                                          xenapi::PoolSetExtAuthCacheEnabled params) override;
+    Task<void> set_ext_auth_cache_size(Call& call, xenapi::PoolSetExtAuthCacheSize params) override;
+    Task<void> set_ext_auth_cache_expiry(Call& call,
+                                         xenapi::PoolSetExtAuthCacheExpiry params) override;
+
+    // secure_boot.cpp: the keys that guests get.
+    Task<void> set_custom_uefi_certificates(Call& call,
+                                            xenapi::PoolSetCustomUefiCertificates params) override;
+    Task<void> set_uefi_certificates(Call& call, xenapi::PoolSetUefiCertificates params) override;
+    Task<xenapi::PoolGuestSecurebootReadiness> get_guest_secureboot_readiness(
+        Call& call, xenapi::PoolGetGuestSecurebootReadiness params) override;
 
     // For the pool as a whole.
     Task<void> add_to_guest_agent_config(Call& call,
@@ -100,6 +130,7 @@ class PoolDomain final : public xenapi::PoolApi {
     HostDomain& hosts_;
     Networks& networks_;
     TrustStore trusted_;
+    TestPost post_;
 };
 
 }  // namespace basalt::domain

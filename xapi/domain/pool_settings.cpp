@@ -17,6 +17,10 @@ namespace basalt::domain {
 
 namespace {
 
+// How many passwords of a kind are checked at once, and what is kept of those that were right.
+constexpr std::int64_t auth_threads_max = 64;
+constexpr std::int64_t cached_users_max = 10'000;
+
 std::string references(const std::vector<Ref<Host>>& hosts) {
     std::string out;
     for (const Ref<Host> host : hosts)
@@ -36,6 +40,10 @@ std::int64_t period_seconds(TelemetryFrequency frequency) {
             return 31 * day_seconds;
     }
     return day_seconds;
+}
+
+void require_between(const char* name, std::int64_t value, std::int64_t most) {
+    if (value < 1 || value > most) throw err::invalid_value(name, std::to_string(value));
 }
 
 }  // namespace
@@ -70,6 +78,11 @@ Task<bool> PoolDomain::has_extension(Call& call, PoolHasExtension params) {
     for (const Ref<Host> host : all_hosts())
         if (!co_await hosts_.has_extension(call, {host, params.name})) co_return false;
     co_return true;
+}
+
+Task<std::string> PoolDomain::send_test_post(Call&, PoolSendTestPost params) {
+    if (!post_) throw err::internal_error("this process opens no connections");
+    return post_(std::move(params));
 }
 
 // Members hold no records: there is nobody to bring up to date but the disk.
@@ -186,6 +199,40 @@ Task<void> PoolDomain::detect_nonhomogeneous_external_auth(
                              row.uuid, "<body><host>" + row.uuid + "</host></body>");
         });
     });
+    co_return;
+}
+
+Task<void> PoolDomain::set_local_auth_max_threads(Call& call, PoolSetLocalAuthMaxThreads params) {
+    require_between("local_auth_max_threads", params.value, auth_threads_max);
+    call.db().transact(
+        [&](db::Txn& txn) { txn.edit(params.self).local_auth_max_threads = params.value; });
+    co_return;
+}
+
+Task<void> PoolDomain::set_ext_auth_max_threads(Call& call, PoolSetExtAuthMaxThreads params) {
+    require_between("ext_auth_max_threads", params.value, auth_threads_max);
+    call.db().transact(
+        [&](db::Txn& txn) { txn.edit(params.self).ext_auth_max_threads = params.value; });
+    co_return;
+}
+
+Task<void> PoolDomain::set_ext_auth_cache_enabled(Call& call, PoolSetExtAuthCacheEnabled params) {
+    call.db().transact(
+        [&](db::Txn& txn) { txn.edit(params.self).ext_auth_cache_enabled = params.value; });
+    co_return;
+}
+
+Task<void> PoolDomain::set_ext_auth_cache_size(Call& call, PoolSetExtAuthCacheSize params) {
+    require_between("ext_auth_cache_size", params.value, cached_users_max);
+    call.db().transact(
+        [&](db::Txn& txn) { txn.edit(params.self).ext_auth_cache_size = params.value; });
+    co_return;
+}
+
+Task<void> PoolDomain::set_ext_auth_cache_expiry(Call& call, PoolSetExtAuthCacheExpiry params) {
+    require_between("ext_auth_cache_expiry", params.value, day_seconds);
+    call.db().transact(
+        [&](db::Txn& txn) { txn.edit(params.self).ext_auth_cache_expiry = params.value; });
     co_return;
 }
 

@@ -1,11 +1,13 @@
 #include "xapi/domain/session.hpp"
 
+#include <algorithm>
 #include <set>
 
 #include "base/log.hpp"
 #include "base/wait.hpp"
 #include "idl/errors.hpp"
 #include "idl/records/host.hpp"
+#include "idl/records/pool.hpp"
 #include "idl/records/role.hpp"
 #include "idl/records/session.hpp"
 #include "idl/records/subject.hpp"
@@ -22,7 +24,8 @@ namespace {
 constexpr Duration wrong_password_delay = 5s;
 }  // namespace
 
-SessionDomain::SessionDomain(core::Core& core, UserAgents& agents) : core_(core), agents_(agents) {
+SessionDomain::SessionDomain(core::Core& core, UserAgents& agents)
+    : core_(core), agents_(agents), passwords_(core.loop), checking_(core.loop) {
     core_.limits.use(Limit::sessions,
                      [this] { return core_.db.count(xenapi::class_of<Session>()); });
 }
@@ -43,17 +46,44 @@ Task<SessionDomain::Person> SessionDomain::person_of(std::string user) {
     co_return Person{subject_of(core_, *account), account->id};
 }
 
+PasswordCache::Bounds SessionDomain::cache_bounds() const {
+    const Pool& pool = core_.db.get(core_.pool);
+    if (!pool.ext_auth_cache_enabled) return {};
+    return {.users_max = static_cast<std::size_t>(pool.ext_auth_cache_size),
+            .kept_for = std::chrono::seconds(pool.ext_auth_cache_expiry)};
+}
+
+Task<void> SessionDomain::check_password(Call& call, std::string user, std::string password) {
+    const Pool& pool = core_.db.get(core_.pool);
+    const bool local = user == "root" || !looks_up_users(core_);
+    const std::int64_t places = local ? pool.local_auth_max_threads : pool.ext_auth_max_threads;
+    const std::uint64_t place =
+        checked_++ % static_cast<std::uint64_t>(std::max<std::int64_t>(places, 1));
+    const auto lease =
+        co_await checking_.acquire((local ? "local " : "external ") + std::to_string(place));
+    co_await core_.hosts->local().login(
+        {std::move(user), std::move(password), call.caller().address});
+}
+
 Task<SessionDomain::Person> SessionDomain::authenticate(Call& call, std::string user,
                                                         std::string password) {
     if (!core_.booted) throw err::host_still_booting();
     if (call.caller().trusted) co_return Person{};  // root on the host's own socket needs none
+    const bool cached = user != "root" && looks_up_users(core_);
+    const PasswordCache::Bounds bounds = cache_bounds();
+    if (bounds.users_max == 0) passwords_.clear();
+    if (cached && passwords_.knows(user, password, bounds))
+        co_return co_await person_of(std::move(user));
     std::optional<ApiError> refused;
     try {
-        co_await core_.hosts->local().login({user, std::move(password), call.caller().address});
+        co_await check_password(call, user, password);
     } catch (const ApiError& error) {
         refused = error;
     }
-    if (!refused) co_return co_await person_of(std::move(user));
+    if (!refused) {
+        if (cached) passwords_.note(user, password, bounds);
+        co_return co_await person_of(std::move(user));
+    }
     log::warn("login_refused",
               {{"user", user}, {"address", call.caller().address}, {"error", refused->what()}});
     if (refused->code() == "SESSION_AUTHENTICATION_FAILED")
@@ -202,6 +232,7 @@ Task<void> SessionDomain::local_logout(Call& call) {
 Task<void> SessionDomain::change_password(Call& call, SessionChangePassword params) {
     if (call.caller().user.empty())
         throw err::session_authentication_failed("", "no user to change");
+    passwords_.forget(call.caller().user);
     co_await core_.hosts->local().change_password(
         {call.caller().user, std::move(params.old_pwd), std::move(params.new_pwd)});
 }

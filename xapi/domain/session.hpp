@@ -1,7 +1,9 @@
 #pragma once
+#include "base/wait.hpp"
 #include "idl/api/session_api.hpp"
 #include "xapi/core/call.hpp"
 #include "xapi/core/core.hpp"
+#include "xapi/domain/password_cache.hpp"
 #include "xapi/domain/user_agents.hpp"
 
 namespace basalt::domain {
@@ -37,6 +39,11 @@ class SessionDomain final : public xenapi::SessionApi {
     };
 
     Task<Person> authenticate(Call& call, std::string user, std::string password);
+    /// Asks PAM, as many users at once as the pool lets (local_auth_max_threads and
+    /// ext_auth_max_threads). Throws what the host throws.
+    Task<void> check_password(Call& call, std::string user, std::string password);
+    /// What may be kept of passwords; nothing while the pool says no (ext_auth_cache_enabled).
+    [[nodiscard]] PasswordCache::Bounds cache_bounds() const;
     /// Throws SESSION_AUTHORIZATION_FAILED [user, message] for who is not root and no subject.
     Task<Person> person_of(std::string user);
     /// Whoever knows the pool's secret is one of its hosts; `host` is for the error.
@@ -53,6 +60,9 @@ class SessionDomain final : public xenapi::SessionApi {
 
     core::Core& core_;
     UserAgents& agents_;
+    PasswordCache passwords_;
+    ObjectQueue checking_;
+    std::uint64_t checked_ = 0;
 };
 
 }  // namespace basalt::domain

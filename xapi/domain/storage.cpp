@@ -7,6 +7,7 @@
 
 #include "base/log.hpp"
 #include "idl/errors.hpp"
+#include "idl/records/crashdump.hpp"
 #include "idl/records/host.hpp"
 #include "idl/records/pbd.hpp"
 #include "idl/records/pool.hpp"
@@ -211,6 +212,8 @@ void Storage::erase_disk(db::Txn& txn, Ref<Vdi> disk) {
             txn.erase(vbd);
         }
     }
+    for (const auto dump : std::vector(txn.get(disk).crash_dumps))
+        txn.erase(dump);
     txn.erase(disk);
 }
 

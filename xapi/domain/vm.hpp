@@ -100,6 +100,13 @@ class VmDomain final : public xenapi::VmApi {
     Task<std::string> call_host_plugin(Call& call, xenapi::VmCallHostPlugin params) override;
     Task<void> restart_device_models(Call& call, xenapi::VmRestartDeviceModels params) override;
 
+    // secure_boot.cpp
+    Task<std::string> set_uefi_mode(Call& call, xenapi::VmSetUefiMode params) override;
+    Task<void> update_secureboot_certificates_on_boot(
+        Call& call, xenapi::VmUpdateSecurebootCertificatesOnBoot params) override;
+    Task<xenapi::VmSecurebootReadiness> get_secureboot_readiness(
+        Call& call, xenapi::VmGetSecurebootReadiness params) override;
+
     // vm_settings.cpp
     Task<void> set_appliance(Call& call, xenapi::VmSetAppliance params) override;
     Task<void> set_snapshot_schedule(Call& call, xenapi::VmSetSnapshotSchedule params) override;
@@ -107,8 +114,6 @@ class VmDomain final : public xenapi::VmApi {
     Task<void> set_bios_strings(Call& call, xenapi::VmSetBiosStrings params) override;
     Task<void> copy_bios_strings(Call& call, xenapi::VmCopyBiosStrings params) override;
     Task<void> set_NVRAM_EFI_variables(Call& call, xenapi::VmSetNvramEfiVariables params) override;
-    Task<xenapi::VmSecurebootReadiness> get_secureboot_readiness(
-        Call& call, xenapi::VmGetSecurebootReadiness params) override;
     Task<xenapi::Vm> get_boot_record(Call& call, xenapi::VmGetBootRecord params) override;
     Task<xenapi::Map<std::string, std::string>> query_services(
         Call& call, xenapi::VmQueryServices params) override;

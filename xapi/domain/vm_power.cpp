@@ -10,6 +10,7 @@
 #include "xapi/core/hosts.hpp"
 #include "xapi/domain/messages.hpp"
 #include "xapi/domain/placement.hpp"
+#include "xapi/domain/secure_boot.hpp"
 #include "xapi/domain/storage.hpp"
 #include "xapi/domain/views.hpp"
 #include "xapi/domain/vm.hpp"
@@ -130,6 +131,7 @@ Task<void> VmDomain::start_somewhere(Call& call, Ref<Vm> vm, VmOperations operat
     co_await call.committed();
     co_await balloons_.await_room(call, host, std::move(room));
     co_await states_.bring(vm, host);
+    co_await prepare_firmware(core_, vm, host);
     const agent::DomainInfo domain =
         co_await core_.hosts->agent(host).vm_start(call.operation(), {spec, paused});
     call.db().transact_fact([&](db::Txn& txn) {

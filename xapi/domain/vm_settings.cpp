@@ -126,17 +126,6 @@ Task<void> VmDomain::set_NVRAM_EFI_variables(Call& call, VmSetNvramEfiVariables 
     co_return;
 }
 
-// The variables that a machine has at first hold the usual keys, and no list of what was revoked.
-Task<VmSecurebootReadiness> VmDomain::get_secureboot_readiness(Call& call,
-                                                               VmGetSecurebootReadiness params) {
-    const Vm& vm = call.db().get(params.self);
-    const bool uefi = is_hvm(vm) && vm.HVM_boot_params.get(std::string("firmware")) == "uefi";
-    if (!uefi) co_return VmSecurebootReadiness::not_supported;
-    if (vm.platform.get(std::string("secureboot")) != "true")
-        co_return VmSecurebootReadiness::disabled;
-    co_return VmSecurebootReadiness::ready_no_dbx;
-}
-
 Task<Vm> VmDomain::get_boot_record(Call& call, VmGetBootRecord params) {
     co_return call.db().transact([&](db::Txn& txn) {
         require(txn, params.self, VmOperations::get_boot_record);

@@ -165,6 +165,7 @@ Task<std::optional<Response>> Connection::handle(Exchange& exchange) {
     const HttpRequest& request = exchange.request();
     const Router::Route* route = router_.find(request.method, request.path);
     if (route == nullptr) co_return no_route(request);
+    ++route->requests;
     const Counted busy(counts_.busy);
     std::exception_ptr failure;
     try {

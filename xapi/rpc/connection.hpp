@@ -87,12 +87,15 @@ class Router {
         std::string method;
         std::string prefix;
         Handler handler;
+        mutable std::uint64_t requests = 0;  ///< that have come so far
     };
 
     /// A later entry of the same method and prefix replaces the earlier one.
     void add(std::string method, std::string prefix, Handler handler);
     /// Null: nobody.
     [[nodiscard]] const Route* find(std::string_view method, std::string_view path) const;
+
+    [[nodiscard]] const std::vector<Route>& routes() const { return routes_; }
 
   private:
     std::vector<Route> routes_;

@@ -105,4 +105,12 @@ std::string Metrics::text() const {
     return out;
 }
 
+std::vector<Metrics::Timing> Metrics::timings() const {
+    std::vector<Timing> out;
+    for (const auto& [name, family] : families_)
+        for (const auto& [labels, histogram] : family.histograms)
+            out.push_back({name + braced(labels), histogram.count, histogram.sum_seconds});
+    return out;
+}
+
 }  // namespace basalt::server

@@ -31,6 +31,15 @@ class Metrics {
 
     [[nodiscard]] std::string text() const;
 
+    /// What a histogram has seen, all together.
+    struct Timing {
+        std::string name;  ///< with its labels, if it has some
+        std::uint64_t count = 0;
+        double sum_seconds = 0;
+    };
+
+    [[nodiscard]] std::vector<Timing> timings() const;
+
     class Histogram {
       public:
         void observe(Duration took);

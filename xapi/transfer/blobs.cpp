@@ -96,6 +96,8 @@ Task<void> put_blob(Exchange& exchange, Call& call) {
         throw err::out_of_space("blobs");
     const Ref<Blob> blob = named<Blob>(call, request, "blob", {"ref", "uuid"});
     core::Core& core = call.core();
+    if (!core::keeps_blobs(core))
+        throw err::operation_not_allowed("The host keeps no blobs (host.disable_binary_storage)");
     const Blob row = call.db().get(blob);
     const std::string path = file_of(core, row.uuid);
     const Unfinished fresh(path + unfinished + core.new_uuid());
@@ -106,6 +108,10 @@ Task<void> put_blob(Exchange& exchange, Call& call) {
         throw err::client_error("the bytes ended after " + std::to_string(size));
     (void)call.db().get(blob);  // it may have been destroyed meanwhile
     co_await blocking(core.loop, [from = fresh.path, path] { rename_durably(from, path); });
+    if (!core::keeps_blobs(core)) {  // switched off meanwhile, and all others are gone
+        co_await blocking(core.loop, [path] { std::filesystem::remove(path); });
+        co_return;
+    }
     call.db().transact_fact([&](db::Txn& txn) {
         if (txn.find(blob) == nullptr) return;
         txn.edit(blob).size = static_cast<std::int64_t>(size);

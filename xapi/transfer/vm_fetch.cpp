@@ -10,6 +10,7 @@
 #include "xapi/transfer/archive_reader.hpp"
 #include "xapi/transfer/uploads.hpp"
 #include "xapi/transfer/vm_streams.hpp"
+#include "xapi/transfer/web_address.hpp"
 
 namespace basalt::transfer {
 
@@ -21,62 +22,8 @@ constexpr std::size_t head_bytes_max = std::size_t{16} * 1024;
 constexpr int redirects_max = 5;
 constexpr Duration answer_limit = 60s;
 
-struct Address {
-    bool tls = false;
-    std::string host;
-    std::string host_header;  // as in the address: with brackets, and the port if it says one
-    std::uint16_t port = 0;
-    std::string user;  // and the password, percent-decoded, joined by a colon; empty: none
-    std::string target;
-};
-
-[[noreturn]] void refuse(const std::string& url) {
-    throw err::invalid_value("url", url);
-}
-
-std::string lower(std::string text) {
-    std::ranges::transform(text, text.begin(), [](unsigned char c) {
-        return static_cast<char>(c >= 'A' && c <= 'Z' ? c + 32 : c);
-    });
-    return text;
-}
-
-/// RFC 3986, as much of it as http needs.
-Address parse_url(const std::string& url) {
-    const bool plain = url.find_first_of(" \r\n\t") == std::string::npos;
-    const std::size_t after = url.find("://");
-    if (!plain || after == std::string::npos) refuse(url);
-    Address out;
-    const std::string scheme = lower(url.substr(0, after));
-    if (scheme != "http" && scheme != "https") refuse(url);
-    out.tls = scheme == "https";
-    const std::size_t begin = after + 3;
-    const std::size_t path = std::min(url.find_first_of("/?#", begin), url.size());
-    std::string authority = url.substr(begin, path - begin);
-    out.target = url.substr(path, url.find('#', path) - path);
-    if (!out.target.starts_with('/')) out.target.insert(0, "/");
-    if (const std::size_t at = authority.rfind('@'); at != std::string::npos) {
-        out.user = server::percent_decoded(authority.substr(0, at), false);
-        authority.erase(0, at + 1);
-    }
-    out.host_header = authority;
-    const std::size_t bracket = authority.find(']');
-    const std::size_t colon = authority.find(':', bracket == std::string::npos ? 0 : bracket);
-    out.port = out.tls ? 443 : 80;
-    if (colon != std::string::npos) {
-        const char* end = authority.data() + authority.size();
-        const auto [stop, error] = std::from_chars(authority.data() + colon + 1, end, out.port);
-        if (error != std::errc{} || stop != end || out.port == 0) refuse(url);
-    }
-    out.host = authority.substr(0, colon);
-    if (out.host.starts_with('[') && out.host.ends_with(']'))
-        out.host = out.host.substr(1, out.host.size() - 2);
-    if (out.host.empty()) refuse(url);
-    return out;
-}
-
 /// HTTP/1.0: the body is then the rest of the stream, never in chunks.
-std::string request_to(const Address& address) {
+std::string request_to(const WebAddress& address) {
     std::string out = "GET " + address.target + " HTTP/1.0\r\nHost: " + address.host_header +
                       "\r\nAccept: */*\r\nConnection: close\r\n";
     if (!address.user.empty()) out += "Authorization: Basic " + base64(address.user) + "\r\n";
@@ -101,7 +48,7 @@ Answer parse_answer(std::string_view head) {
         const std::string line(head.substr(at + 2, end - at - 2));
         const std::size_t colon = line.find(':');
         if (colon != std::string::npos) {
-            const std::string name = lower(line.substr(0, colon));
+            const std::string name = ascii_lower(line.substr(0, colon));
             const std::size_t from = line.find_first_not_of(" \t", colon + 1);
             const std::string value = from == std::string::npos ? "" : line.substr(from);
             if (name == "location") out.location = value;
@@ -110,7 +57,7 @@ Answer parse_answer(std::string_view head) {
                 const char* stop = value.data() + value.size();
                 if (std::from_chars(value.data(), stop, length).ptr == stop) out.length = length;
             }
-            if (name == "transfer-encoding" && lower(value) != "identity")
+            if (name == "transfer-encoding" && ascii_lower(value) != "identity")
                 throw err::import_error_cannot_handle_chunked();
         }
         at = end;
@@ -168,7 +115,7 @@ class Download {
     std::uint64_t read_ = 0;
 };
 
-std::string absolute(const Address& from, const std::string& location) {
+std::string absolute(const WebAddress& from, const std::string& location) {
     if (location.find("://") != std::string::npos) return location;
     const std::string origin = (from.tls ? "https://" : "http://") + from.host_header;
     return location.starts_with('/') ? origin + location : origin + "/" + location;
@@ -180,7 +127,7 @@ bool redirects(int status) {
 
 Task<std::unique_ptr<Download>> opened(Call& call, const Dial& dial, std::string url) {
     for (int i = 0; i < redirects_max; ++i) {
-        const Address address = parse_url(url);
+        const WebAddress address = parse_web_address(url);
         std::unique_ptr<Download> download;
         Answer answer;
         const auto attempt = [&]() -> Task<void> {
