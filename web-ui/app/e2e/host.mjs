@@ -162,7 +162,7 @@ export async function readOnly(visit) {
   pages.push(...["", "/network", "/logs", "/certificates", "/settings"].map((tab) => `/host/${host}${tab}`))
   for (const path of pages) {
     await go(reader, path)
-    await reader.waitForTimeout(300)
+    await reader.waitForTimeout(150)
     const offered = await reader.locator("main").getByRole("button").allInnerTexts()
     const doing = offered.filter((text) => /\b(New|Add|Start|Shut|Reboot|Suspend|Upload|Delete|Take|Attach|Install|Make|Disable|Bundle|Let)\b|^Save$/.test(text))
     // A log may be saved: that is reading.

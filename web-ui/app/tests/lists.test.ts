@@ -1,7 +1,7 @@
 // Filtering, sorting and finding, also among five thousand.
 import { describe, expect, it } from "vitest"
 import { parseFilter, vmFilter } from "@/lib/filter.js"
-import { guests, taskTitle, taskTitleKey } from "@/lib/objects.js"
+import { addressesOf, guests, taskTitle, taskTitleKey } from "@/lib/objects.js"
 import { rememberingSort } from "@/lib/order.js"
 import { search } from "@/lib/search.js"
 import { compareText, rowSorter, type Column } from "@/lib/table.js"
@@ -14,7 +14,7 @@ declare const process: { cpuUsage(): { user: number } }
 const house = storeWith({
   host: { h1: { name_label: "alpha", metrics: "hm", address: "10.0.0.1" } },
   host_metrics: { hm: { live: true } },
-  VM_guest_metrics: { g: { networks: { "0/ip": "10.9.8.7", "0/ipv6/0": "fe80::1" }, os_version: {} } },
+  VM_guest_metrics: { g: { networks: { "0/ip": "10.9.8.7", "0/ipv4/0": "10.9.8.7", "0/ipv6/0": "fe80::1", "1/ip": "10.1.1.1" }, os_version: {} } },
   VM: {
     web1: { name_label: "web 1", power_state: "Running", resident_on: "h1", tags: ["prod"], guest_metrics: "g" },
     web10: { name_label: "web 10", tags: ["old"] },
@@ -29,6 +29,13 @@ const names = (line: string) => guests(house).filter(vmFilter(house, line)).map(
 describe("the entries of VMs", () => {
   it("stay the same as long as the records do", () => {
     expect(guests(house)[0]).toBe(guests(house)[0])
+  })
+})
+
+describe("the addresses of a VM", () => {
+  const of = (device?: string) => addressesOf(house, house.get("VM", "web1" as never)!, device)
+  it("are told once each, without those of the link, of all interfaces or of one", () => {
+    expect([of(), of("0"), of("1"), of("2")]).toEqual([["10.9.8.7", "10.1.1.1"], ["10.9.8.7"], ["10.1.1.1"], []])
   })
 })
 

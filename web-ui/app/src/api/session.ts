@@ -88,7 +88,7 @@ function forget(): void {
   store.clear()
 }
 
-/** Tasks that nobody would end when the page is gone: those of its uploads. */
+/** Tasks that nobody would end when the page is gone: those of its uploads. One that is being made is not known yet. */
 export const tasksOfPage = new Set<Ref<"task">>()
 
 addEventListener("pagehide", (event) => {
