@@ -127,7 +127,10 @@ class HostLife(unittest.TestCase):
 
     @classmethod
     def state(cls, name):
-        return saved.State(f"host-{name}", medium.digest(), medium.guests_digest(), INSTALL)
+        # A machine that goes on must be the one that was saved; a disk fits into any.
+        machine_words = [boot.MACHINE_WORDS] if name == BOOTED else []
+        return saved.State(f"host-{name}", medium.digest(), medium.guests_digest(), INSTALL,
+                           *machine_words)
 
     @classmethod
     def keep(cls, name, *more):
