@@ -17,10 +17,8 @@ from paths import DevError, say
 
 OVMF = "/usr/share/OVMF"
 # Emulated, so slow: what makes a hypervisor safe from its guests' side channels is left out, which
-# the machine says by an SMBIOS string that the medium's menu reads. And a kernel that waits for an
-# emulated timer on a busy machine panics.
-MACHINE_WORDS = "basalt xen spec-ctrl=no xpti=no dom0_max_vcpus=1 " \
-                "linux mitigations=off no_timer_check"
+# the machine says by an SMBIOS string that the medium's menu reads.
+MACHINE_WORDS = "basalt xen spec-ctrl=no xpti=no dom0_max_vcpus=1 linux mitigations=off"
 ADDRESS = "10.0.2.15"
 MONITOR_SECONDS = 300
 # How long a key is down, and up before the next one: keyboards are read by whoever is emulated.
