@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 import build_root
-from paths import SOURCE, DevError, say
+from paths import SOURCE, DevError, alone, say
 
 JOBS = os.cpu_count() or 1
 
@@ -23,9 +23,11 @@ def configure(preset):
 
 
 def build(preset, targets):
-    configure(preset)
-    say(f"building {' '.join(targets) or 'everything'}")
-    build_root.run(["ninja", "-C", str(folder(preset)), f"-j{JOBS}", *targets], stdout=2)
+    # Two at once would spoil each other's log of what is made.
+    with alone(SOURCE / "build" / f"{preset}.lock"):
+        configure(preset)
+        say(f"building {' '.join(targets) or 'everything'}")
+        build_root.run(["ninja", "-C", str(folder(preset)), f"-j{JOBS}", *targets], stdout=2)
 
 
 def programs(preset):

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import apt
 import build_root
-from paths import SOURCE, DevError, cache, need_root, say
+from paths import SOURCE, DevError, alone, cache, need_root, say
 
 RECIPE = SOURCE / "tools/guest"
 
@@ -26,6 +26,13 @@ def ensure():
     if image.exists():
         return image
     need_root("making the guest image")
+    with alone(cache() / "guest.lock"):
+        if not image.exists():
+            make(image)
+    return image
+
+
+def make(image):
     say("making the guest image, a small Debian 13 (about a minute, once)")
     start = time.monotonic()
     with tempfile.TemporaryDirectory(dir=cache(), prefix=".guest-") as scratch:
@@ -40,4 +47,3 @@ def ensure():
         if job.returncode != 0:
             raise DevError("the guest image could not be made")
         made.rename(image)
-    return image

@@ -1,5 +1,7 @@
 """Where things lie: the source tree, the cache, the state of a run."""
 
+import contextlib
+import fcntl
 import os
 import sys
 from pathlib import Path
@@ -24,6 +26,16 @@ def cache():
     except PermissionError as error:
         raise DevError(f"cannot make {folder}: run as root once, or set BASALT_CACHE") from error
     return folder
+
+
+@contextlib.contextmanager
+def alone(lock):
+    """Within, nobody else holds the file `lock`: what several commands need at the same moment is
+    made once, and the others wait for it."""
+    lock.parent.mkdir(parents=True, exist_ok=True)
+    with open(lock, "a", encoding="ascii") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        yield
 
 
 def default_state():

@@ -10,7 +10,7 @@ import os
 import shutil
 import subprocess
 
-from paths import SOURCE, DevError, say
+from paths import SOURCE, DevError, alone, say
 
 APP = SOURCE / "web-ui/app"
 NODE_MIN = (20, 19)
@@ -50,10 +50,11 @@ def ensure_packages():
     """node_modules as package-lock.json says."""
     stamp = APP / "node_modules/.basalt-lock"
     wanted = fingerprint([APP / "package-lock.json"])
-    if not stamp.exists() or stamp.read_text() != wanted:
-        say("installing the web console's packages")
-        npm("ci")
-        stamp.write_text(wanted)
+    with alone(SOURCE / "build/web-packages.lock"):
+        if not stamp.exists() or stamp.read_text() != wanted:
+            say("installing the web console's packages")
+            npm("ci")
+            stamp.write_text(wanted)
 
 
 def inputs():
@@ -80,10 +81,11 @@ def ensure(preset):
     share = SOURCE / "build" / preset / "share"
     out, stamp = share / "web", share / "web.json"
     wanted = {"inputs": fingerprint(inputs())}
-    if not stamp.exists() or json.loads(stamp.read_text()) != wanted or not out.is_dir():
-        say("building the web console")
-        share.mkdir(parents=True, exist_ok=True)
-        stamp.unlink(missing_ok=True)
-        npm("run", "build", out=out)
-        stamp.write_text(json.dumps(wanted))
+    with alone(SOURCE / "build/web.lock"):
+        if not stamp.exists() or json.loads(stamp.read_text()) != wanted or not out.is_dir():
+            say("building the web console")
+            share.mkdir(parents=True, exist_ok=True)
+            stamp.unlink(missing_ok=True)
+            npm("run", "build", out=out)
+            stamp.write_text(json.dumps(wanted))
     return out

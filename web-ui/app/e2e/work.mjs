@@ -207,7 +207,7 @@ export async function storage(visit) {
   dialog = await fill()
   await dialog.getByRole("radio", { name: new RegExp(uuid) }).check({ timeout: 20_000 })
   await dialog.getByRole("button", { name: "Attach", exact: true }).click()
-  await page.locator(".notice.done", { hasText: `Making the storage ${label}` }).waitFor({ timeout: 20_000 })
+  await page.locator(".notice.done", { hasText: `Making the storage ${label}` }).first().waitFor({ timeout: 20_000 })
   await go(page, `/sr/${uuid}`)
   await page.locator(".page > header").getByText("Attached", { exact: true }).waitFor({ timeout: 20_000 })
   await page.getByRole("button", { name: "New disk" }).click()
