@@ -251,8 +251,8 @@ class HostFigures(unittest.TestCase):
         self.assertIn("physical_utilisation", text)
 
     def test_figures_outlive_both_daemons(self):
-        self.api.host.backup_rrds(self.host, 0.0)
         before = updates(self.session, host="true")
+        self.api.host.backup_rrds(self.host, 0.0)  # of what came later, rows are made anew
         for daemon in ("hostd", "xapi"):
             lab.host().kill(daemon)
 

@@ -24,13 +24,14 @@ import build_root
 from paths import SOURCE, DevError, say
 
 LIMIT_SECONDS = 30 * 60  # beside the build
-# Python suites, as (label, folder). The rows run beside each other and beside the C++ programs, since
-# all of them wait more than they compute: for guests, disks and clocks.
-PYTHON_SUITES = [[("unit", "tools/dev"), ("unit", "dom0-image/prepare"),
-                  ("unit", "dom0-image/console"), ("unit", "installer"),
-                  ("unit", "host-agent/machine"), ("unit", "host-agent/plugins"),
-                  ("style", "tests/style"), ("api", "tests/api")],
-                 [("web", "tests/web"), ("appliance", "tests/appliance")]]
+# Python suites, as (label, folder). These run beside the C++ programs, since all of them wait more than
+# they compute: for guests, disks and clocks.
+PYTHON_SUITES = [("unit", "tools/dev"), ("unit", "dom0-image/prepare"),
+                 ("unit", "dom0-image/console"), ("unit", "installer"),
+                 ("unit", "host-agent/machine"), ("unit", "host-agent/plugins"),
+                 ("style", "tests/style"), ("api", "tests/api")]
+# And these after those programs: a third row would be too much for two processors.
+AFTER_PROGRAMS = [("web", "tests/web"), ("appliance", "tests/appliance")]
 # How many modules of a folder run at the same time, on hosts of their own; one unless said here.
 LANES = {"tests/api": 2}
 # Much emulation: run when they are asked for by name, within seconds of their own. They build what
@@ -63,12 +64,9 @@ def test(args):
         build.build(args.preset, [])
     deadline = time.monotonic() + LIMIT_SECONDS
     with futures.ThreadPoolExecutor() as beside:
-        rows = [beside.submit(run_python_suites, row, args.preset, labels, deadline)
-                for row in PYTHON_SUITES]
-        if programs_too:
-            rows.append(beside.submit(run_ctest, args.preset, labels, deadline))
-    summary = Summary()
-    for row in rows:
+        row = beside.submit(run_python_suites, PYTHON_SUITES, args.preset, labels, deadline)
+        summary = run_ctest(args.preset, labels, deadline) if programs_too else Summary()
+        summary.add(run_python_suites(AFTER_PROGRAMS, args.preset, labels, deadline))
         summary.add(row.result())
     for name, reason in summary.skipped:
         print(f"skipped {name}: {reason}")
