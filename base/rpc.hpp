@@ -8,6 +8,7 @@
 #include <string_view>
 #include <vector>
 
+#include "base/rpc_fwd.hpp"
 #include "base/stream.hpp"
 #include "base/wait.hpp"
 
@@ -18,10 +19,6 @@
 ///   {"id":7,"error":["CODE","p"]}
 ///   {"progress":7,"value":0.5}   {"cancel":7}   {"event":"vm.changed","args":{...}}
 namespace basalt::rpc {
-
-using Json = nlohmann::json;
-/// First parameter of the INTERNAL_ERROR of a call whose outcome is unknown.
-constexpr std::string_view connection_lost = "connection lost";
 
 struct Frame {
     Json body;
@@ -41,8 +38,6 @@ class Channel {
 std::unique_ptr<Channel> socket_channel(Loop& loop, std::unique_ptr<FdStream> stream);
 /// Two ends joined in memory; descriptors pass as they are.
 std::pair<std::unique_ptr<Channel>, std::unique_ptr<Channel>> memory_channels(Loop& loop);
-
-using Progress = std::function<void(double)>;
 
 struct Request {
     std::string verb;

@@ -7,6 +7,7 @@
 
 #include "base/framing.hpp"
 #include "base/json.hpp"
+#include "base/rpc.hpp"
 
 namespace basalt::rpc {
 

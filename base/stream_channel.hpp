@@ -1,7 +1,8 @@
 #pragma once
 #include <memory>
 
-#include "base/rpc.hpp"
+#include "base/rpc_fwd.hpp"
+#include "base/stream.hpp"
 
 namespace basalt::rpc {
 

@@ -46,69 +46,78 @@ endif()
 
 # The system headers that nearly every unit with a coroutine reads, parsed once. Only headers that are
 # not ours: the compiler cache then finds it again in every work tree. What templates such a header leaves
-# to be made, every unit makes anew (half a second for nlohmann/json.hpp): it must be worth it to most.
+# to be made, every unit makes anew: it must be worth it to most.
 set(precompiled_headers
   <algorithm> <chrono> <coroutine> <expected> <filesystem> <format> <functional> <map> <memory> <optional> <set>
   <span> <string> <unordered_map> <variant> <vector>
   <boost/asio/any_io_executor.hpp> <boost/asio/awaitable.hpp> <boost/asio/execution.hpp>
   <boost/asio/execution_context.hpp> <boost/asio/this_coro.hpp>)
+# Half a second of templates: only for targets that say JSON.
+set(precompiled_json <nlohmann/json.hpp>)
+set(precompiled_test <gmock/gmock.h> <gtest/gtest.h>)
 file(CONFIGURE OUTPUT ${CMAKE_BINARY_DIR}/precompiled.cpp CONTENT "")
-add_library(basalt_precompiled STATIC ${CMAKE_BINARY_DIR}/precompiled.cpp)
-target_link_libraries(basalt_precompiled PUBLIC basalt_flags Boost::headers)
-target_precompile_headers(basalt_precompiled PRIVATE ${precompiled_headers})
 
 # Code is optimised where calls and records pass by the thousand a second (base, idl, and of xapi the core,
 # the store and the wire). Units that decide, or wait for machines, disks and switches, are compiled with less
-# care, in a quarter less time; a test's own units, which are compiled often and run once, with none. Parsed headers must have the same options
-# as the units that take them, so there is one set for each.
+# care, in a quarter less time; a test's own units, which are compiled often and run once, with none. Parsed
+# headers must have the same options as the units that take them, so there is a set for each.
 set(basalt_waiting_options -O1)
 set(basalt_test_options -O0)
-foreach(kind waiting test)
-  add_library(basalt_precompiled_${kind} STATIC ${CMAKE_BINARY_DIR}/precompiled.cpp)
-  target_compile_options(basalt_precompiled_${kind} PRIVATE ${basalt_${kind}_options})
-endforeach()
-target_link_libraries(basalt_precompiled_waiting PUBLIC basalt_flags Boost::headers)
-target_precompile_headers(basalt_precompiled_waiting PRIVATE ${precompiled_headers} <nlohmann/json.hpp>)
-target_link_libraries(basalt_precompiled_test PUBLIC basalt_flags Boost::headers GTest::gmock)
-target_precompile_headers(basalt_precompiled_test PRIVATE ${precompiled_headers} <nlohmann/json.hpp>
-  <gmock/gmock.h> <gtest/gtest.h>)
 
-# KIND is empty, `waiting` or `test`; a folder says `set(basalt_kind waiting)` for what is declared in it.
-# LIGHT targets have no coroutine: reading all those headers would cost them more than it saves.
-function(basalt_compile name light kind)
+# basalt_precompile(name kind HEADERS ...): the library whose parsed headers a target takes.
+function(basalt_precompile name kind)
+  add_library(${name} STATIC ${CMAKE_BINARY_DIR}/precompiled.cpp)
+  target_link_libraries(${name} PUBLIC basalt_flags Boost::headers $<$<STREQUAL:${kind},test>:GTest::gmock>)
+  target_compile_options(${name} PRIVATE ${basalt_${kind}_options})
+  target_precompile_headers(${name} PRIVATE ${precompiled_headers} ${ARGN})
+endfunction()
+basalt_precompile(basalt_precompiled "")
+basalt_precompile(basalt_precompiled_waiting waiting)
+basalt_precompile(basalt_precompiled_waiting_json waiting ${precompiled_json})
+basalt_precompile(basalt_precompiled_test test ${precompiled_test})
+basalt_precompile(basalt_precompiled_test_json test ${precompiled_test} ${precompiled_json})
+
+# basalt_compile(name kind [LIGHT | JSON]). KIND is empty, `waiting` or `test`; a folder says
+# `set(basalt_kind waiting)` for what is declared in it. LIGHT targets have no coroutine: reading all those
+# headers would cost them more than it saves. Most units of JSON targets read nlohmann/json.hpp.
+function(basalt_compile name kind)
+  cmake_parse_arguments(arg "LIGHT;JSON" "" "" ${ARGN})
   set(precompiled basalt_precompiled)
   if(kind)
     string(APPEND precompiled _${kind})
     target_compile_options(${name} PRIVATE ${basalt_${kind}_options})
+    if(arg_JSON)
+      string(APPEND precompiled _json)
+    endif()
   endif()
-  if(NOT light)
+  if(NOT arg_LIGHT)
     target_precompile_headers(${name} REUSE_FROM ${precompiled})
   endif()
 endfunction()
 
-# basalt_library(name [LIGHT] SOURCES ... [LINK ...] [PRIVATE_LINK ...])
+# basalt_library(name [LIGHT | JSON] SOURCES ... [LINK ...] [PRIVATE_LINK ...])
 function(basalt_library name)
-  cmake_parse_arguments(arg "LIGHT" "" "SOURCES;LINK;PRIVATE_LINK" ${ARGN})
+  cmake_parse_arguments(arg "LIGHT;JSON" "" "SOURCES;LINK;PRIVATE_LINK" ${ARGN})
   add_library(${name} STATIC ${arg_SOURCES})
   target_link_libraries(${name} PUBLIC basalt_flags ${arg_LINK} PRIVATE ${arg_PRIVATE_LINK})
-  basalt_compile(${name} "${arg_LIGHT}" "${basalt_kind}")
+  basalt_compile(${name} "${basalt_kind}" ${ARGN})
 endfunction()
 
-# basalt_program(name [LIGHT] SOURCES ... LINK ...)
+# basalt_program(name [LIGHT | JSON] SOURCES ... LINK ...)
 function(basalt_program name)
-  cmake_parse_arguments(arg "LIGHT" "" "SOURCES;LINK" ${ARGN})
+  cmake_parse_arguments(arg "LIGHT;JSON" "" "SOURCES;LINK" ${ARGN})
   add_executable(${name} ${arg_SOURCES})
   target_link_libraries(${name} PRIVATE basalt_flags ${arg_LINK})
-  basalt_compile(${name} "${arg_LIGHT}" "${basalt_kind}")
+  basalt_compile(${name} "${basalt_kind}" ${ARGN})
   set_target_properties(${name} PROPERTIES RUNTIME_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR}/bin)
 endfunction()
 
-# basalt_test(name [LIGHT] LABEL unit SOURCES ... LINK ... [TIMEOUT seconds]): one ctest entry a program.
+# basalt_test(name [LIGHT | JSON] LABEL unit SOURCES ... LINK ... [TIMEOUT seconds]): one ctest entry a program.
 function(basalt_test name)
-  cmake_parse_arguments(arg "LIGHT" "LABEL;TIMEOUT" "SOURCES;LINK" ${ARGN})
+  cmake_parse_arguments(arg "LIGHT;JSON" "LABEL;TIMEOUT" "SOURCES;LINK" ${ARGN})
   add_executable(${name} ${arg_SOURCES})
   target_link_libraries(${name} PRIVATE basalt_flags ${arg_LINK} GTest::gmock GTest::gtest_main)
-  basalt_compile(${name} "${arg_LIGHT}" test)
+  basalt_compile(${name} test ${ARGN})
   add_test(NAME ${name} COMMAND ${name} WORKING_DIRECTORY ${CMAKE_SOURCE_DIR})
   if(NOT arg_TIMEOUT)
     set(arg_TIMEOUT 60)

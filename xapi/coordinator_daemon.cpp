@@ -7,6 +7,7 @@
 #include "base/log.hpp"
 #include "base/real_loop.hpp"
 #include "base/real_net.hpp"
+#include "base/rpc.hpp"
 #include "idl/records/host.hpp"
 #include "xapi/cli/server.hpp"
 #include "xapi/coordinator.hpp"

@@ -1,6 +1,7 @@
 #include "base/log.hpp"
 #include "base/real_loop.hpp"
 #include "base/real_net.hpp"
+#include "base/rpc.hpp"
 #include "xapi/cli/server.hpp"
 #include "xapi/core/limits.hpp"
 #include "xapi/daemon.hpp"

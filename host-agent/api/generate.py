@@ -113,7 +113,8 @@ def result_of(model, verb):
 
 
 def verbs_header(model):
-    out = [HEAD + "#pragma once", "#include <functional>", "", '#include "agent_values.hpp"', '#include "base/rpc.hpp"', "",
+    out = [HEAD + "#pragma once", "#include <functional>", "", '#include "agent_values.hpp"', '#include "base/async.hpp"', '#include "base/error.hpp"',
+           '#include "base/fd.hpp"', '#include "base/rpc_fwd.hpp"', "",
            "namespace basalt::agent {", "",
            "/// Names one act: the same id twice acts once. `term` is the caller's; hostd refuses lower ones than it has seen.",
            "struct Operation {\n    std::string id;\n    std::int64_t term{};\n    rpc::Progress progress;\n    std::string trace;  // of the call behind it, for the log lines of both daemons\n};\n"]
@@ -196,7 +197,7 @@ def server_case(model, name, verb):
 
 
 def verbs_source(model):
-    out = [HEAD + '#include "agent_verbs.hpp"', "", "#include <map>", "", '#include "base/context.hpp"', '#include "base/json.hpp"', "",
+    out = [HEAD + '#include "agent_verbs.hpp"', "", "#include <map>", "", '#include "base/context.hpp"', '#include "base/json.hpp"', '#include "base/rpc.hpp"', "",
            "namespace basalt::agent {", "", "namespace {", TAKE]
     for name, verb in model.verbs.items():
         out += server_case(model, name, verb)

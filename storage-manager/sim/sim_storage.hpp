@@ -5,6 +5,7 @@
 #include <utility>
 #include <vector>
 
+#include "base/loop.hpp"
 #include "storage-manager/api/storage.hpp"
 #include "storage-manager/sim/sim_world.hpp"
 

@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 
 #include "base/sim_loop.hpp"
+#include "base/wait.hpp"
 
 namespace basalt::sm::sim {
 namespace {

@@ -1,5 +1,7 @@
 #include "tests/sim/wire.hpp"
 
+#include "base/rpc.hpp"
+
 #include <boost/asio/error.hpp>
 #include <boost/system/system_error.hpp>
 

@@ -2,7 +2,8 @@
 #include <memory>
 #include <set>
 
-#include "base/rpc.hpp"
+#include "base/rpc_fwd.hpp"
+#include "base/wait.hpp"
 
 namespace basalt::testing {
 

@@ -6,6 +6,7 @@
 
 #include "base/json.hpp"
 #include "base/log.hpp"
+#include "base/rpc.hpp"
 #include "host-agent/api/terms.hpp"
 #include "idl/errors.hpp"
 

@@ -4,7 +4,7 @@
 #include <memory>
 
 #include "agent_verbs.hpp"
-#include "base/rpc.hpp"
+#include "base/rpc_fwd.hpp"
 #include "xapi/core/core.hpp"
 
 namespace basalt::core {

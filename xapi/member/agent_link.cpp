@@ -5,6 +5,7 @@
 
 #include "base/json.hpp"
 #include "base/log.hpp"
+#include "base/rpc.hpp"
 #include "base/stream_channel.hpp"
 #include "idl/errors.hpp"
 #include "xapi/pool/splice.hpp"

@@ -4,6 +4,7 @@
 
 #include "base/json.hpp"
 #include "base/log.hpp"
+#include "base/rpc.hpp"
 #include "idl/errors.hpp"
 
 namespace basalt::member {

@@ -3,7 +3,7 @@
 #include <string>
 
 #include "agent_verbs.hpp"
-#include "base/rpc.hpp"
+#include "base/rpc_fwd.hpp"
 #include "xapi/member/parts.hpp"
 
 namespace basalt::member {

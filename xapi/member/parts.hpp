@@ -4,7 +4,7 @@
 #include <string>
 
 #include "base/fd.hpp"
-#include "base/rpc.hpp"
+#include "base/rpc_fwd.hpp"
 #include "xapi/pool/client.hpp"
 
 namespace basalt::member {

@@ -2,6 +2,7 @@
 
 #include "base/error.hpp"
 #include "base/log.hpp"
+#include "base/rpc.hpp"
 #include "base/stream_channel.hpp"
 #include "idl/errors.hpp"
 #include "idl/records/host.hpp"
