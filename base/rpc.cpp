@@ -13,6 +13,8 @@ namespace basalt::rpc {
 
 namespace {
 
+constexpr std::size_t frames_in_a_turn = 32;
+
 [[noreturn]] void throw_end() {
     throw boost::system::system_error(asio::error::eof);
 }
@@ -297,9 +299,16 @@ Task<void> serve_one(std::shared_ptr<Peer::State> state, std::uint64_t id, Reque
 }
 
 Task<void> write_loop(std::shared_ptr<Peer::State> state) {
+    std::size_t in_a_row = 0;
     while (!state->closed) {
         if (state->queue.empty()) {
             co_await state->outgoing.wait();
+            in_a_row = 0;
+            continue;
+        }
+        // What the other side takes at once never suspends.
+        if (++in_a_row % frames_in_a_turn == 0) {
+            co_await sleep_for(state->loop, Duration{});
             continue;
         }
         Frame frame = std::move(state->queue.front());

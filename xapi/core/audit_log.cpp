@@ -7,6 +7,7 @@
 #include <fstream>
 #include <string_view>
 #include <system_error>
+#include <utility>
 
 #include "base/log.hpp"
 #include "idl/runtime/datetime.hpp"
@@ -33,7 +34,11 @@ std::string quoted(std::string text) {
     return "'" + one_line(std::move(text)) + "'";
 }
 
-void write_lines(const std::string& path, const std::string& text) {
+/// The lines go with it: to free thousands of them takes as long as to write them.
+void write_lines(const std::string& path, std::deque<std::string> lines) {
+    std::string text;
+    for (; !lines.empty(); lines.pop_front())
+        text += lines.front() + '\n';
     std::error_code absent;
     const auto size = std::filesystem::file_size(path, absent);
     if (!absent && size > AuditLog::file_bytes_max) std::filesystem::rename(path, path + ".1");
@@ -84,14 +89,12 @@ void AuditLog::push(std::string line) {
 
 Task<void> AuditLog::write_pending() {
     while (!pending_.empty()) {
-        std::string text;
         const std::size_t count = pending_.size();
-        for (const std::string& line : pending_)
-            text += line + '\n';
-        pending_.clear();
         std::string failure;
         try {
-            co_await blocking(loop_, [path = path_, text] { write_lines(path, text); });
+            co_await blocking(loop_, [path = path_, lines = std::exchange(pending_, {})]() mutable {
+                write_lines(path, std::move(lines));
+            });
         } catch (const std::system_error& error) {
             if (is_cancellation(std::current_exception())) throw;
             failure = error.what();

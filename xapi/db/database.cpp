@@ -171,6 +171,13 @@ void Database::each_changed(const ClassInfo& cls, Generation after,
     state_->table(cls).each_changed(after, f);
 }
 
+Rows Database::changed(const ClassInfo& cls, Generation after) const {
+    if (after == 0) return snapshot(cls);
+    std::vector<RowPtr> rows;
+    each_changed(cls, after, [&rows](const RowPtr& row) { rows.push_back(row); });
+    return Rows(std::move(rows));
+}
+
 void Database::each_deleted(Generation after, FunctionRef<void(const Tombstone&)> f) const {
     state_->tombstones.each(after, f);
 }

@@ -125,6 +125,9 @@ class Database {
     /// Rows changed after `after`, oldest change first; costs as much as there are changes.
     void each_changed(const ClassInfo& cls, Generation after,
                       FunctionRef<void(const RowPtr&)> f) const;
+    /// The same rows for who works on them in slices; all that there are (in order of creation)
+    /// when `after` is 0, which costs hardly anything.
+    [[nodiscard]] Rows changed(const ClassInfo& cls, Generation after) const;
     /// Deletions after `after` of all classes, in order.
     void each_deleted(Generation after, FunctionRef<void(const Tombstone&)> f) const;
     /// Whether the two above know everything that happened to the class since: else EVENTS_LOST.

@@ -23,6 +23,7 @@ constexpr Duration look_pause = std::chrono::minutes(1);
 const std::string perfmon_key = "perfmon";
 constexpr const char* alarm_name = "ALARM";
 constexpr std::size_t told_max = 10'000;
+constexpr std::size_t looked_at_once = 256;
 
 std::vector<perfmon::Variable> variables_of(const Map<std::string, std::string>& other_config,
                                             perfmon::Owner owner) {
@@ -35,29 +36,32 @@ Task<void> Alarms::run_forever() {
     for (;;) {
         co_await sleep_for(core_.loop, look_pause);
         if (!core_.booted) continue;
-        find_configured();
+        co_await find_configured();
         for (Watched& one : watched())
             co_await look_at(std::move(one));
     }
 }
 
-/// Looks only at what changed since the last look.
+/// Looks only at what changed since the last look: the first time, at everything.
 template <class R>
-void Alarms::find_configured(std::set<Uuid>& refs, db::Generation since) {
-    core_.db.each_changed(xenapi::class_of<R>(), since, [&](const db::RowPtr& row) {
+Task<void> Alarms::find_configured(std::set<Uuid>& refs, db::Generation since) {
+    const db::Rows changed = core_.db.changed(xenapi::class_of<R>(), since);
+    std::size_t looked_at = 0;
+    for (const db::Row* row : changed.pointers()) {
+        if (++looked_at % looked_at_once == 0) co_await core_.turns.next({"", "alarms"});
         if (row->as<R>().other_config.contains(perfmon_key))
             refs.insert(row->ref);
         else
             refs.erase(row->ref);
-    });
+    }
     std::erase_if(refs, [&](const Uuid& ref) { return core_.db.find(Ref<R>{ref}) == nullptr; });
 }
 
-void Alarms::find_configured() {
+Task<void> Alarms::find_configured() {
     const db::Generation since = std::exchange(looked_, core_.db.published());
-    find_configured<Host>(hosts_, since);
-    find_configured<Vm>(vms_, since);
-    find_configured<Sr>(srs_, since);
+    co_await find_configured<Host>(hosts_, since);
+    co_await find_configured<Vm>(vms_, since);
+    co_await find_configured<Sr>(srs_, since);
 }
 
 std::optional<Alarms::Watched> Alarms::of_host(const Uuid& ref) const {

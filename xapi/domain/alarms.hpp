@@ -28,9 +28,9 @@ class Alarms {
         std::vector<perfmon::Variable> variables;
     };
 
-    void find_configured();
+    Task<void> find_configured();
     template <class R>
-    void find_configured(std::set<Uuid>& refs, db::Generation since);
+    Task<void> find_configured(std::set<Uuid>& refs, db::Generation since);
     [[nodiscard]] std::vector<Watched> watched() const;
     [[nodiscard]] std::optional<Watched> of_host(const Uuid& ref) const;
     [[nodiscard]] std::optional<Watched> of_vm(const Uuid& ref) const;

@@ -38,6 +38,7 @@ constexpr double not_known = std::numeric_limits<double>::quiet_NaN();
 constexpr std::int64_t memory_share_told = 128;
 constexpr double utilisation_told = 0.05;
 constexpr std::string_view extremes_key = "create_min_max_in_new_VM_RRDs";
+constexpr std::size_t looked_at_once = 256;  // VMs, in a turn
 constexpr double delay_seconds_max = 86400;
 
 DataSource data_source_of(const agent::MetricsSource& source) {
@@ -272,7 +273,8 @@ void FigureKeeper::on_usage(HostRef host, const agent::HostUsage& usage) {
     tell_settings(host);
     follow_vms(host, usage);
     keep(spawn(core_.loop, "told figures", tell_figures(core_, host)));
-    if (host == core_.this_host) forget_destroyed();
+    if (host == core_.this_host && (!forgetting_ || forgetting_->finished()))
+        keep(forgetting_ = spawn(core_.loop, "forget destroyed", forget_destroyed()));
 }
 
 void FigureKeeper::land(HostRef host, const agent::HostUsage& usage) {
@@ -334,13 +336,17 @@ void FigureKeeper::follow_vms(HostRef host, const agent::HostUsage& usage) {
     }
 }
 
-/// Looks only at what changed since the last look: hosts tell their use every few seconds.
-void FigureKeeper::forget_destroyed() {
+/// Looks only at what changed since the last look, the first time at everything: hosts tell their
+/// use every few seconds.
+Task<void> FigureKeeper::forget_destroyed() {
     const db::Generation since = std::exchange(looked_, core_.db.published());
     const xenapi::ClassInfo& vms = xenapi::class_of<Vm>();
-    core_.db.each_changed(vms, since, [&](const db::RowPtr& row) {
+    const db::Rows changed = core_.db.changed(vms, since);
+    std::size_t looked_at = 0;
+    for (const db::Row* row : changed.pointers()) {
+        if (++looked_at % looked_at_once == 0) co_await core_.turns.next({"", "own figures"});
         known_.insert_or_assign(row->ref, row->as<Vm>().uuid);
-    });
+    }
     std::vector<Uuid> gone;
     if (since < core_.db.oldest_covered()) {
         for (const auto& [ref, uuid] : known_)

@@ -44,7 +44,7 @@ class FigureKeeper {
     void land(HostRef host, const agent::HostUsage& usage);
     void tell_settings(HostRef host);
     void follow_vms(HostRef host, const agent::HostUsage& usage);
-    void forget_destroyed();
+    Task<void> forget_destroyed();
     void move_past(std::string vm, HostRef from, HostRef to);
     void keep(std::shared_ptr<Job> job);
 
@@ -53,6 +53,7 @@ class FigureKeeper {
     std::map<HostRef, bool> extremes_;     // as last told
     std::map<Uuid, std::string> known_;    // VMs and their uuids, as last looked
     db::Generation looked_ = 0;
+    std::shared_ptr<Job> forgetting_;
     std::vector<std::shared_ptr<Job>> jobs_;
 };
 
