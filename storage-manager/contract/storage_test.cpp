@@ -6,6 +6,7 @@
 #include <fstream>
 #include <iterator>
 
+#include "base/json.hpp"
 #include "base/real_net.hpp"
 #include "base/subprocess.hpp"
 #include "storage-manager/contract/bench.hpp"
@@ -116,14 +117,30 @@ struct Host {
         co_return out;
     }
 
-    Task<std::string> export_bytes(std::string vdi, std::string format, std::string sr = sr_a) {
+    struct Export {
+        std::string body;
+        std::string version;  // of the contents; empty when the stream does not say
+    };
+
+    Task<Export> exported(std::string vdi, std::string format, std::string sr = sr_a) {
         agent::VdiExportArgs args{disk_ref(vdi, sr), format};
         UniqueFd fd = co_await storage->vdi_export(args);
         const std::string all = co_await receive(std::move(fd));
         const auto line = all.find('\n');
-        const std::string body = all.substr(line + 1);
-        EXPECT_EQ(all.substr(0, line), "{\"size\":" + std::to_string(body.size()) + "}");
-        co_return body;
+        const Json head = Json::parse(all.substr(0, line));
+        Export out{all.substr(line + 1), head.value("version", "")};
+        EXPECT_EQ(head.at("size"), out.body.size());
+        co_return out;
+    }
+
+    Task<std::string> export_bytes(std::string vdi, std::string format, std::string sr = sr_a) {
+        Export out = co_await exported(std::move(vdi), std::move(format), std::move(sr));
+        co_return std::move(out.body);
+    }
+
+    Task<std::string> version_of(std::string vdi) {
+        Export out = co_await exported(std::move(vdi), "raw");
+        co_return std::move(out.version);
     }
 
     TemporaryFolder folder;
@@ -345,6 +362,33 @@ TEST(Storage, a_raw_image_comes_back_as_it_went) {
         const std::string answer = co_await host.import(disk_a, "raw", image + "x");
         EXPECT_NE(answer.find("VDI_TOO_SMALL"), std::string::npos) << answer;
         co_await host.storage->vdi_destroy({disk_ref(disk_a)});
+    });
+}
+
+TEST(Storage, the_version_of_contents_changes_with_them_and_only_then) {
+    on_host([](Host& host) -> Task<void> {
+        co_await host.ready();
+        co_await host.create(disk_a);
+        const std::string empty = co_await host.version_of(disk_a);
+        EXPECT_EQ(empty.size(), 32U);
+        EXPECT_EQ((co_await host.exported(disk_a, "qcow2")).version, "");
+        EXPECT_EQ(co_await host.version_of(disk_a), empty);
+        co_await host.boot();
+        co_await host.attach(sr_a, "file", "a");
+        EXPECT_EQ(co_await host.version_of(disk_a), empty) << "another hostd, the same disk";
+
+        co_await host.import(disk_a, "raw", pattern(1 * mib));
+        const std::string filled = co_await host.version_of(disk_a);
+        EXPECT_NE(filled, empty);
+        co_await host.storage->vdi_snapshot({disk_ref(disk_a), spec_of(disk_b, 0), ""});
+        const std::string kept = co_await host.version_of(disk_b);
+        const std::string before = co_await host.version_of(disk_a);
+        const DiskServer disk = co_await host.storage->open_disk(vm, plug(disk_a));
+        co_await guest_write(host.loop, disk, 1, 11);
+        EXPECT_EQ(co_await host.version_of(disk_b), kept) << "the guest wrote to another one";
+        co_await host.storage->close_all(vm);
+        EXPECT_NE(co_await host.version_of(disk_a), before);
+        EXPECT_EQ(co_await host.version_of(disk_b), kept);
     });
 }
 

@@ -21,6 +21,7 @@
 #include "idl/errors.hpp"
 #include "storage-manager/datapath/chain.hpp"
 #include "storage-manager/datapath/changes.hpp"
+#include "storage-manager/datapath/contents_version.hpp"
 #include "storage-manager/datapath/convert.hpp"
 #include "storage-manager/datapath/transfer_cell.hpp"
 #include "storage-manager/datapath/vhd.hpp"
@@ -340,9 +341,12 @@ Task<void> QemuTransfer::finish(std::shared_ptr<Stream> stream, Task<void> body,
 Task<void> QemuTransfer::send_raw(std::shared_ptr<Stream> stream) {
     Attachment disk = stream->disk.attachment;
     disk.read_only = true;
+    std::vector<std::string> mode;
+    mode.emplace_back("send-disk");
+    mode.push_back(co_await blocking(loop_, [disk] { return contents_version(disk); }));
     const auto server = co_await start_server(std::move(disk));
     const UniqueFd client = std::move(server->client);
-    co_await pump({.mode = {"send-disk"},
+    co_await pump({.mode = std::move(mode),
                    .disk = client.get(),
                    .stream = stream->near.get(),
                    .vdi = stream->disk.vdi});

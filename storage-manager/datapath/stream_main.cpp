@@ -30,10 +30,10 @@ namespace {
 using namespace basalt;
 using namespace basalt::sm::streams;
 
-Task<int> send_disk(RealLoop& loop) {
+Task<int> send_disk(RealLoop& loop, std::string_view version) {
     const auto client = co_await open_disk(loop, disk);
     const auto out = adopt_stream(loop, UniqueFd(stream));
-    co_await announce(*out, client->size_bytes());
+    co_await announce(*out, client->size_bytes(), version);
     std::vector<char> buffer(nbd::request_bytes_max);
     for (std::uint64_t at = 0; at < client->size_bytes();) {
         const auto part = std::min<std::uint64_t>(buffer.size(), client->size_bytes() - at);
@@ -126,7 +126,7 @@ Task<int> run(RealLoop& loop, const std::vector<std::string>& words) {
     const auto word = [&words](std::size_t i) {
         return i < words.size() ? std::string_view(words[i]) : std::string_view();
     };
-    if (mode == "send-disk") return send_disk(loop);
+    if (mode == "send-disk") return send_disk(loop, word(1));
     if (mode == "send-file") return send_file(loop);
     if (mode == "receive-disk") return receive_disk(loop);
     if (mode == "receive-file") return receive_file(loop);
@@ -134,8 +134,8 @@ Task<int> run(RealLoop& loop, const std::vector<std::string>& words) {
     if (mode == "send-vhd") return send_vhd(loop, word(1), word(2));
     if (mode == "receive-vhd") return receive_vhd(loop);
     throw std::invalid_argument(
-        "usage: sm-stream send-disk|send-file|send-vhd ID [PARENT]|receive-disk|receive-file|"
-        "receive-vhd|copy-ranges");
+        "usage: sm-stream send-disk [VERSION]|send-file|send-vhd ID [PARENT]|receive-disk|"
+        "receive-file|receive-vhd|copy-ranges");
 }
 
 Task<void> take_status(RealLoop& loop, Task<int> body, int& status) {

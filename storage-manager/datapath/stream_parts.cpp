@@ -21,8 +21,10 @@ Task<std::unique_ptr<nbd::Client>> open_disk(RealLoop& loop, int fd) {
     return nbd::Client::open(adopt_stream(loop, UniqueFd(fd)), "disk");
 }
 
-Task<void> announce(Stream& out, std::uint64_t size_bytes) {
-    const std::string line = "{\"size\":" + std::to_string(size_bytes) + "}\n";
+Task<void> announce(Stream& out, std::uint64_t size_bytes, std::string_view version) {
+    std::string line = "{\"size\":" + std::to_string(size_bytes);
+    if (!version.empty()) line += ",\"version\":\"" + std::string(version) + "\"";
+    line += "}\n";
     co_await out.write(line);
 }
 

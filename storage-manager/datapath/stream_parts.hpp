@@ -17,8 +17,9 @@ inline constexpr int stream = 4;  ///< and that of the stream
 inline constexpr int exit_too_long = 3;
 
 Task<std::unique_ptr<nbd::Client>> open_disk(RealLoop& loop, int fd);
-/// The line before the bytes that says how many there are.
-Task<void> announce(Stream& out, std::uint64_t size_bytes);
+/// The line before the bytes that says how many there are, and of which version of the contents
+/// (empty: nobody knows).
+Task<void> announce(Stream& out, std::uint64_t size_bytes, std::string_view version = {});
 /// Reads until the buffer is full or the stream ends.
 Task<std::size_t> read_full(Stream& in, std::span<char> buffer);
 /// Writes at most nbd::request_bytes_max; zeros as a hole.

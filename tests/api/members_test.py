@@ -227,6 +227,40 @@ tell([ask("GET", {target!r}), ask("PUT", "/import_raw_vdi?vdi=x&session_id=y"),
                          [302, f"https://{COORDINATOR}/export/?ref=x&use_compression=zstd"])
         self.assertEqual(told[4], [302, f"https://{COORDINATOR}/import/?sr_id=x&session_id=y"])
 
+    def test_a_download_goes_on_by_way_of_a_member(self):
+        api = self.api
+        sr = api.pool.get_default_SR(api.pool.get_all()[0])
+        vdi = api.VDI.create({
+            "name_label": "resumed", "name_description": "", "SR": sr,
+            "virtual_size": str(2 << 20), "type": "user", "sharable": False, "read_only": False,
+            "other_config": {}})
+        self.addCleanup(api.VDI.destroy, vdi)
+        told = self.pool.python(MEMBER, f"""
+import hashlib, http.client, os, ssl, urllib.parse
+def ask(method, target, headers={{}}, body=None, only=None):
+    # As browsers do: what a member says of another place is followed, with the same headers.
+    host = "{MEMBER_ADDRESS}"
+    for step in range(2):
+        connection = http.client.HTTPSConnection(
+            host, timeout=60, context=ssl._create_unverified_context())
+        connection.request(method, target, body if step else None, headers)
+        answer = connection.getresponse()
+        if answer.status != 302:
+            read = answer.read(only)
+            connection.close()
+            return answer.status, answer.getheader("ETag"), read
+        where = urllib.parse.urlsplit(answer.getheader("Location"))
+        host, target = where.netloc, where.path + "?" + where.query
+disk = os.urandom(2 << 20)
+query = "vdi={vdi}&session_id={self.session._session}"
+assert ask("PUT", "/import_raw_vdi?" + query, body=disk)[0] == 200
+status, mark, first = ask("GET", "/export_raw_vdi?" + query, only=700001)
+rest = ask("GET", "/export_raw_vdi?" + query, {{"Range": "bytes=700001-", "If-Range": mark}})
+tell([status, rest[0], len(first), len(first) + len(rest[2]),
+      hashlib.sha256(first + rest[2]).digest() == hashlib.sha256(disk).digest()])
+""")
+        self.assertEqual(told, [200, 206, 700001, 2 << 20, True])
+
     def make_vm(self, name):
         """A VM with a disk in the storage that only the member has."""
         api = self.api

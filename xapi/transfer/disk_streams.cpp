@@ -9,6 +9,7 @@
 #include "idl/enums.hpp"
 #include "idl/errors.hpp"
 #include "idl/records/sr.hpp"
+#include "idl/records/vbd.hpp"
 #include "idl/records/vdi.hpp"
 #include "idl/runtime/enum_text.hpp"
 #include "xapi/core/homes.hpp"
@@ -18,6 +19,7 @@
 #include "xapi/transfer/archive_contents.hpp"
 #include "xapi/transfer/archive_sender.hpp"
 #include "xapi/transfer/named.hpp"
+#include "xapi/transfer/ranges.hpp"
 #include "xapi/transfer/uploads.hpp"
 #include "xapi/transfer/vm_streams.hpp"
 
@@ -258,46 +260,106 @@ Task<void> import_disk(Exchange& exchange, Call& call, const VmParts& parts) {
 
 // -- out ------------------------------------------------------------------------------------------
 
-server::ResponseHead export_head(const Call& call, Ref<xenapi::Vdi> vdi, const Format& format) {
-    server::ResponseHead head = early_head(call, format.content_type);
-    head.headers.emplace_back("content-disposition", "attachment; filename=\"" +
-                                                         call.db().get(vdi).uuid + "." +
-                                                         std::string(format.name) + "\"");
+server::ResponseHead export_head(const Call& call, Ref<xenapi::Vdi> vdi, std::string_view format) {
+    const auto* const known = std::ranges::find(formats, format, &Format::name);
+    server::ResponseHead head = early_head(call, known->content_type);
+    head.headers.emplace_back(
+        "content-disposition",
+        "attachment; filename=\"" + call.db().get(vdi).uuid + "." + std::string(format) + "\"");
     return head;
 }
 
-Task<void> export_tar(Exchange& exchange, Call& call, const Adopt& adopt, Ref<xenapi::Vdi> vdi,
-                      server::ResponseHead head) {
+Task<void> export_tar(Exchange& exchange, Call& call, const Adopt& adopt, Ref<xenapi::Vdi> vdi) {
     auto disk = co_await opened(call, adopt, vdi, agent::Access::ro);
-    co_await exchange.begin(std::move(head), true);
+    co_await exchange.begin(export_head(call, vdi, "tar"), true);
     ArchiveSender out(exchange, call, Compression::none, size_of(call, vdi));
     co_await out.disk(tar_folder, std::move(disk), size_of(call, vdi));
     co_await out.finish();
 }
 
-/// By the host, which says first how long it will be.
-Task<void> export_by_host(Exchange& exchange, Call& call, const Adopt& adopt,
-                          agent::VdiExportArgs what, server::ResponseHead head) {
-    agent::Host& agent =
-        core::home_agent(call.core(), *call.db().by_uuid<xenapi::Sr>(what.disk.sr));
-    const auto disk = adopt(co_await agent.vdi_export(std::move(what)));
-    LineReader reader(*disk);
-    const std::string first = co_await reader.line();
-    throw_if_error(first);
-    const auto size = Json::parse(first).at("size").get<std::uint64_t>();
-    head.headers.emplace_back("content-length", std::to_string(size));
-    co_await exchange.begin(std::move(head), true);
-    std::array<char, 65536> buffer{};
-    std::uint64_t sent = 0;
-    while (sent < size) {
-        const std::size_t got = co_await reader.read_some(buffer);
+/// Whether a guest has the disk open for writing, on whichever host.
+bool is_written(const Call& call, Ref<xenapi::Vdi> vdi) {
+    return std::ranges::any_of(call.db().get(vdi).VBDs, [&call](Ref<xenapi::Vbd> ref) {
+        const xenapi::Vbd& vbd = call.db().get(ref);
+        return vbd.currently_attached && vbd.mode == xenapi::VbdMode::rw;
+    });
+}
+
+/// What the host says before the bytes.
+struct Announced {
+    std::uint64_t size = 0;
+    std::string etag;  // empty: the next stream may have other bytes
+};
+
+Announced announced(const Call& call, Ref<xenapi::Vdi> vdi, const std::string& line) {
+    throw_if_error(line);
+    const Json said = Json::parse(line);
+    Announced out{said.at("size").get<std::uint64_t>(), said.value("version", "")};
+    if (!out.etag.empty())
+        out.etag = is_written(call, vdi) ? std::string() : "\"" + out.etag + "\"";
+    return out;
+}
+
+/// A disk on its way to the client: `read` gives the next bytes of `range`, 0 when it has no more.
+struct Outgoing {
+    std::function<Task<std::size_t>(std::span<char>)> read;
+    ByteRange range;
+    std::uint64_t size = 0;  // of the whole
+};
+
+Task<void> send(Exchange& exchange, Call& call, Outgoing from) {
+    std::string buffer(nbd::request_bytes_max, '\0');
+    for (std::uint64_t at = from.range.begin; at < from.range.end;) {
+        const auto want = std::min<std::uint64_t>(buffer.size(), from.range.end - at);
+        const std::size_t got = co_await from.read(std::span(buffer).first(want));
         if (got == 0)
-            throw err::vdi_io_error("the disk ended after " + std::to_string(sent) + " bytes");
+            throw err::vdi_io_error("the disk ended after " + std::to_string(at) + " bytes");
         throw_if_cancelled(call);
         co_await exchange.write({buffer.data(), got});
-        sent += got;
-        call.progress(static_cast<double>(sent) / static_cast<double>(size));
+        at += got;
+        call.progress(static_cast<double>(at) / static_cast<double>(from.size));
     }
+}
+
+/// What lies behind the part of a raw disk that the client has already.
+Task<void> send_rest(Exchange& exchange, Call& call, nbd::Client& disk, ByteRange range) {
+    std::uint64_t next = range.begin;
+    const auto read = [&disk, &next](std::span<char> buffer) -> Task<std::size_t> {
+        co_await disk.read(next, buffer);
+        next += buffer.size();
+        co_return buffer.size();
+    };
+    co_await send(exchange, call, {read, range, disk.size_bytes()});
+    co_await disk.disconnect();
+}
+
+Task<void> refuse_range(Exchange& exchange, server::ResponseHead head) {
+    const std::string range = *exchange.request().header("Range");
+    co_await exchange.respond({.head = std::move(head), .body = "", .close = true});
+    throw err::invalid_value("Range", range);
+}
+
+/// By the host, which says first how long it will be.
+Task<void> export_by_host(Exchange& exchange, Call& call, const Adopt& adopt, Ref<xenapi::Vdi> vdi,
+                          agent::VdiExportArgs what) {
+    server::ResponseHead head = export_head(call, vdi, what.format);
+    agent::Host& agent = core::home_agent(call.core(), call.db().get(vdi).SR);
+    const auto disk = adopt(co_await agent.vdi_export(std::move(what)));
+    LineReader reader(*disk);
+    const Announced about = announced(call, vdi, co_await reader.line());
+    const RangeAnswer answer = range_of(exchange.request(), about.size, about.etag);
+    describe_range(head, answer, about.size, about.etag);
+    if (answer.kind == RangeAnswer::Kind::beyond) co_await refuse_range(exchange, std::move(head));
+    if (answer.bytes.begin == 0) {
+        co_await exchange.begin(std::move(head), true);
+        const auto read = [&reader](std::span<char> buffer) { return reader.read_some(buffer); };
+        co_return co_await send(exchange, call, {read, answer.bytes, about.size});
+    }
+    // That stream cannot skip; while it holds the disk, what another reads is what it announced.
+    const auto rest = co_await opened(call, adopt, vdi, agent::Access::ro);
+    disk->close();
+    co_await exchange.begin(std::move(head), true);
+    co_await send_rest(exchange, call, *rest, answer.bytes);
 }
 
 Task<void> export_disk(Exchange& exchange, Call& call, const Adopt& adopt) {
@@ -318,12 +380,11 @@ Task<void> export_disk(Exchange& exchange, Call& call, const Adopt& adopt) {
         if (base != vdi) mark(call, operation, base, VdiOperations::copy);
         what.base = core::disk_ref(call.db(), base);
     }
-    server::ResponseHead head = export_head(call, vdi, *format);
     if (format->name == "tar") {
         if (what.base) throw err::invalid_value("base", "an archive has none");
-        co_await export_tar(exchange, call, adopt, vdi, std::move(head));
+        co_await export_tar(exchange, call, adopt, vdi);
     } else {
-        co_await export_by_host(exchange, call, adopt, std::move(what), std::move(head));
+        co_await export_by_host(exchange, call, adopt, vdi, std::move(what));
     }
 }
 
