@@ -17,6 +17,9 @@ using xenapi::Ref;
 using xenapi::TaskStatusType;
 using TaskRow = xenapi::Task;
 
+/// How old a task gets for which nothing has been done and whose maker's session has ended.
+constexpr auto orphan_kept_for = std::chrono::minutes(10);
+
 bool is_pending(const TaskRow& task) {
     return task.status == TaskStatusType::pending || task.status == TaskStatusType::cancelling;
 }
@@ -212,11 +215,18 @@ void Tasks::expire() {
     const std::int64_t now = core_.now_seconds();
     const std::int64_t finished_limit = now - std::chrono::seconds(finished_kept_for).count();
     const std::int64_t pending_limit = now - std::chrono::seconds(pending_kept_for).count();
+    const std::int64_t orphan_limit = now - std::chrono::seconds(orphan_kept_for).count();
     std::vector<std::pair<std::int64_t, Ref<TaskRow>>> finished;
     std::vector<Ref<TaskRow>> abandoned;
     core_.db.each<TaskRow>([&](Ref<TaskRow> ref, const TaskRow& row) {
-        if (!is_pending(row)) finished.emplace_back(row.finished.seconds, ref);
-        if (is_pending(row) && !is_running(ref) && row.created.seconds < pending_limit)
+        if (!is_pending(row)) {
+            finished.emplace_back(row.finished.seconds, ref);
+            return;
+        }
+        // Such as one for an upload whose client went away before it had sent anything. The
+        // reference to a session that has ended is null.
+        const bool orphan = row.session.null() && row.progress == 0;
+        if (!is_running(ref) && row.created.seconds < (orphan ? orphan_limit : pending_limit))
             abandoned.push_back(ref);
     });
     std::ranges::sort(finished);

@@ -210,6 +210,33 @@ TEST(Dispatch, sessions_end_by_idleness_only) {
     EXPECT_EQ(office.database.find(idle), nullptr);
 }
 
+TEST(Tasks, one_for_which_nothing_was_done_ends_when_its_maker_has_gone) {
+    Office office;
+    const auto made_by = [&office](Ref<xenapi::Session> session) {
+        return office.database.transact([&](db::Txn& txn) {
+            return office.core.tasks->insert(txn, {.name = "an upload", .session = session});
+        });
+    };
+    const auto status_of = [&office](Ref<xenapi::Task> task) {
+        return office.database.get(task).status;
+    };
+    const Ref<xenapi::Session> leaves = office.root();
+    const auto waiting = made_by(office.root());
+    const auto orphan = made_by(leaves);
+    const auto begun = made_by(leaves);
+    office.core.tasks->set_progress(begun, 0.5);
+    office.database.transact([&](db::Txn& txn) { txn.erase(leaves); });
+    const auto expiry = spawn(office.loop, "expiry", office.core.tasks->expire_forever());
+    office.loop.run_for(std::chrono::minutes(9));
+    EXPECT_EQ(status_of(orphan), xenapi::TaskStatusType::pending) << "its work may yet come";
+    office.loop.run_for(std::chrono::minutes(3));
+    EXPECT_EQ(status_of(orphan), xenapi::TaskStatusType::failure);
+    EXPECT_EQ(status_of(begun), xenapi::TaskStatusType::pending) << "somebody works for it";
+    EXPECT_EQ(status_of(waiting), xenapi::TaskStatusType::pending) << "its maker is there";
+    expiry->cancel();
+    office.loop.run_for(1s);
+}
+
 TEST(Dispatch, text_that_is_not_utf8_is_refused) {
     Office office;
     const std::string root = office.root().text();
