@@ -24,6 +24,15 @@ std::map<std::string, std::string> plain(const Map<std::string, std::string>& sc
     return {schedule.begin(), schedule.end()};
 }
 
+void require_schedule(const Map<std::string, std::string>& schedule) {
+    for (const auto& [key, value] : schedule)
+        rules::require_schedule_entry(key, value);
+}
+
+void require_retained(std::int64_t count) {
+    if (count < 1 || count > retained_max) throw err::invalid_value("retained_snapshots", count);
+}
+
 /// Runs `body` as a call of its own, as if somebody had sent `message`.
 Task<void> as_call(core::Core& core, const char* message, basalt::Caller caller,
                    std::function<Task<void>(Call&)> body) {
@@ -49,9 +58,20 @@ basalt::Caller the_server() {
 
 }  // namespace
 
+Task<Ref<Vmss>> VmssDomain::create(Call& call, VmssCreate params) {
+    require_schedule(params.args.schedule);
+    require_retained(params.args.retained_snapshots);
+    co_return call.db().transact([&](db::Txn& txn) { return txn.insert(std::move(params.args)); });
+}
+
+/// Its VMs are in none afterwards, and their snapshots stay.
+Task<void> VmssDomain::destroy(Call& call, VmssDestroy params) {
+    call.db().transact([&](db::Txn& txn) { txn.erase(params.self); });
+    co_return;
+}
+
 Task<void> VmssDomain::set_schedule(Call& call, VmssSetSchedule params) {
-    for (const auto& [key, value] : params.value)
-        rules::require_schedule_entry(key, value);
+    require_schedule(params.value);
     call.db().transact(
         [&](db::Txn& txn) { txn.edit(params.self).schedule = std::move(params.value); });
     co_return;
@@ -82,8 +102,7 @@ Task<void> VmssDomain::set_type(Call& call, VmssSetType params) {
 }
 
 Task<void> VmssDomain::set_retained_snapshots(Call& call, VmssSetRetainedSnapshots params) {
-    if (params.value < 1 || params.value > retained_max)
-        throw err::invalid_value("retained_snapshots", params.value);
+    require_retained(params.value);
     call.db().transact(
         [&](db::Txn& txn) { txn.edit(params.self).retained_snapshots = params.value; });
     co_return;

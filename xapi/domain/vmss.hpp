@@ -15,6 +15,8 @@ class VmssDomain final : public xenapi::VmssApi {
     VmssDomain(core::Core& core, VmDomain& vms, Storage& storage)
         : core_(core), vms_(vms), storage_(storage) {}
 
+    Task<xenapi::Ref<xenapi::Vmss>> create(Call& call, xenapi::VmssCreate params) override;
+    Task<void> destroy(Call& call, xenapi::VmssDestroy params) override;
     Task<void> set_schedule(Call& call, xenapi::VmssSetSchedule params) override;
     Task<void> add_to_schedule(Call& call, xenapi::VmssAddToSchedule params) override;
     Task<void> remove_from_schedule(Call& call, xenapi::VmssRemoveFromSchedule params) override;
