@@ -68,5 +68,5 @@ export async function client(url, password) {
     return result
   }
   const session = await rpc("session.login_with_password", "root", password, "1.0", "web-e2e")
-  return { call: (method, ...params) => rpc(method, session, ...params), end: () => rpc("session.logout", session) }
+  return { session, call: (method, ...params) => rpc(method, session, ...params), end: () => rpc("session.logout", session) }
 }

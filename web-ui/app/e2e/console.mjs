@@ -10,6 +10,7 @@
 import { mkdirSync, readFileSync } from "node:fs"
 import { createRequire } from "node:module"
 import { client, go, launch, open, signIn } from "./browser.mjs"
+import * as downloads from "./downloads.mjs"
 import * as guest from "./guest.mjs"
 import * as host from "./host.mjs"
 import * as hostile from "./hostile.mjs"
@@ -385,7 +386,7 @@ const steps = {
   "the first load is small": firstLoad, "a wrong password is told": signInFails, "signing in": signInWorks, "a VM from a template": makeVm,
   "another client's change is seen": changeOfAnother, "the screen draws": screenDraws, "typing on the serial line": serialTypes, "the whole console": () => guest.consoleWhole(visit), "a new disk is attached": addDisk,
   "a snapshot is taken": takeSnapshot, "a keyboard of another layout": () => guest.keyboard(visit), "cloud-init is told": () => guest.cloudInit(visit),
-  "a VM of a cloud image": () => guest.cloudImage(visit), "an ISO file is uploaded": uploadIso, "a large upload goes on where it broke": () => guest.largeUpload(visit), "a VM goes out and comes in": () => guest.archive(visit), "a VLAN is made and deleted": makeVlan, "going back to a snapshot": () => guest.revert(visit), "a VM that is off": () => guest.whileOff(visit), "VLANs of a guest": () => guest.trunks(visit), "a snapshot with memory": () => work.withMemory(visit), "an error is told in words": errorInWords,
+  "a VM of a cloud image": () => guest.cloudImage(visit), "an ISO file is uploaded": uploadIso, "a large upload goes on where it broke": () => guest.largeUpload(visit), "a download goes on where it broke": () => downloads.brokenDownload(visit), "a VM goes out and comes in": () => guest.archive(visit), "a VLAN is made and deleted": makeVlan, "going back to a snapshot": () => guest.revert(visit), "a VM that is off": () => guest.whileOff(visit), "VLANs of a guest": () => guest.trunks(visit), "a snapshot with memory": () => work.withMemory(visit), "an error is told in words": errorInWords,
   "a VM is found by its address": () => work.byAddress(visit), "a VM that runs": () => guest.whileRunning(visit), "storage is made and found": () => work.storage(visit), "a VM is copied": () => work.copies(visit), "ports are bonded": () => networks.bond(visit), "addresses of a port": () => networks.addresses(visit), "alarms are seen": () => work.alarms(visit), "the pool's settings": () => work.poolSettings(visit),
   "the connection is lost and comes back": loseAndRecover, "a host's logs": () => host.logs(visit), "a host's certificate": () => host.certificates(visit), "a host's settings": () => host.settings(visit),
   "users and roles": () => host.usersAndRoles(visit), "each role is offered what it may": () => host.eachRole(visit), "a reader is offered nothing": () => host.readOnly(visit), "hostile names are text": () => hostile.everywhere(visit),

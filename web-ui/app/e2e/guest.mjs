@@ -354,6 +354,8 @@ export async function largeUpload(visit) {
     const sr = await other.call("VDI.get_SR", found[0])
     await go(page, `/sr/${await other.call("SR.get_uuid", sr)}`)
     await page.getByRole("button", { name: "Actions for large.img" }).click()
+    // As in a browser in which no page may write a file.
+    await page.evaluate(() => void (window.showSaveFilePicker = undefined))
     const [download] = await Promise.all([
       page.waitForEvent("download", { timeout: 60_000 }),
       page.getByRole("menuitem", { name: "Download (raw)" }).click(),

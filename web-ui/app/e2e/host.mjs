@@ -1,6 +1,8 @@
 // Steps on a host's pages: logs, certificates, settings, who may sign in, backups, power.
 import { readFileSync, statSync } from "node:fs"
+import { breakable } from "./breakable.mjs"
 import { client, go, open, signIn } from "./browser.mjs"
+import { beginDownload, filledDisk, pageThatSaves, savedDigest } from "./downloads.mjs"
 
 async function hostOf(visit) {
   const [host] = await visit.other.call("host.get_all")
@@ -230,8 +232,16 @@ async function whenBack(visit, changed) {
   await signIn(visit.page, visit.password)
 }
 
+/** A download that is under way goes on when somebody has signed in again. */
 export async function toolstack(visit) {
   const { page, demand } = visit
+  const way = await breakable(visit.url)
+  const disk = await filledDisk(visit, "e2e survivor", 24)
+  const saving = await pageThatSaves(visit, way.url)
+  way.holdAfter(9 * 2 ** 20)
+  await beginDownload(saving, visit, disk)
+  const downloading = (state) => saving.locator(`.notice.${state}`, { hasText: "Downloading e2e survivor" })
+  await downloading("running").getByRole("meter").waitFor({ timeout: 20_000 })
   const { uuid, name, host } = await hostOf(visit)
   const started = async (from) => (await from.call("host.get_other_config", host)).agent_start_time
   const before = await started(visit.other)
@@ -240,6 +250,17 @@ export async function toolstack(visit) {
   await menuOf(page, name, "Restart the toolstack")
   await page.getByRole("dialog").getByRole("button", { name: "Restart the toolstack" }).click()
   await whenBack(visit, async (from) => (await started(from)) !== before)
+
+  await saving.getByText("The session has ended.").waitFor({ timeout: 30_000 })
+  way.holdAfter(Infinity)
+  way.state.bytes = 0
+  await signIn(saving, visit.password)
+  await downloading("done").waitFor({ timeout: 60_000 })
+  demand((await savedDigest(saving, "e2e survivor.img")) === disk.digest, "other bytes have come")
+  demand(way.state.bytes < disk.size * 0.9, `${way.state.bytes} bytes came: it began anew`)
+  await saving.context().close()
+  await way.close()
+  await visit.other.call("VDI.destroy", disk.vdi)
 }
 
 export async function reboot(visit) {

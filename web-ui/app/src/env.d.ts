@@ -6,6 +6,11 @@ interface Keyboard {
   unlock(): void
 }
 
+/** Not in every browser. */
+interface Window {
+  showSaveFilePicker?(options: { suggestedName?: string }): Promise<FileSystemFileHandle>
+}
+
 interface Navigator {
   readonly keyboard?: Keyboard
 }

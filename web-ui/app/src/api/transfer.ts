@@ -1,7 +1,9 @@
-// What leaves the host as a download of the browser's own.
+// What leaves the host: raw disks by way of the page where the browser can, all else as a download of
+// the browser's own.
 import type { Ref } from "@basalt/xenapi"
 import type { ImageFormat } from "@/lib/image.js"
-import { awaitTask, type Action } from "./actions.js"
+import { awaitTask, perform, type Action } from "./actions.js"
+import { ElsewhereError, chooseFile, saveDisk, type Saving } from "./saving.js"
 import { calls, signedIn } from "./session.js"
 
 /** Resolves when the last byte has left the host: its task shows the progress, and can be cancelled. */
@@ -12,8 +14,20 @@ async function downloaded(action: Action, path: string, query: Record<string, st
   await awaitTask(action, task)
 }
 
-export function downloadDisk(action: Action, vdi: Ref<"VDI">, format: ImageFormat, name: string): Promise<void> {
-  return downloaded(action, "export_raw_vdi", { vdi, format }, name)
+/** To a file that the person chooses, or as the browser's own: then a raw one can be resumed there. */
+export async function downloadDisk(what: Saving, format: ImageFormat, name: string): Promise<void> {
+  const byBrowser = (action: Action) => downloaded(action, "export_raw_vdi", { vdi: what.vdi, format }, name)
+  const target = format === "raw" ? await chooseFile(name) : "browser"
+  if (!target) return
+  await perform(what.label, async (action) => {
+    if (target === "browser") return byBrowser(action)
+    try {
+      await saveDisk(action, what, target)
+    } catch (error) {
+      if (!(error instanceof ElsewhereError)) throw error
+      await byBrowser(action)
+    }
+  })
 }
 
 /** A virtual machine with its disks, as an archive (XVA). */

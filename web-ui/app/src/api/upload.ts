@@ -1,11 +1,12 @@
 // A file becomes the bytes of a disk. Raw ones go in segments: when the connection breaks, the last
 // segment is sent again, and who had to leave goes on later where it stopped.
-import { TransportError, XenApiError, isError, type Ref } from "@basalt/xenapi"
+import { TransportError, isError, type Ref } from "@basalt/xenapi"
 import { watch } from "vue"
 import type { ImageFormat } from "@/lib/image.js"
 import { noteKey, segmentBody, sendSegments, type UploadNote } from "@/lib/pieces.js"
 import { awaitTask, type Action } from "./actions.js"
-import { calls, client, link, signedIn, tasksOfPage } from "./session.js"
+import { begun, cancelled, endTask, hostAnswers, isLoss, pause } from "./patience.js"
+import { calls, link, signedIn, tasksOfPage } from "./session.js"
 
 export interface Upload {
   vdi: Ref<"VDI">
@@ -23,7 +24,7 @@ export interface Upload {
 export async function uploadDisk(action: Action, upload: Upload): Promise<void> {
   const { file, vdi, format, from } = upload
   const stop = new AbortController()
-  action.cancel = () => stop.abort(new XenApiError("import_raw_vdi", "TASK_CANCELLED", [""] as never))
+  action.cancel = () => stop.abort(cancelled("import_raw_vdi"))
   /** Tasks of requests that may not have reached the server: then nobody there ends them. */
   const orphans: Ref<"task">[] = []
   const put = async (body: Blob, query: Record<string, string>, sent: (share: number) => void) => {
@@ -55,7 +56,7 @@ export async function uploadDisk(action: Action, upload: Upload): Promise<void> 
         }),
       // After a loss the server may not have seen yet that the old connection is gone.
       passes: (error, tries) =>
-        !stop.signal.aborted && (error instanceof TransportError || (tries > 1 && isError(error, "OTHER_OPERATION_IN_PROGRESS"))),
+        !stop.signal.aborted && (isLoss(error) || (tries > 1 && isError(error, "OTHER_OPERATION_IN_PROGRESS"))),
       again: async (tries) => {
         action.note = upload.waiting
         await pause(Math.min(500 * tries, 5000), stop.signal)
@@ -70,7 +71,7 @@ export async function uploadDisk(action: Action, upload: Upload): Promise<void> 
 /** A virtual machine with its disks (XVA), as one stream: what breaks off leaves nothing behind. */
 export async function uploadVm(action: Action, file: File, sr: Ref<"SR">, label: string): Promise<void> {
   const stop = new AbortController()
-  action.cancel = () => stop.abort(new XenApiError("import", "TASK_CANCELLED", [""] as never))
+  action.cancel = () => stop.abort(cancelled("import"))
   const task = await begun(label)
   try {
     await send("import", file, { sr_id: sr }, task, (share) => (action.progress = share), stop.signal)
@@ -79,19 +80,6 @@ export async function uploadVm(action: Action, file: File, sr: Ref<"SR">, label:
     void endTask(task)
     throw error
   }
-}
-
-/** A task that is cancelled when the page goes before it has ended. */
-async function begun(label: string): Promise<Ref<"task">> {
-  const task = await calls().task.create(label, "")
-  tasksOfPage.add(task)
-  return task
-}
-
-/** Its record stays: a server that has not noticed the loss looks there whether to go on. */
-async function endTask(task: Ref<"task">): Promise<void> {
-  await client.value?.api.task.cancel(task).catch(() => undefined)
-  tasksOfPage.delete(task)
 }
 
 /**
@@ -170,29 +158,4 @@ async function send(
     unwatch()
     signal.removeEventListener("abort", giveUp)
   }
-}
-
-function pause(milliseconds: number, signal: AbortSignal): Promise<void> {
-  return new Promise((resolve, reject) => {
-    const timer = setTimeout(resolve, milliseconds)
-    signal.addEventListener("abort", () => {
-      clearTimeout(timer)
-      reject(signal.reason as Error)
-    }, { once: true })
-  })
-}
-
-/** Rejects when the session ends meanwhile. */
-function hostAnswers(signal: AbortSignal): Promise<void> {
-  return new Promise((resolve, reject) => {
-    const settle = (end: () => void) => {
-      queueMicrotask(() => unwatch())
-      end()
-    }
-    const unwatch = watch(link, (now) => {
-      if (now === "live") settle(resolve)
-      else if (now === "signed-out") settle(() => reject(new XenApiError("import_raw_vdi", "SESSION_INVALID", [""] as never)))
-    }, { immediate: true })
-    signal.addEventListener("abort", () => settle(() => reject(signal.reason as Error)), { once: true })
-  })
 }

@@ -7,7 +7,7 @@ const de: typeof en = {
   },
   nav: {
     dashboard: "Übersicht", hosts: "Host", vms: "Virtuelle Maschinen", storage: "Speicher", network: "Netzwerke",
-    tasks: "Aufgaben", events: "Meldungen", access: "Zugang", settings: "Einstellungen",
+    schedules: "Schnappschuss-Pläne", tasks: "Aufgaben", events: "Meldungen", access: "Zugang", settings: "Einstellungen",
   },
   frame: {
     skip: "Zum Inhalt springen", menu: "Menü", search: "Suchen oder gehen zu …", pages: "Seiten", tree: "Objekte",
@@ -53,7 +53,7 @@ const de: typeof en = {
   },
   dashboard: {
     capacity: "Kapazität", running: "laufen", free: "frei", of: "von {total}", cpus: "Prozessoren", busy: "belegt", alarms: "Warnungen",
-    given: "{vcpus} vCPUs vergeben | {vcpus} vCPUs vergeben, auf einem Prozessor | {vcpus} vCPUs vergeben, auf {count} Prozessoren", health: "Befinden", consumers: "Meistbeschäftigte virtuelle Maschinen",
+    given: "vCPUs vergeben: {vcpus} | vCPUs vergeben: {vcpus}, auf einem Prozessor | vCPUs vergeben: {vcpus}, auf {count} Prozessoren", health: "Befinden", consumers: "Meistbeschäftigte virtuelle Maschinen",
     noneRunning: "Keine virtuelle Maschine läuft.", tasks: "Letzte Aufgaben", about: "Über", hosts: "Hosts", version: "Version", cpu: "Prozessor",
   },
   vms: {
@@ -140,6 +140,16 @@ const de: typeof en = {
     revert: "Zurückkehren", reverting: "{name} kehrt zurück", revertAsk: "Zu {name} zurückkehren?", revertLoss: "Die Platten werden wieder, was sie damals waren.",
     revertLine: "Alles, was seit {time} auf {name} geschrieben wurde",
   },
+  schedule: {
+    none: "Keine Pläne: nichts macht von selbst Schnappschüsse.", new: "Neuer Plan", make: "Plan anlegen", making: "Der Plan {name} wird angelegt", change: "Ändern", changeOf: "{name} ändern", changing: "Der Plan {name} wird geändert",
+    what: "Macht von selbst Schnappschüsse virtueller Maschinen und löscht die ältesten davon.", frequency: "Wie oft", every: { hourly: "Jede Stunde", daily: "Jeden Tag", weekly: "An Wochentagen" },
+    hour: "Stunde", minute: "Minute", days: "Tage", kind: "Art", kindOf: { snapshot: "Platten", checkpoint: "Platten, und Arbeitsspeicher von Laufenden" }, kept: "Behalten", keptHint: "Schnappschüsse jeder virtuellen Maschine, 1 bis 10; die ältesten gehen.",
+    vms: "Virtuelle Maschinen", inOther: "jetzt in {name}", enabled: "In Kraft", on: "In Kraft", off: "Aus", clock: "Die Zeiten sind die der Uhr des Hosts.",
+    when: { hourly: "jede Stunde, zur Minute {minute}", daily: "jeden Tag um {time}", weekly: "{days} um {time}" }, whenColumn: "Wann", last: "Zuletzt",
+    now: "Jetzt Schnappschüsse machen", nowDoing: "Schnappschüsse von {name} werden gemacht", noVms: "Keine virtuelle Maschine ist darin.", enable: "In Kraft setzen", disable: "Ausschalten",
+    destroy: "Löschen", destroyAsk: "Den Plan {name} löschen?", destroyText: "Seine Schnappschüsse bleiben; es kommen keine dazu, und keine werden gelöscht.", destroying: "Der Plan {name} wird gelöscht", of: "Plan:",
+    problem: { name: "Er braucht einen Namen.", days: "Wählen Sie einen Tag.", kept: "1 bis {most} werden behalten." },
+  },
   console: {
     which: "Welche Konsole", screen: "Bildschirm", serial: "Seriell", off: "Die virtuelle Maschine ist aus.", offText: "{name} ist aus.", none: "Diese virtuelle Maschine hat keine solche Konsole.",
     paste: "Text tippen", pasteHint: "Der Text wird auf der Tastatur des Gastes getippt, Taste für Taste.", nothing: "Nichts zu tippen.", type: "Tippen", fromClipboard: "Aus der Zwischenablage", moreKeys: "Weitere Tasten",
@@ -202,12 +212,14 @@ const de: typeof en = {
   },
   vdi: {
     list: "Platten", none: "Nichts ist darauf.", usedBy: "Benutzt von", onDisk: "Belegt", snapshot: "Schnappschuss", snapshotting: "Schnappschuss von {name} wird gemacht", copying: "{name} wird geklont",
-    download: "Herunterladen ({format})", many: "{count} Platten", destroyAsk: "{name} löschen?", destroying: "{name} wird gelöscht", making: "Die Platte {name} wird gemacht", downloading: "{name} wird heruntergeladen", incomplete: "Halb hochgeladen",
+    download: "Herunterladen ({format})", many: "{count} Platten", destroyAsk: "{name} löschen?", destroying: "{name} wird gelöscht", making: "Die Platte {name} wird gemacht", downloading: "{name} wird heruntergeladen", changed: "die Platte hat sich geändert: von vorn", incomplete: "Halb hochgeladen",
+    kind: { disc: "CD (ISO)", suspend: "Arbeitsspeicher", crashdump: "Speicherauszug", other: "Des Servers" },
   },
   upload: {
     title: "Abbild hochladen", button: "Hochladen", what: "Eine CD (ISO), ein Plattenabbild (raw, VHD, qcow2) oder eine virtuelle Maschine (XVA) von diesem Rechner.", isVm: "Eine virtuelle Maschine mit ihren Platten (XVA)", drop: "Datei wählen oder hierher ziehen", go: "Hochladen",
     isDisc: "Eine CD (ISO)", isDisk: "Ein Plattenabbild ({format}), {size} Inhalt", chooseFile: "Wählen Sie eine Datei.", notDisc: "Dieser Speicher nimmt nur CDs (ISO).", sending: "{name} wird hochgeladen",
     waiting: "wartet auf den Host", goOn: "{share} dieser Datei sind schon da, als „{name}“: dort weitermachen",
+    anew: "Bricht die Verbindung ab, beginnt dieses Hochladen von vorn; Abbilder im Format raw gehen weiter, wo sie waren.",
   },
   network: {
     isSystem: "Die Hosts brauchen es selbst.",

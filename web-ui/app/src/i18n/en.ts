@@ -6,7 +6,7 @@ const en = {
   },
   nav: {
     dashboard: "Overview", hosts: "Host", vms: "Virtual machines", storage: "Storage", network: "Networks",
-    tasks: "Tasks", events: "Messages", access: "Access", settings: "Settings",
+    schedules: "Snapshot schedules", tasks: "Tasks", events: "Messages", access: "Access", settings: "Settings",
   },
   frame: {
     skip: "Skip to the page", menu: "Menu", search: "Search, or go to …", pages: "Pages", tree: "Objects",
@@ -52,7 +52,7 @@ const en = {
   },
   dashboard: {
     capacity: "Capacity", running: "running", free: "free", of: "of {total}", cpus: "Processors", busy: "in use", alarms: "Alarms",
-    given: "{vcpus} vCPUs given | {vcpus} vCPUs given, on one processor | {vcpus} vCPUs given, on {count} processors", health: "Health", consumers: "Busiest virtual machines",
+    given: "vCPUs given: {vcpus} | vCPUs given: {vcpus}, on one processor | vCPUs given: {vcpus}, on {count} processors", health: "Health", consumers: "Busiest virtual machines",
     noneRunning: "No virtual machine is running.", tasks: "Recent tasks", about: "About", hosts: "Hosts", version: "Version", cpu: "Processor",
   },
   vms: {
@@ -139,6 +139,16 @@ const en = {
     revert: "Revert", reverting: "Reverting {name}", revertAsk: "Revert to {name}?", revertLoss: "The disks become what they were then.",
     revertLine: "Everything written to {name} since {time}",
   },
+  schedule: {
+    none: "No schedules: nothing takes snapshots by itself.", new: "New schedule", make: "Make the schedule", making: "Making the schedule {name}", change: "Change", changeOf: "Change {name}", changing: "Changing the schedule {name}",
+    what: "Takes snapshots of virtual machines by itself, and deletes the oldest of them.", frequency: "How often", every: { hourly: "Every hour", daily: "Every day", weekly: "On days of the week" },
+    hour: "Hour", minute: "Minute", days: "Days", kind: "Kind", kindOf: { snapshot: "Disks", checkpoint: "Disks, and memory of what runs" }, kept: "Kept", keptHint: "Snapshots of each virtual machine, from 1 to 10; the oldest go.",
+    vms: "Virtual machines", inOther: "now in {name}", enabled: "In force", on: "In force", off: "Off", clock: "Times are those of the host's clock.",
+    when: { hourly: "every hour, at minute {minute}", daily: "every day at {time}", weekly: "{days} at {time}" }, whenColumn: "When", last: "Last run",
+    now: "Take snapshots now", nowDoing: "Taking snapshots of {name}", noVms: "No virtual machine is in it.", enable: "Put in force", disable: "Switch off",
+    destroy: "Delete", destroyAsk: "Delete the schedule {name}?", destroyText: "Snapshots that it has taken stay; no more are taken, and none deleted.", destroying: "Deleting the schedule {name}", of: "Schedule:",
+    problem: { name: "It needs a name.", days: "Choose a day.", kept: "From 1 to {most} are kept." },
+  },
   console: {
     which: "Which console", screen: "Screen", serial: "Serial", off: "The virtual machine is off.", offText: "{name} is off.", none: "This virtual machine has no such console.",
     paste: "Type text", pasteHint: "The text is typed on the guest's keyboard, a key at a time.", nothing: "Nothing to type.", type: "Type it", fromClipboard: "From the clipboard", moreKeys: "More keys",
@@ -201,12 +211,14 @@ const en = {
   },
   vdi: {
     list: "Disks", none: "Nothing is on it.", usedBy: "Used by", onDisk: "On disk", snapshot: "Snapshot", snapshotting: "Taking a snapshot of {name}", copying: "Cloning {name}",
-    download: "Download ({format})", many: "{count} disks", destroyAsk: "Delete {name}?", destroying: "Deleting {name}", making: "Making the disk {name}", downloading: "Downloading {name}", incomplete: "Incomplete upload",
+    download: "Download ({format})", many: "{count} disks", destroyAsk: "Delete {name}?", destroying: "Deleting {name}", making: "Making the disk {name}", downloading: "Downloading {name}", changed: "the disk has changed: it begins anew", incomplete: "Incomplete upload",
+    kind: { disc: "Disc (ISO)", suspend: "Memory", crashdump: "Memory dump", other: "Of the server" },
   },
   upload: {
     title: "Upload an image", button: "Upload", what: "A disc (ISO), a disk image (raw, VHD, qcow2) or a virtual machine (XVA) of this computer.", isVm: "A virtual machine with its disks (XVA)", drop: "Choose a file, or drop it here", go: "Upload",
     isDisc: "A disc (ISO)", isDisk: "A disk image ({format}), {size} inside", chooseFile: "Choose a file.", notDisc: "This storage takes discs (ISO) only.", sending: "Uploading {name}",
     waiting: "waiting for the host", goOn: "{share} of this file is there already, as “{name}”: go on from there",
+    anew: "If the connection breaks, this upload begins anew; raw images go on where they were.",
   },
   network: {
     isSystem: "The hosts need it themselves.",
