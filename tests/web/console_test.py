@@ -112,7 +112,7 @@ class Console(unittest.TestCase):
         # The host made its certificate itself, a moment ago.
         environment = {"NODE_TLS_REJECT_UNAUTHORIZED": "0", "CHROMIUM": browser,
                        "READER": user_of(host), "PORTS": ports_of(host)}
-        self.steps("console.mjs", [host.url, lab.PASSWORD, lab.TEMPLATE, pictures], environment, 48,
+        self.steps("console.mjs", [host.url, lab.PASSWORD, lab.TEMPLATE, pictures], environment, 49,
                    VISIT_SECONDS)
 
 

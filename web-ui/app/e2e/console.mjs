@@ -259,7 +259,7 @@ async function everyPage() {
     "vm-snapshots": `/vm/${uuid}/snapshots`, "vm-performance": `/vm/${uuid}/performance`, "vm-cloud-init": `/vm/${uuid}/cloudInit`, "vm-properties": `/vm/${uuid}/advanced`, "vm-console": `/vm/${uuid}/console`,
     create: "/vms/new", host: `/host/${hostUuid}`, "host-performance": `/host/${hostUuid}/performance`, "host-logs": `/host/${hostUuid}/logs`, "host-settings": `/host/${hostUuid}/settings`,
     "host-network": `/host/${hostUuid}/network`, "host-certificates": `/host/${hostUuid}/certificates`, storage: "/storage", sr: `/sr/${srUuid}`,
-    network: "/network", tasks: "/tasks", events: "/events", access: "/access", settings: "/settings",
+    network: "/network", schedules: "/schedules", tasks: "/tasks", events: "/events", access: "/access", settings: "/settings",
   }
   const found = []
   const stranger = await open(browser, url)
@@ -285,6 +285,11 @@ async function everyPage() {
         await page.screenshot({ path: `${pictures}/${key}-${width}-${scheme}.png` })
         const sideways = await page.evaluate(() => document.documentElement.scrollWidth > innerWidth)
         if (sideways) found.push(`${key} at ${width}: wider than the window`)
+        // Columns of a fixed width draw no dots: a word that does not fit just ends.
+        const cut = await page.locator(".table .cell.fixed").evaluateAll((cells) => cells.filter((one) => one.scrollWidth > one.clientWidth + 1).map((one) => one.textContent))
+        if (cut.length) found.push(`${key} at ${width}: cut off: ${cut[0]}`)
+        const names = await page.locator("table.plain").evaluateAll(([table]) => { const first = table?.querySelector("th"); return first ? first.clientWidth / table.clientWidth : 1 })
+        if (key === "network" && names < 0.3) found.push(`${key} at ${width}: names have little room`)
         // The dark theme differs in its colours only.
         if (scheme === "light") found.push(...(await accessibility(page, `${key} at ${width}`)))
         else if (width === 1280) found.push(...(await accessibility(page, `${key} when dark`, ["color-contrast"])))
@@ -390,7 +395,7 @@ const steps = {
   "a VM is found by its address": () => work.byAddress(visit), "a VM that runs": () => guest.whileRunning(visit), "storage is made and found": () => work.storage(visit), "a VM is copied": () => work.copies(visit), "ports are bonded": () => networks.bond(visit), "addresses of a port": () => networks.addresses(visit), "alarms are seen": () => work.alarms(visit), "the pool's settings": () => work.poolSettings(visit),
   "the connection is lost and comes back": loseAndRecover, "a host's logs": () => host.logs(visit), "a host's certificate": () => host.certificates(visit), "a host's settings": () => host.settings(visit),
   "users and roles": () => host.usersAndRoles(visit), "each role is offered what it may": () => host.eachRole(visit), "a reader is offered nothing": () => host.readOnly(visit), "hostile names are text": () => hostile.everywhere(visit),
-  "every page, narrow and wide, light and dark": everyPage, "in German": german, "by keyboard": keyboardOnly, "many VMs at once": () => work.manyAtOnce(visit),
+  "every page, narrow and wide, light and dark": everyPage, "in German": german, "by keyboard": keyboardOnly, "snapshots by a schedule": () => work.schedules(visit), "many VMs at once": () => work.manyAtOnce(visit),
   "a VM is deleted with its disks": destroyVm, "the toolstack is started anew": () => host.toolstack(visit), "a backup goes back": () => host.backup(visit), "the host is booted anew": () => host.reboot(visit), "signing out": leave, "nothing was complained of": noComplaints,
 }
 const only = process.env.STEPS?.split(",")

@@ -61,6 +61,8 @@ export async function settings(visit) {
   const { page, demand, other } = visit
   const { uuid, host } = await hostOf(visit)
   const before = await other.call("host.get_timezone", host)
+  await go(page, `/host/${uuid}`)
+  await page.getByText(/^(QEMU|Xen) \d/).waitFor()
   await go(page, `/host/${uuid}/settings`)
   const hostname = page.getByLabel("Host name")
   const name = await hostname.inputValue()
@@ -123,7 +125,7 @@ export async function eachRole(visit) {
     { path: `/vm/${uuid}`, name: "Shut down", from: "vm-operator" }, { path: "/vms", link: "New VM", from: "vm-admin" },
     { path: `/vm/${uuid}/disks`, name: "New disk", from: "vm-admin" }, { path: `/vm/${uuid}/snapshots`, name: "Take a snapshot", from: "vm-power-admin" },
     { path: "/storage", name: "Add storage", from: "pool-operator" }, { path: "/network", name: "New network", from: "vm-admin" },
-    { path: "/access", name: "Add a user or group", from: "pool-admin" },
+    { path: "/schedules", name: "New schedule", from: "pool-operator" }, { path: "/access", name: "Add a user or group", from: "pool-admin" },
   ]
   const chain = ["read-only", "vm-operator", "vm-admin", "vm-power-admin", "pool-operator", "pool-admin"]
   const become = async (role) => {
@@ -160,7 +162,7 @@ export async function readOnly(visit) {
   const [vm] = await other.call("VM.get_by_name_label", visit.name)
   const uuid = await other.call("VM.get_uuid", vm)
   const { uuid: host } = await hostOf(visit)
-  const pages = ["/", "/vms", `/vm/${uuid}`, ...["disks", "network", "snapshots", "cloudInit", "advanced"].map((tab) => `/vm/${uuid}/${tab}`), "/storage", "/network", "/settings", "/access"]
+  const pages = ["/", "/vms", `/vm/${uuid}`, ...["disks", "network", "snapshots", "cloudInit", "advanced"].map((tab) => `/vm/${uuid}/${tab}`), "/storage", "/network", "/schedules", "/settings", "/access"]
   pages.push(...["", "/network", "/logs", "/certificates", "/settings"].map((tab) => `/host/${host}${tab}`))
   for (const path of pages) {
     await go(reader, path)

@@ -32,11 +32,12 @@ export async function everywhere(visit) {
   const paths = {
     sr: await other.call("SR.get_uuid", sr), host: await other.call("host.get_uuid", host),
   }
+  const schedule = await other.call("VMSS.create", { name_label: hostile, name_description: hostile, enabled: false, type: "snapshot", frequency: "daily", retained_snapshots: 1, schedule: {} })
   const undress = await disguise(other, [["VM", vm], ["host", host], ["SR", sr], ["SR", iso], ["pool", pool], ["VM", template], ["VM", snapshot], ...disks, ...networks])
   const task = await other.call("task.create", hostile, hostile)
   const message = await other.call("message.create", "E2E", 1, "VM", uuid, hostile)
   await other.call("VM.set_tags", vm, [hostile])
-  const shown = ["/", "/vms", "/vms?show=templates", "/vms/new", "/storage", "/network", "/tasks", "/events", "/settings", "/access", `/sr/${paths.sr}`]
+  const shown = ["/", "/vms", "/vms?show=templates", "/vms/new", "/storage", "/network", "/schedules", "/tasks", "/events", "/settings", "/access", `/sr/${paths.sr}`]
   for (const tab of ["", "/disks", "/network", "/snapshots", "/advanced", "/cloudInit", "/console"]) shown.push(`/vm/${uuid}${tab}`)
   for (const tab of ["", "/vms", "/storage", "/network", "/certificates", "/settings"]) shown.push(`/host/${paths.host}${tab}`)
   try {
@@ -46,7 +47,7 @@ export async function everywhere(visit) {
       demand(!(await page.evaluate(() => window.owned)), `${path}: a name ran as a script`)
       demand((await page.locator('img[src="x"], main script').count()) === 0, `${path}: a name became an element`)
     }
-    for (const [path, where] of [["/storage", ".table"], ["/tasks", "table"], ["/events", ".table"], ["/network", "table"], [`/sr/${paths.sr}`, ".table"], [`/vm/${uuid}/snapshots`, ".snapshots"], ["/vms/new", ".templates"]]) {
+    for (const [path, where] of [["/storage", ".table"], ["/tasks", "table"], ["/schedules", "table"], ["/events", ".table"], ["/network", "table"], [`/sr/${paths.sr}`, ".table"], [`/vm/${uuid}/snapshots`, ".snapshots"], ["/vms/new", ".templates"]]) {
       await go(page, path)
       await page.locator(`main ${where}`).getByText("<script>window.owned=2</script>").first().waitFor({ timeout: 5000 })
     }
@@ -60,5 +61,6 @@ export async function everywhere(visit) {
     await other.call("VM.set_tags", vm, ["test"])
     await other.call("message.destroy", message)
     await other.call("task.destroy", task)
+    await other.call("VMSS.destroy", schedule)
   }
 }

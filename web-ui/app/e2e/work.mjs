@@ -241,3 +241,60 @@ export async function poolSettings(visit) {
   await other.call("pool.set_name_label", pool, "")
   await visit.until(async () => (await page.getByLabel("Name", { exact: true }).inputValue()) === "", 5, "the form keeps what is old")
 }
+
+/** A schedule of snapshots: made, run at once, changed, and gone. */
+export async function schedules(visit) {
+  const { page, other, demand } = visit
+  const [vm] = await other.call("VM.get_by_name_label", visit.name)
+  await go(page, "/schedules")
+  await page.getByText("nothing takes snapshots by itself").waitFor()
+  await page.getByRole("button", { name: "New schedule" }).click()
+  const dialog = page.getByRole("dialog")
+  await dialog.getByLabel("How often").selectOption("weekly")
+  await dialog.getByLabel("Mon").uncheck()
+  demand(await dialog.getByRole("button", { name: "Make the schedule" }).isDisabled(), "it needs no name")
+  await dialog.getByLabel("Name").fill("e2e schedule")
+  demand(await dialog.getByRole("button", { name: "Make the schedule" }).isDisabled(), "it needs no day")
+  for (const day of ["Tue", "Sun"]) await dialog.getByLabel(day).check()
+  await dialog.getByLabel("Hour").selectOption("4")
+  await dialog.getByLabel("Minute").selectOption("30")
+  await dialog.getByPlaceholder("Search").fill(visit.name)
+  await dialog.getByLabel(visit.name, { exact: true }).check()
+  await page.screenshot({ path: `${visit.pictures}/new-schedule.png` })
+  await visit.accessible("a new schedule")
+  await dialog.getByRole("button", { name: "Make the schedule" }).click()
+  const row = page.getByRole("row", { name: /e2e schedule/ })
+  await row.getByText("Tue, Sun at 04:30").waitFor({ timeout: 10_000 })
+  await row.getByRole("link", { name: visit.name }).waitFor()
+  const [[self, made]] = Object.entries(await other.call("VMSS.get_all_records"))
+  demand(made.frequency === "weekly" && made.schedule.days === "Tuesday,Sunday" && made.enabled && String(made.VMs) === vm, JSON.stringify(made))
+
+  const taken = async () => {
+    const all = await Promise.all((await other.call("VM.get_snapshots", vm)).map(async (one) => [one, await other.call("VM.get_record", one)]))
+    return all.filter(([, { is_vmss_snapshot }]) => is_vmss_snapshot)
+  }
+  await menuOf(page, "e2e schedule", "Take snapshots now")
+  await page.locator(".notice.done", { hasText: "Taking snapshots of e2e schedule" }).waitFor({ timeout: 60_000 })
+  demand((await taken()).length === 1, `${(await taken()).length} snapshots`)
+  await row.getByRole("link", { name: visit.name }).click()
+  await page.getByRole("link", { name: "e2e schedule" }).click()
+
+  await menuOf(page, "e2e schedule", "Change")
+  await dialog.getByLabel("How often").selectOption("hourly")
+  await dialog.getByLabel("Kept").fill("2")
+  await dialog.getByLabel(visit.name, { exact: true }).uncheck()
+  await dialog.getByRole("button", { name: "Save" }).click()
+  await row.getByText("every hour, at minute 30").waitFor({ timeout: 10_000 })
+  await visit.until(async () => (await other.call("VMSS.get_VMs", self)).length === 0, 10, "the virtual machine is still in it")
+  demand((await other.call("VMSS.get_retained_snapshots", self)) === 2, "another number is kept")
+  await menuOf(page, "e2e schedule", "Switch off")
+  await visit.until(async () => !(await other.call("VMSS.get_enabled", self)), 10, "it is still in force")
+  await menuOf(page, "e2e schedule", "Delete")
+  await inDialog(page, "Delete")
+  await row.waitFor({ state: "detached", timeout: 10_000 })
+  for (const [snapshot, { VBDs }] of await taken()) {
+    const drives = await Promise.all(VBDs.map((vbd) => other.call("VBD.get_record", vbd)))
+    await other.call("VM.destroy", snapshot)
+    for (const { type, VDI } of drives) if (type === "Disk") await other.call("VDI.destroy", VDI)
+  }
+}

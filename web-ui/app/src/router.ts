@@ -6,6 +6,7 @@ import EventsPage from "./pages/EventsPage.vue"
 import HostPage from "./pages/HostPage.vue"
 import NetworkPage from "./pages/NetworkPage.vue"
 import NotFoundPage from "./pages/NotFoundPage.vue"
+import SchedulesPage from "./pages/SchedulesPage.vue"
 import SettingsPage from "./pages/SettingsPage.vue"
 import SrPage from "./pages/SrPage.vue"
 import StoragePage from "./pages/StoragePage.vue"
@@ -31,6 +32,7 @@ const routes: RouteRecordRaw[] = [
   { path: "/storage", component: StoragePage, meta: { title: "nav.storage" } },
   { path: "/sr/:uuid", component: SrPage, props: true, meta: { title: "nav.storage" } },
   { path: "/network", component: NetworkPage, meta: { title: "nav.network" } },
+  { path: "/schedules", component: SchedulesPage, meta: { title: "nav.schedules" } },
   { path: "/tasks", component: TasksPage, meta: { title: "nav.tasks" } },
   { path: "/events", component: EventsPage, meta: { title: "nav.events" } },
   { path: "/access", component: AccessPage, meta: { title: "nav.access" } },

@@ -4,6 +4,7 @@ import { describe, expect, it } from "vitest"
 import { addSubject, isGroup, setRole, subjectName } from "@/access/subjects.js"
 import { restartAgent, takeDown, type HostPowerCalls } from "@/host/power.js"
 import { changesOf, formOf, hostnameProblem } from "@/host/settings.js"
+import { hypervisorOf } from "@/lib/objects.js"
 import { filterLog, linesKept, parseLog } from "@/lib/logs.js"
 import { pemProblem } from "@/lib/pem.js"
 import { recorder } from "./fixtures.js"
@@ -13,6 +14,14 @@ function down(answers: Record<string, unknown> = {}, failing: Record<string, unk
   const calls: HostPowerCalls = { api, async: api, wait: (task) => task, step: () => undefined }
   return { log, run: (how: "reboot" | "shutdown") => takeDown(calls, "h" as never, how, ["a", "b"] as never[]) }
 }
+
+describe("the hypervisor of a host", () => {
+  it("is the one that tells its version", () => {
+    expect(hypervisorOf({ xen: "", qemu: "10.0.2", linux: "6.12" })).toBe("QEMU 10.0.2")
+    expect(hypervisorOf({ xen: "4.20.1" })).toBe("Xen 4.20.1")
+    expect(hypervisorOf({ xen: "" })).toBe("")
+  })
+})
 
 describe("a host that goes down", () => {
   it("is disabled, emptied, then booted", async () => {

@@ -6,7 +6,7 @@ import { shallowRef, triggerRef, type ShallowRef } from "vue"
 export const followed = [
   "Certificate", "console", "host", "host_cpu", "host_metrics", "network", "PBD", "PIF",
   "PIF_metrics", "pool", "role", "SM", "SR", "subject", "task", "VBD", "VDI", "VIF", "VLAN",
-  "VM", "VM_guest_metrics", "VM_metrics", "VTPM",
+  "VM", "VM_guest_metrics", "VM_metrics", "VMSS", "VTPM",
 ] as const
 
 export type Followed = (typeof followed)[number]

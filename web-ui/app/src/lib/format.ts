@@ -82,6 +82,12 @@ export function formatAgo(time: DateTime | string | undefined, now: number, loca
   return spans(locale, "auto", style).format(Math.trunc(seconds / size), unit)
 }
 
+/** Of Monday, 0, to Sunday, 6. */
+export function formatWeekday(day: number, locale: string): string {
+  const style = { weekday: "short", timeZone: "UTC" } as const
+  return dates(locale, "weekday", style).format(new Date(Date.UTC(2024, 0, 1 + day))) // that was a Monday
+}
+
 /** "2 d 3 h": how long something lasts. */
 export function formatSpan(milliseconds: number): string {
   const seconds = Math.max(0, Math.floor(milliseconds / 1000))

@@ -143,3 +143,11 @@ export function taskTitle(task: TaskRecord): string {
 export function isPending(task: TaskRecord): boolean {
   return task.status === "pending" || task.status === "cancelling"
 }
+
+const hypervisors = { xen: "Xen", qemu: "QEMU", sim: "Simulator" }
+
+/** Of a host's software_version: each tells its version under a name of its own, and "xen" is always there. */
+export function hypervisorOf(version: Readonly<Record<string, string>>): string {
+  const [key, name] = Object.entries(hypervisors).find(([key]) => version[key]) ?? []
+  return key ? `${name} ${version[key]}` : ""
+}

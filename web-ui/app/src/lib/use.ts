@@ -1,7 +1,7 @@
 // What every page needs: its language's words and forms, and the time.
 import { onScopeDispose, ref, type Ref } from "vue"
 import { useI18n } from "vue-i18n"
-import { formatAgo, formatBytes, formatPercent, formatTick, formatTime, regional } from "./format.js"
+import { formatAgo, formatBytes, formatPercent, formatTick, formatTime, formatWeekday, regional } from "./format.js"
 
 const now = ref(Date.now())
 let users = 0
@@ -27,6 +27,7 @@ export function useWords() {
     percent: (share: number) => formatPercent(share, region()),
     time: (value: string | undefined) => formatTime(value, region()),
     tick: (seconds: number, apart: number) => formatTick(seconds, apart, region()),
+    weekday: (day: number) => formatWeekday(day, region()),
     ago: (value: string | undefined) => formatAgo(value, now.value, region()),
   }
 }
