@@ -18,7 +18,7 @@ def run(step):
                               capture_output=True, errors="replace", check=False)
     except OSError as error:
         raise Failed(f"{step.name}: {error}") from error
-    if done.returncode != 0:
+    if done.returncode not in step.fine:
         words = (done.stderr or done.stdout).strip()
         raise Failed(f"{step.name}: {step.argv[0]} ended with {done.returncode}: {words}")
     return (done.stdout + done.stderr).strip()

@@ -254,6 +254,8 @@ class ExecuteTest(unittest.TestCase):
         let_go.assert_called_once_with()
         self.assertFalse(after.exists())
         self.assertIn("failed: break", (self.folder / "log").read_text())
+        self.assertEqual(execute.take(plan.Step("mend", ("sh", "-c", "echo done; exit 1"),
+                                                fine=(0, 1))), "done")
         with self.assertRaises(execute.Failed):
             execute.take(plan.Step("absent", ("/no/such/program",)))
         with self.assertRaises(execute.Failed):

@@ -70,6 +70,7 @@ class Step:
     text: str = ""
     mode: int = 0o644
     folder: str = ""  # where argv runs
+    fine: tuple = (0,)  # with what argv may end
 
 
 @dataclass(frozen=True)

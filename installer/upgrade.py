@@ -5,7 +5,7 @@ that it may be interrupted anywhere.
 
 from answers import FIRST_DISK, Refused
 from plan import (BOOT, PROGRAMS, SLOTS, STATE, Plan, Step, check_step, image_steps, last_steps,
-                  mount_steps, require_image_fits)
+                  mount_steps, partition_path, require_image_fits)
 
 
 def plan(answers, machine):
@@ -14,6 +14,9 @@ def plan(answers, machine):
     before, after = disk.slot, SLOTS[1 - SLOTS.index(disk.slot)]
     steps = [
         check_step(machine.medium),
+        # The power may have gone while it was written. 1: what was wrong is mended.
+        Step("check the boot file system", ("fsck.fat", "-a", partition_path(disk.path, 2)),
+             fine=(0, 1)),
         *mount_steps(disk),
         # An earlier upgrade that nobody has started yet is forgotten.
         slots_step("let the host start what it has", "choose", BOOT, before),

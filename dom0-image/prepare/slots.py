@@ -17,6 +17,7 @@ import os
 import shutil
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 SLOTS = ("a", "b")
@@ -36,6 +37,7 @@ RECORDS = ("xapi", "hostd.db*", "storage.json", "users.json")
 KEPT = "before-upgrade"
 PENDING = "upgrade.json"
 NOTICE = "upgrade-notice"
+SECTOR_BYTES = 512
 
 
 def other(slot):
@@ -73,16 +75,22 @@ def sync_folder(path):
 
 
 def change_env(boot, *changes):
-    """`changes`: words for grub-editenv. All of them or none, also when the power goes."""
+    """`changes`: words for grub-editenv. All of them or none, also when the power goes: the block
+    is written over itself, as GRUB does, and all that is not padding is in its first sector. (A FAT
+    does not rename in one step: after a power cut the name led to what was free already.)"""
     env = boot / "grub/grubenv"
-    fresh = env.with_name("grubenv.new")
-    fresh.write_bytes(env.read_bytes())
-    for words in changes:
-        subprocess.run(["grub-editenv", str(fresh), *words], check=True)
-    with open(fresh, "rb") as file:
+    before = env.read_bytes()
+    with tempfile.NamedTemporaryFile(prefix="grubenv-") as scratch:
+        scratch.write(before)
+        scratch.flush()
+        for words in changes:
+            subprocess.run(["grub-editenv", scratch.name, *words], check=True)
+        after = Path(scratch.name).read_bytes()
+    if len(after) != len(before) or after[SECTOR_BYTES:].strip(b"#"):
+        raise OSError(f"{env} does not fit where it was")
+    with open(env, "r+b", buffering=0) as file:
+        file.write(after)
         os.fsync(file.fileno())
-    fresh.rename(env)
-    sync_folder(env.parent)
 
 
 def try_once(boot, slot):

@@ -14,6 +14,11 @@ TRIED = ["boot=basalt", "basalt.slot=b", "basalt.trial"]
 BEFORE = ["boot=basalt", "basalt.slot=a"]
 
 
+def block(*lines):
+    """As GRUB keeps them."""
+    return "\n".join(["# GRUB Environment Block", *lines, ""]).ljust(1024, "#")
+
+
 class SlotsTest(unittest.TestCase):
     def setUp(self):
         scratch = tempfile.TemporaryDirectory()
@@ -160,7 +165,11 @@ class SlotsTest(unittest.TestCase):
 
     def test_a_change_of_what_starts_is_whole_or_not_at_all(self):
         boot = self.state / "boot"
-        self.put(boot / "grub/grubenv", "as it was")
+        env = boot / "grub/grubenv"
+        self.put(env, block("slot=a"))
+        inode = env.stat().st_ino
+        texts = {"trial=b": block("slot=a", "trial=b"), "slot=b": block("slot=b"),
+                 "slot=c": "#" * 600, "slot=d": "#" * 600 + "x" * 424}
         done = []
 
         def edit(argv, check):
@@ -168,16 +177,21 @@ class SlotsTest(unittest.TestCase):
             done.append(argv[2:])
             if argv[2] == "unset":
                 raise subprocess.CalledProcessError(1, argv)
-            Path(argv[1]).write_text("changed")
+            Path(argv[1]).write_text(texts[argv[3]])
 
         with mock.patch.object(slots.subprocess, "run", edit):
             slots.try_once(boot, "b")
-            self.assertEqual((boot / "grub/grubenv").read_text(), "changed")
-            self.put(boot / "grub/grubenv", "as it was")
+            self.assertEqual(env.read_text(), texts["trial=b"])
             with self.assertRaises(subprocess.CalledProcessError):
                 slots.choose(boot, "b")
-        self.assertEqual(done, [["set", "trial=b"], ["set", "slot=b"], ["unset", "trial"]])
-        self.assertEqual((boot / "grub/grubenv").read_text(), "as it was")
+            for slot in "cd":
+                with self.assertRaisesRegex(OSError, "does not fit"):
+                    slots.change_env(boot, ("set", f"slot={slot}"))
+        self.assertEqual(done[:3], [["set", "trial=b"], ["set", "slot=b"], ["unset", "trial"]])
+        self.assertEqual(env.read_text(), texts["trial=b"])
+        # The same file: what its folder says of it did not change, and nothing lies beside it.
+        self.assertEqual(env.stat().st_ino, inode)
+        self.assertEqual(list(env.parent.iterdir()), [env])
 
     def test_words_that_nobody_knows_change_nothing(self):
         for words in ([], ["carry", str(self.state), "a", "a"], ["try", str(self.state), "c"]):
