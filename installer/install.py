@@ -17,7 +17,7 @@ import execute
 import machine
 import plan
 import upgrade
-from answers import THEN, UPGRADE, Refused, parse
+from answers import THEN, UPGRADE, Refused, checked_network, parse
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
@@ -62,9 +62,28 @@ def labelled_answers():
     raise Refused(f"The file system {ANSWERS_LABEL} has none of {', '.join(ANSWERS_NAMES)}.")
 
 
-def fetch(url):
+def network_for_answers(words, nics):
+    """How answers are fetched, as `prepare.choose_address` takes it: by the kernel's parameters of
+    existing installers, `network_device=NAME|MAC|all` and `network_config=dhcp` or
+    `static:ip=ADDRESS;netmask=MASK;gateway=ADDRESS;dns=ADDRESS,...`."""
+    device = words.get("network_device", "all")
+    kind, _, rest = words.get("network_config", "dhcp").partition(":")
+    values = dict(pair.partition("=")[::2] for pair in rest.split(";") if pair)
+    known = {"dhcp": set(), "static": {"ip", "netmask", "gateway", "dns"}}
+    if kind not in known or set(values) - known[kind]:
+        raise Refused("Answers are fetched with network_config=dhcp or static:ip=...;netmask=..., "
+                      f"not with {words['network_config']}.")
+    network = checked_network(
+        device, f"{values.get('ip', '')}/{values.get('netmask', '')}" if values else kind,
+        values.get("gateway", ""), values.get("dns", "").replace(",", " ").split())
+    return {"mac": "" if device == "all" else plan.choose_nic(device, nics),
+            "address": network.address, "gateway": network.gateway, "dns": network.dns}
+
+
+def fetch(url, words, nics):
     if url.startswith(("http://", "https://")):
-        prepare.apply_address(Path("/"), prepare.choose_address(Path("/")))
+        wanted = network_for_answers(words, nics)
+        prepare.apply_address(Path("/"), prepare.choose_address(Path("/"), wanted=wanted))
     elif not url.startswith("file:///"):
         raise Refused(f"Answers are fetched by http, https or file, not from {url}.")
     try:
@@ -76,7 +95,7 @@ def fetch(url):
 
 def answers_of(words, facts):
     if "answerfile" in words:
-        return parse(fetch(words["answerfile"]), hash_password)
+        return parse(fetch(words["answerfile"], words, facts.nics), hash_password)
     data = labelled_answers()
     if data is not None:
         return parse(data, hash_password)
