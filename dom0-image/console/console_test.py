@@ -250,6 +250,10 @@ class FactsTest(unittest.TestCase):
             api.call.assert_any_call(
                 "Async.PIF.reconfigure_ip", "host.get_management_interface", "Static", "192.0.2.9",
                 "255.255.255.0", "192.0.2.1", "192.0.2.2,192.0.2.3")
+            made.set_network(facts, "dhcp")
+            api.call.assert_any_call(
+                "Async.PIF.reconfigure_ip", "host.get_management_interface", "DHCP", "", "", "", "")
+            self.assertEqual(must.call_count, 4)
             must.reset_mock()
             self.root.joinpath("var/lib/basalt/management.json").unlink()
             answers["task.get_status"] = "failure"
@@ -257,6 +261,21 @@ class FactsTest(unittest.TestCase):
                 made.set_network(facts, "192.0.2.9/24")
         must.assert_not_called()
         self.assertFalse((self.root / "var/lib/basalt/management.json").exists())
+
+    def test_an_address_that_the_api_set_is_shown_and_stands(self):
+        self.put("etc/basalt/host.toml", '[host]\naddress = "192.0.2.7/24"\n'
+                                         'gateway = "192.0.2.1"\nmanagement = "eth0"\n')
+        made = host.Host(self.root)
+        kept = {"address": "192.0.2.9/24", "gateway": "", "dns": ["192.0.2.3"]}
+        for remembered, shown in ((None, ("192.0.2.7/24", "192.0.2.1", ())),
+                                  ({**kept, "address": ""}, ("192.0.2.7/24", "192.0.2.1", ())),
+                                  (kept, ("192.0.2.9/24", "", ("192.0.2.3",)))):
+            with mock.patch.object(host.management, "kept_by_hostd", return_value=remembered):
+                facts = made.facts_of_files()
+            self.assertEqual((facts["address"], facts["gateway"], facts["dns"]), shown)
+        with mock.patch.object(host.management, "kept_by_hostd", return_value=kept), \
+                self.assertRaisesRegex(host.Failed, "do not answer now"):
+            made.set_network(host.Facts(mac="52:54:00:00:00:02"), "192.0.2.9/24")
 
     def test_what_systemd_refuses_is_told(self):
         with mock.patch.object(host, "run", return_value=subprocess.CompletedProcess(

@@ -17,6 +17,7 @@ from pathlib import Path
 sys.path[:0] = [str(Path(__file__).resolve().parents[1]),
                 str(Path(__file__).resolve().parents[1] / "installer")]
 
+import management
 import slots
 import xapi_client
 from answers import Refused, checked_network
@@ -118,6 +119,9 @@ class Host:
         except tomllib.TOMLDecodeError:
             config = {}
         device = config.get("management", "")
+        # Set since the start: in force already, and in the configuration from the next start on.
+        if (kept := management.kept_by_hostd(self.root)) and kept["address"]:
+            config.update((key, kept[key]) for key in ("address", "gateway", "dns"))
         release = dict(line.split("=", 1) for line in
                        read(self.root / "usr/share/basalt/release").splitlines() if "=" in line)
         words = read(self.root / "proc/cmdline").split()
@@ -178,8 +182,11 @@ class Host:
         if facts.hosts > 1:
             raise Refused("The address of a pool's host is changed through the pool.")
         wanted = checked_network(facts.mac, address, gateway, list(dns))
-        if facts.known and wanted.address:
+        if facts.known:
             self.tell_api(wanted)
+        elif management.kept_by_hostd(self.root):
+            raise Failed("The services keep an address that was set through them, and do not "
+                         "answer now.")
         slots.write_durable(self.root / "var/lib/basalt/management.json", json.dumps(
             {"mac": facts.mac, "address": wanted.address, "gateway": wanted.gateway,
              "dns": list(wanted.dns)}, indent=1) + "\n")
@@ -189,16 +196,19 @@ class Host:
              "Starting the host's services")
 
     def tell_api(self, wanted):
-        """Once the API was told an address, that is the one that hostd keeps: what files say later
-        would not count."""
-        interface = ipaddress.IPv4Interface(wanted.address)
+        """Once the API was told, hostd keeps that: what files say later would not count."""
+        if wanted.address:
+            interface = ipaddress.IPv4Interface(wanted.address)
+            told = ("Static", str(interface.ip), str(interface.netmask), wanted.gateway,
+                    ",".join(wanted.dns))
+        else:
+            told = ("DHCP", "", "", "", "")
         try:
             with xapi_client.Session(f"unix:{self.socket}", "root", "") as api:
                 host = api.call("session.get_this_host", api.ref)
                 self.wait_for(api, api.call(
                     "Async.PIF.reconfigure_ip", api.call("host.get_management_interface", host),
-                    "Static", str(interface.ip), str(interface.netmask), wanted.gateway,
-                    ",".join(wanted.dns)))
+                    *told))
         except (OSError, xapi_client.Failure, xapi_client.Unexpected) as error:
             raise Failed(f"Changing the address failed: {error}") from error
 

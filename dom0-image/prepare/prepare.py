@@ -23,6 +23,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
+import management
 import nics
 import slots
 
@@ -77,13 +78,14 @@ HOSTS = """\
 
 @dataclass
 class Lease:
-    """`dhcp`: a server gave it; else the address is a link-local one of our own choice."""
+    """`dhcp`: a server gave it; else it is the one that was told, or a link-local one."""
 
     device: str
     address: str  # with its prefix
     gateway: str = ""
     dns: tuple = ()
     dhcp: bool = True
+    bridge: str = ""  # that hostd gives it to; empty: the device's own
 
 
 def write(path, text, mode=0o644, owner=None):
@@ -194,7 +196,7 @@ def write_for_scripts(root, host, lease, release):
         "BUILD_NUMBER": release.get("BUILD_NUMBER", ""),
         "INSTALLATION_UUID": host,
         "INSTALLATION_DATE": made,
-        "MANAGEMENT_INTERFACE": bridge_of(lease.device),
+        "MANAGEMENT_INTERFACE": lease.bridge or bridge_of(lease.device),
         "MANAGEMENT_ADDRESS_TYPE": "IPv4",
     }
     write(root / "etc/xensource-inventory",
@@ -216,7 +218,10 @@ def read_settings(root):
 
 
 def read_network(root, settings):
-    """What the host's console was told since, or the installation; None: nobody said anything."""
+    """What the API was told since, or the host's console, or the installation; None: nobody said
+    anything."""
+    if kept := management.kept_by_hostd(root):
+        return kept
     text = read(root / "var/lib/basalt/management.json")
     return json.loads(text) if text else settings.get("network")
 
@@ -325,8 +330,12 @@ def choose_address(root, ask=ask_for_lease, wanted=None):
     if wanted["mac"]:
         # A card that was replaced must not leave the host without an address.
         devices = with_mac(root, devices, wanted["mac"]) or devices
+    if wanted.get("device") in devices:
+        devices = [wanted["device"]]
     if wanted["address"] and devices:
-        return Lease(devices[0], wanted["address"], wanted["gateway"], tuple(wanted["dns"]), False)
+        bridge = wanted.get("bridge", "")
+        return Lease(devices[0], wanted["address"], wanted["gateway"], tuple(wanted["dns"]), False,
+                     "" if bridge == bridge_of(devices[0]) else bridge)
     for device in devices:
         if lease := ask(device):
             return lease
@@ -341,12 +350,29 @@ def interface_of(root, device):
     return bridge if (root / "sys/class/net" / bridge).exists() else device
 
 
+def addresses_on(interface):
+    """IPv4, with their prefixes."""
+    said = subprocess.run(["ip", "-4", "-json", "address", "show", "dev", interface, "scope",
+                           "global"], capture_output=True, text=True, check=True).stdout
+    return [f"{one['local']}/{one['prefixlen']}" for link in json.loads(said or "[]")
+            for one in link.get("addr_info", ())]
+
+
+def give_address(interface, lease):
+    run(["ip", "link", "set", interface, "up"])
+    run(["ip", "address", "replace", lease.address, "dev", interface])
+    for other in addresses_on(interface) if lease.dhcp else []:
+        if other != lease.address:
+            run(["ip", "address", "del", other, "dev", interface])
+
+
 def apply_address(root, lease):
-    """What hostd has made is hostd's: there, only the files change."""
-    if interface_of(root, lease.device) == lease.device:
-        if (root / "sys/class/net" / lease.device).exists():
-            run(["ip", "link", "set", lease.device, "up"])
-            run(["ip", "address", "replace", lease.address, "dev", lease.device])
+    """What hostd has made is hostd's: there, only the files change, and leases, of which hostd knows
+    nothing. A VLAN or a bond is made by hostd, and has no address before."""
+    interface = interface_of(root, lease.device)
+    if not lease.bridge and (lease.dhcp or interface == lease.device):
+        if (root / "sys/class/net" / interface).exists():
+            give_address(interface, lease)
         if lease.gateway:
             run(["ip", "route", "replace", "default", "via", lease.gateway])
     if lease.dns:

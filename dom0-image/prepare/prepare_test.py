@@ -163,10 +163,48 @@ class PrepareTest(unittest.TestCase):
         self.put("var/lib/basalt/management.json", json.dumps(changed))
         self.assertEqual(prepare.read_network(self.root, {"network": told}), changed)
         self.assertEqual(prepare.read_network(self.root, {}), changed)
+        kept = {**told, "address": "192.0.2.10/24"}
+        with mock.patch.object(prepare.management, "kept_by_hostd", return_value=kept):
+            self.assertEqual(prepare.read_network(self.root, {"network": told}), kept)
+
+    def test_a_card_may_be_told_by_its_name(self):
+        for number in (0, 1):
+            self.nic(f"eth{number}", f"52:54:00:00:00:0{number}")
+        told = {"mac": "", "device": "eth1", "bridge": "xenbr1", "address": "192.0.2.9/24",
+                "gateway": "", "dns": []}
+        lease = prepare.choose_address(self.root, wanted=told)
+        self.assertEqual((lease.device, lease.bridge, lease.dhcp), ("eth1", "", False))
+        lease = prepare.choose_address(self.root, wanted={**told, "device": "eth7"})
+        self.assertEqual(lease.device, "eth0", "a card that was replaced leaves an address")
+
+    def test_an_address_on_a_bond_or_vlan_is_hostds_to_give(self):
+        self.nic("eth0", "52:54:00:00:00:01")
+        told = {"mac": "52:54:00:00:00:01", "bridge": "xenbr0", "address": "192.0.2.9/24",
+                "gateway": "192.0.2.1", "dns": ["192.0.2.3"]}
+        lease = prepare.choose_address(self.root, wanted=told)
+        self.assertEqual(lease.bridge, "", "it is the card's own")
+        lease = prepare.choose_address(self.root, wanted={**told, "bridge": "xapi1"})
+        with mock.patch.object(prepare, "run") as run:
+            prepare.apply_address(self.root, lease)
+        run.assert_not_called()
+        self.assertEqual((self.root / "etc/resolv.conf").read_text(), "nameserver 192.0.2.3\n")
+        prepare.write_for_scripts(self.root, "the-uuid", lease, {})
+        self.assertIn("MANAGEMENT_INTERFACE='xapi1'\n",
+                      (self.root / "etc/xensource-inventory").read_text())
+
+    def test_a_lease_takes_the_place_of_the_address_on_the_bridge(self):
+        (self.root / "sys/class/net/xenbr0").mkdir(parents=True)
+        before = ["192.0.2.7/24", "192.0.2.9/24"]
+        with mock.patch.object(prepare, "run") as run, \
+                mock.patch.object(prepare, "addresses_on", return_value=before):
+            prepare.apply_address(self.root, prepare.Lease("eth0", "192.0.2.7/24", "192.0.2.1"))
+        self.assertEqual([call.args[0][1:4] for call in run.call_args_list],
+                         [["link", "set", "xenbr0"], ["address", "replace", "192.0.2.7/24"],
+                          ["address", "del", "192.0.2.9/24"], ["route", "replace", "default"]])
 
     def test_an_address_that_hostd_has_on_a_bridge_is_left_to_it(self):
         self.nic("eth0", "52:54:00:00:00:01")
-        lease = prepare.Lease("eth0", "192.0.2.7/24", "192.0.2.1", ("192.0.2.3",))
+        lease = prepare.Lease("eth0", "192.0.2.7/24", "192.0.2.1", ("192.0.2.3",), False)
         with mock.patch.object(prepare, "run") as run:
             prepare.apply_address(self.root, lease)
         self.assertEqual([call.args[0][:2] for call in run.call_args_list],

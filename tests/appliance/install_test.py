@@ -316,6 +316,14 @@ class HostLife(unittest.TestCase):
                          "do sleep 1; done", machine.ACT_SECONDS)
         self.console.run("until xe host-list params=address --minimal | grep -qx 10.0.2.16; "
                          "do sleep 1; done", machine.ACT_SECONDS)
+        # The services were told it, so that it is what the machine starts with from now on.
+        self.console.run("until grep -q '^address = .10.0.2.16/24' /etc/basalt/host.toml; "
+                         "do sleep 1; done", machine.ACT_SECONDS)
+        self.console.run("rm /var/lib/basalt/management.json && systemctl restart basalt-prepare "
+                         "&& systemctl start hostd xapi", machine.ACT_SECONDS)
+        self.assertIn("10.0.2.16/24", self.console.run("grep ^address /etc/basalt/host.toml"))
+        self.console.run("until xe host-list params=address --minimal | grep -qx 10.0.2.16; "
+                         "do sleep 1; done", machine.ACT_SECONDS)
         machine.picture(keyboard, "console-changed-address")
         self.assertIn("via 10.0.2.2 dev xenbr0", self.console.run("ip route show default"))
         self.console.run(f"python3 -I -c '{CHANGE_ADDRESS_BACK}'")
