@@ -25,7 +25,11 @@ constexpr Duration wrong_password_delay = 5s;
 }  // namespace
 
 SessionDomain::SessionDomain(core::Core& core, UserAgents& agents)
-    : core_(core), agents_(agents), passwords_(core.loop), checking_(core.loop) {
+    : core_(core),
+      agents_(agents),
+      passwords_(core.loop),
+      local_checks_(core.loop),
+      external_checks_(core.loop) {
     core_.limits.use(Limit::sessions,
                      [this] { return core_.db.count(xenapi::class_of<Session>()); });
 }
@@ -57,10 +61,7 @@ Task<void> SessionDomain::check_password(Call& call, std::string user, std::stri
     const Pool& pool = core_.db.get(core_.pool);
     const bool local = user == "root" || !looks_up_users(core_);
     const std::int64_t places = local ? pool.local_auth_max_threads : pool.ext_auth_max_threads;
-    const std::uint64_t place =
-        checked_++ % static_cast<std::uint64_t>(std::max<std::int64_t>(places, 1));
-    const auto lease =
-        co_await checking_.acquire((local ? "local " : "external ") + std::to_string(place));
+    const auto place = co_await (local ? local_checks_ : external_checks_).hold(places);
     co_await core_.hosts->local().login(
         {std::move(user), std::move(password), call.caller().address});
 }

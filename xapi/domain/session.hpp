@@ -3,6 +3,7 @@
 #include "idl/api/session_api.hpp"
 #include "xapi/core/call.hpp"
 #include "xapi/core/core.hpp"
+#include "xapi/domain/login_places.hpp"
 #include "xapi/domain/password_cache.hpp"
 #include "xapi/domain/user_agents.hpp"
 
@@ -61,8 +62,8 @@ class SessionDomain final : public xenapi::SessionApi {
     core::Core& core_;
     UserAgents& agents_;
     PasswordCache passwords_;
-    ObjectQueue checking_;
-    std::uint64_t checked_ = 0;
+    LoginPlaces local_checks_;
+    LoginPlaces external_checks_;
 };
 
 }  // namespace basalt::domain
