@@ -229,12 +229,17 @@ class SecureBoot : public ::testing::Test {
         EfiVariables fresh(empty_flash());
         enrol(fresh, domain::parse_key_archive(keys_of_pool("maker", false)));
         host().fresh_variables = fresh.flash();
-        vm = pool.insert_vm("web");
+        vm = new_vm("web");
+    }
+
+    Ref<Vm> new_vm(const char* name) {
+        const Ref<Vm> made = pool.insert_vm(name);
         pool.db().transact([&](db::Txn& txn) {
-            txn.edit(vm).HVM_boot_policy = "BIOS order";
-            txn.edit(vm).HVM_boot_params = {{"firmware", "uefi"}, {"order", "cd"}};
-            txn.edit(vm).platform.insert_or_assign("secureboot", "true");
+            txn.edit(made).HVM_boot_policy = "BIOS order";
+            txn.edit(made).HVM_boot_params = {{"firmware", "uefi"}, {"order", "cd"}};
+            txn.edit(made).platform.insert_or_assign("secureboot", "true");
         });
+        return made;
     }
 
     hv::SimHost& host() { return pool.hosts.front()->machine(); }
@@ -271,6 +276,7 @@ class SecureBoot : public ::testing::Test {
         EfiVariables variables(kept.empty() ? host().fresh_variables : kept);
         variables.set({.name = domain::efi_name(name), .vendor = domain::efi_global_guid});
         host().write_state(row().uuid, agent::StateKind::nvram, variables.flash());
+        pool.pass(1s);
     }
 
     bool has(const std::string& name) {
@@ -310,7 +316,7 @@ TEST_F(SecureBoot, a_new_vm_has_the_firmwares_keys_until_the_pool_has_its_own) {
     EXPECT_EQ(row().secureboot_certificates_state, Certificates::update_available);
 
     pool.call("VM.hard_shutdown", {of(vm)});
-    vm = pool.get<Ref<Vm>>("VM.clone", {of(vm), Value("other")});
+    vm = new_vm("other");
     EXPECT_EQ(code("VM.start", {of(vm), Value(false), Value(false)}), "success");
     EXPECT_THAT(keys(), ElementsAre(Pair("KEK", "our KEK"), Pair("PK", "our PK"),
                                     Pair("db", "our db"), Pair("dbx", "our dbx")));
@@ -378,6 +384,25 @@ TEST_F(SecureBoot, the_mode_is_changed_at_the_next_start) {
     EXPECT_FALSE(has("Boot0001"));
 }
 
+TEST_F(SecureBoot, variables_go_where_the_vm_goes) {
+    restart();
+    guest_writes("Boot0001");
+    const std::string first = host().kept(row().uuid, agent::StateKind::nvram);
+    pool.call("VM.hard_shutdown", {of(vm)});
+    const Ref<Vm> web = vm;
+    vm = pool.get<Ref<Vm>>("VM.clone", {of(web), Value("copy")});
+    restart();
+    EXPECT_EQ(host().kept(row().uuid, agent::StateKind::nvram), first);
+    guest_writes("Boot0002");
+    vm = web;
+    EXPECT_FALSE(has("Boot0002"));
+    // Another server's variables are in another form: they are nobody's here.
+    pool.db().transact([&](db::Txn& txn) { txn.edit(vm).NVRAM = {{"EFI-variables", "VkFSUw=="}}; });
+    restart();
+    EXPECT_EQ(host().kept(row().uuid, agent::StateKind::nvram), "");
+    EXPECT_EQ(row().NVRAM.get(std::string("EFI-variables")), "VkFSUw==");
+}
+
 TEST_F(SecureBoot, a_guest_that_sleeps_finds_its_firmware_as_it_was) {
     restart();
     guest_writes("Boot0001");
@@ -401,6 +426,7 @@ TEST_F(SecureBoot, what_cannot_be_is_refused_and_changes_nothing) {
     pool.call("VM.set_uefi_mode", {of(vm), Value("user")});
     // Of a firmware that is not understood nothing is changed, and the VM does not start.
     host().write_state(row().uuid, agent::StateKind::nvram, "another firmware's");
+    pool.pass(1s);
     EXPECT_EQ(code("VM.start", {of(vm), Value(false), Value(false)}), "INTERNAL_ERROR");
     EXPECT_EQ(host().kept(row().uuid, agent::StateKind::nvram), "another firmware's");
     EXPECT_EQ(row().power_state, xenapi::VmPowerState::halted);
@@ -408,6 +434,7 @@ TEST_F(SecureBoot, what_cannot_be_is_refused_and_changes_nothing) {
     // Where machines keep no variables, it starts as ever.
     host().fresh_variables = "";
     host().write_state(row().uuid, agent::StateKind::nvram, "");
+    pool.pass(1s);
     restart();
     EXPECT_TRUE(row().NVRAM.contains(std::string("EFI-variables-on-boot")));
     EXPECT_EQ(pool_readiness(), xenapi::PoolGuestSecurebootReadiness::not_ready);

@@ -7,6 +7,7 @@
 #include "base/log.hpp"
 #include "idl/records/host.hpp"
 #include "xapi/core/hosts.hpp"
+#include "xapi/domain/vm_rules.hpp"
 #include "xapi/domain/vtpm.hpp"
 #include "xapi/domain/words.hpp"
 
@@ -18,6 +19,7 @@ namespace {
 std::vector<agent::StateKind> kinds_of(const Vm& vm) {
     std::vector<agent::StateKind> out;
     if (!vm.VTPMs.empty()) out.push_back(agent::StateKind::tpm);
+    if (is_uefi(vm)) out.push_back(agent::StateKind::nvram);
     return out;
 }
 
@@ -27,19 +29,39 @@ bool has_kind(const db::Database& db, Ref<Vm> vm, agent::StateKind kind) {
 }
 
 // As the records have it, and as KeptState.contents.
-std::string contents_of(const db::Database& db, Ref<Vm> vm) {
-    return vtpm_contents(db, db.get(vm).VTPMs.front());
+std::string contents_of(const db::Database& db, Ref<Vm> vm, agent::StateKind kind) {
+    const Vm& row = db.get(vm);
+    return kind == agent::StateKind::tpm ? vtpm_contents(db, row.VTPMs.front())
+                                         : kept_variables(row);
 }
 
-void land(db::Txn& txn, Ref<Vm> vm, std::string contents) {
-    set_vtpm_contents(txn, txn.get(vm).VTPMs.front(), std::move(contents));
+void land(db::Txn& txn, Ref<Vm> vm, agent::StateKind kind, std::string contents) {
+    if (kind == agent::StateKind::tpm)
+        set_vtpm_contents(txn, txn.get(vm).VTPMs.front(), std::move(contents));
+    else
+        set_kept_variables(txn.edit(vm), std::move(contents));
 }
 
-std::string tag_of(const std::string& contents) {
+// Of VM.NVRAM. Other servers keep texts of another form under the first.
+constexpr const char* variables_key = "EFI-variables";
+constexpr const char* backend_key = "EFI-variables-backend";
+constexpr const char* backend = "edk2";
+
+}  // namespace
+
+std::string kept_tag(const std::string& contents) {
     return contents.empty() ? std::string() : sha256_hex(contents);
 }
 
-}  // namespace
+std::string kept_variables(const Vm& vm) {
+    if (vm.NVRAM.get(std::string(backend_key)) != backend) return {};
+    return vm.NVRAM.get(std::string(variables_key));
+}
+
+void set_kept_variables(Vm& vm, std::string contents) {
+    vm.NVRAM.insert_or_assign(variables_key, std::move(contents));
+    vm.NVRAM.insert_or_assign(backend_key, backend);
+}
 
 Task<void> KeptStates::bring(Ref<Vm> vm, Ref<Host> host) {
     const std::vector<agent::StateKind> kinds = kinds_of(core_.db.get(vm));
@@ -107,15 +129,15 @@ Task<void> KeptStates::sync_with(agent::Host& agent, Sync what) {
     const std::string uuid = core_.db.get(what.vm).uuid;
     const agent::KeptState kept = co_await agent.state_get({uuid, what.kind});
     if (!has_kind(core_.db, what.vm, what.kind)) co_return;
-    const std::string here = contents_of(core_.db, what.vm);
-    if (kept.tag != tag_of(here)) {
-        if (what.may_give) co_await agent.state_put({uuid, what.kind, here, tag_of(here)});
+    const std::string here = contents_of(core_.db, what.vm, what.kind);
+    if (kept.tag != kept_tag(here)) {
+        if (what.may_give) co_await agent.state_put({uuid, what.kind, here, kept_tag(here)});
         co_return;
     }
     if (!kept.changed) co_return;
-    core_.db.transact_fact([&](db::Txn& txn) { land(txn, what.vm, kept.contents); });
+    core_.db.transact_fact([&](db::Txn& txn) { land(txn, what.vm, what.kind, kept.contents); });
     co_await core_.db.durable(core_.db.published());
-    co_await agent.state_told({uuid, what.kind, kept.digest, tag_of(kept.contents)});
+    co_await agent.state_told({uuid, what.kind, kept.digest, kept_tag(kept.contents)});
 }
 
 Task<void> KeptStates::sync_or_log(Sync what) {

@@ -51,4 +51,12 @@ class KeptStates {
     std::vector<std::shared_ptr<Job>> jobs_;
 };
 
+/// What a host is told that has these contents from the records (KeptState.tag).
+std::string kept_tag(const std::string& contents);
+
+/// The variables of the VM's firmware as the records have them, as KeptState.contents: in VM.NVRAM,
+/// under keys of its own, for other servers keep other texts there. Empty: none yet.
+std::string kept_variables(const xenapi::Vm& vm);
+void set_kept_variables(xenapi::Vm& vm, std::string contents);
+
 }  // namespace basalt::domain

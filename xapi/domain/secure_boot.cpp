@@ -1,6 +1,6 @@
 // Secure boot of guests: the messages of VM, pool and host that are about its keys, and how keys
-// come into the variables of a guest's firmware. Those variables lie on the host that ran the VM
-// (docs/decisions/0017); the records say what they are to hold from the next start on.
+// come into the variables of a guest's firmware (docs/decisions/0017). The records say what these
+// are to hold from the next start on.
 #include "xapi/domain/secure_boot.hpp"
 
 #include <optional>
@@ -15,6 +15,7 @@
 #include "idl/records/pool.hpp"
 #include "xapi/core/hosts.hpp"
 #include "xapi/domain/host.hpp"
+#include "xapi/domain/kept_states.hpp"
 #include "xapi/domain/pool.hpp"
 #include "xapi/domain/secure_boot_keys.hpp"
 #include "xapi/domain/views.hpp"
@@ -32,13 +33,7 @@ using CertificatesState = VmSecurebootCertificatesState;
 // Of VM.NVRAM: what is done to the variables at the next start.
 constexpr const char* on_boot_key = "EFI-variables-on-boot";
 constexpr const char* reset = "reset";
-// What the variables are told of (StatePutArgs.tag) that we wrote: they are not fresh any more.
-constexpr const char* keys_tag = "keys";
 constexpr std::size_t variables_bytes_max = std::size_t{4} << 20;
-
-bool is_uefi(const Vm& vm) {
-    return is_hvm(vm) && vm.HVM_boot_params.get(std::string("firmware")) == "uefi";
-}
 
 void require_uefi(const db::Txn& txn, Ref<Vm> vm) {
     if (!is_uefi(txn.get(vm)))
@@ -122,10 +117,9 @@ std::string changed(const agent::KeptState& kept, const Wish& wish, SecureBootKe
 
 Task<void> put_keys(core::Core& core, Ref<Vm> vm, Ref<Host> host, Wish wish) {
     const std::string uuid = core.db.get(vm).uuid;
-    if (wish.mode == reset)
-        co_await core.hosts->agent(host).state_put({uuid, StateKind::nvram, "", ""});
-    const agent::KeptState kept =
-        co_await core.hosts->agent(host).state_get({uuid, StateKind::nvram});
+    const bool anew = wish.mode == reset;
+    const agent::KeptState kept = co_await core.hosts->agent(host).state_get(
+        {anew ? core.new_uuid() : uuid, StateKind::nvram});
     if (kept.contents.empty()) {
         log::warn("firmware_keeps_no_variables", {{"vm", uuid}, {"host", host.text()}});
         co_return;
@@ -135,38 +129,25 @@ Task<void> put_keys(core::Core& core, Ref<Vm> vm, Ref<Host> host, Wish wish) {
     const bool renewed = wish.renew || wish.mode != wire_text(VmUefiMode::setup);
     std::string contents =
         co_await worked_on(core, [kept, wish, keys] { return changed(kept, wish, keys); });
-    co_await core.hosts->agent(host).state_put(
-        {uuid, StateKind::nvram, std::move(contents), keys_tag});
+    // The records first: what they have and the host has not wins at the next start.
     core.db.transact_fact([&](db::Txn& txn) {
         if (txn.find(vm) == nullptr) return;
         Vm& row = txn.edit(vm);
         row.NVRAM.erase(std::string(on_boot_key));
+        set_kept_variables(row, contents);
         if (renewed) row.secureboot_certificates_state = CertificatesState::ok;
     });
+    co_await core.db.durable(core.db.published());
+    co_await core.hosts->agent(host).state_put(
+        {uuid, StateKind::nvram, contents, kept_tag(contents)});
     log::info("firmware_keys_put", {{"vm", uuid}, {"host", host.text()}, {"mode", wish.mode}});
 }
 
-/// The keys in the variables of a VM, as the host that keeps these says; nothing before its first
-/// boot, and while that host is away.
+/// The keys in the variables of a VM; nothing before its first boot.
 Task<std::optional<SecureBootKeys>> keys_kept(core::Core& core, Ref<Vm> vm) {
-    const Vm& row = core.db.get(vm);
-    const std::string uuid = row.uuid;
-    std::vector<Ref<Host>> hosts;
-    if (core.db.find(row.resident_on) != nullptr) {
-        hosts.push_back(row.resident_on);
-    } else {
-        core.db.each<Host>([&](Ref<Host> host, const Host&) {
-            if (core.hosts->connected(host)) hosts.push_back(host);
-        });
-    }
-    for (const Ref<Host> host : hosts) {
-        const agent::KeptState kept =
-            co_await core.hosts->agent(host).state_get({uuid, StateKind::nvram});
-        if (kept.contents.empty() || is_fresh(kept)) continue;
-        co_return co_await worked_on(
-            core, [contents = kept.contents] { return keys_of(variables_in(contents)); });
-    }
-    co_return std::nullopt;
+    const std::string contents = kept_variables(core.db.get(vm));
+    if (contents.empty()) co_return std::nullopt;
+    co_return co_await worked_on(core, [contents] { return keys_of(variables_in(contents)); });
 }
 
 VmSecurebootReadiness readiness_of(KeysWorth worth) {

@@ -45,6 +45,10 @@ bool is_hvm(const xenapi::Vm& vm) {
     return domain_type_of(vm) == xenapi::DomainType::hvm;
 }
 
+bool is_uefi(const xenapi::Vm& vm) {
+    return is_hvm(vm) && vm.HVM_boot_params.get(std::string("firmware")) == "uefi";
+}
+
 void require_memory_order(const xenapi::Vm& vm) {
     const bool ordered = vm.memory_static_min <= vm.memory_dynamic_min &&
                          vm.memory_dynamic_min <= vm.memory_dynamic_max &&

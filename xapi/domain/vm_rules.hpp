@@ -15,6 +15,8 @@ std::int64_t memory_overhead_bytes(const xenapi::Vm& vm);
 /// hvm, pv ... as the boot fields say, when domain_type says nothing.
 xenapi::DomainType domain_type_of(const xenapi::Vm& vm);
 [[nodiscard]] bool is_hvm(const xenapi::Vm& vm);
+/// Whether its firmware is UEFI's.
+[[nodiscard]] bool is_uefi(const xenapi::Vm& vm);
 
 /// Throws MEMORY_CONSTRAINT_VIOLATION_ORDER unless static_min <= dynamic_min <= dynamic_max <=
 /// static_max.
