@@ -2,127 +2,281 @@
 
 #include "idl/records/host.hpp"
 #include "idl/records/pool.hpp"
+#include "xapi/core/callers.hpp"
+#include "xapi/core/events.hpp"
+#include "xapi/core/tasks.hpp"
 #include "xapi/db/token.hpp"
+#include "xapi/domain/alarms.hpp"
+#include "xapi/domain/appliance.hpp"
+#include "xapi/domain/balloons.hpp"
+#include "xapi/domain/blobs.hpp"
+#include "xapi/domain/bonds.hpp"
+#include "xapi/domain/callers.hpp"
+#include "xapi/domain/crash_dumps.hpp"
+#include "xapi/domain/derive.hpp"
+#include "xapi/domain/diagnostics.hpp"
+#include "xapi/domain/host.hpp"
+#include "xapi/domain/host_drivers.hpp"
+#include "xapi/domain/kept_states.hpp"
+#include "xapi/domain/lvhd.hpp"
+#include "xapi/domain/networks.hpp"
+#include "xapi/domain/pool.hpp"
+#include "xapi/domain/recovery.hpp"
+#include "xapi/domain/session.hpp"
+#include "xapi/domain/small.hpp"
+#include "xapi/domain/sr.hpp"
+#include "xapi/domain/start_of_day.hpp"
+#include "xapi/domain/storage.hpp"
+#include "xapi/domain/subjects.hpp"
+#include "xapi/domain/task.hpp"
+#include "xapi/domain/tunnels.hpp"
+#include "xapi/domain/upkeep.hpp"
+#include "xapi/domain/vbd.hpp"
+#include "xapi/domain/vdi.hpp"
+#include "xapi/domain/vif.hpp"
+#include "xapi/domain/vm.hpp"
+#include "xapi/domain/vmss.hpp"
+#include "xapi/domain/vtpm.hpp"
 
 namespace basalt {
 
-Coordinator::Coordinator(Loop& loop, db::Store& store)
-    : db_(loop, store, &derive_),
-      core_(loop, db_),
-      tasks_(core_),
-      events_(core_),
-      callers_(core_),
-      storage_(core_),
-      networks_(core_),
-      pbds_(core_, storage_),
-      srs_(core_, storage_, pbds_),
-      balloons_(core_),
-      states_(core_),
-      vms_(core_, storage_, balloons_, states_),
-      appliances_(core_, vms_),
-      schedules_(core_, vms_, storage_),
-      vtpms_(core_, states_),
-      vbds_(core_),
-      vdis_(core_, storage_),
-      vifs_(core_),
-      network_(core_, networks_),
-      recovery_(core_, storage_, network_),
-      vlans_(core_, networks_),
-      bonds_(core_, networks_),
-      tunnels_(core_, networks_),
-      pifs_(core_, networks_, vlans_),
-      host_(core_, {agents_, networks_, vlans_, tunnels_}),
-      pools_(core_, vlans_, host_, networks_),
-      sessions_(core_, agents_),
-      task_(core_),
-      event_(core_),
-      secrets_(core_),
-      messages_(core_),
-      roles_(core_),
-      subjects_(core_),
-      auth_(core_),
-      blobs_(core_),
-      diagnostics_(core_),
-      crash_dumps_(core_, storage_),
-      lvhd_(core_),
-      caller_(callers_),
-      upkeep_(core_),
-      alarms_(core_),
-      keeper_(core_, pbds_, vifs_, storage_, appliances_, networks_, states_),
-      hosts_(core_, keeper_) {
+// In the order of their dependence.
+struct Coordinator::Parts {
+    Parts(Loop& loop, db::Store& store);
+
+    domain::DeriveOperations derive;
+    db::Database db;
+    core::Core core;
+    core::Tasks tasks;
+    core::Events events;
+    core::Callers callers;
+    domain::Storage storage;
+    domain::Networks networks;
+    domain::PbdDomain pbds;
+    domain::SrDomain srs;
+    domain::Balloons balloons;
+    domain::KeptStates states;
+    domain::VmDomain vms;
+    domain::ApplianceDomain appliances;
+    domain::VmssDomain schedules;
+    domain::VtpmDomain vtpms;
+    domain::VbdDomain vbds;
+    domain::VdiDomain vdis;
+    domain::VifDomain vifs;
+    domain::NetworkDomain network;
+    domain::Recovery recovery;
+    domain::VlanDomain vlans;
+    domain::BondDomain bonds;
+    domain::TunnelDomain tunnels;
+    domain::PifDomain pifs;
+    domain::UserAgents agents;
+    domain::HostDomain host;
+    domain::PoolDomain pools;
+    domain::SessionDomain sessions;
+    domain::TaskDomain task;
+    domain::EventDomain event;
+    domain::SecretDomain secrets;
+    domain::MessageDomain messages;
+    domain::RoleDomain roles;
+    domain::SubjectDomain subjects;
+    domain::AuthDomain auth;
+    domain::BlobDomain blobs;
+    domain::DiagnosticsDomain diagnostics;
+    domain::CrashdumpDomain crash_dumps;
+    domain::HostCrashdumpDomain host_dumps;
+    domain::HostPatchDomain host_patches;
+    domain::HostDriverDomain drivers;
+    domain::DriverVariantDomain variants;
+    domain::LvhdDomain lvhd;
+    domain::CallerDomain caller;
+    domain::RateLimitDomain rate_limits;
+    domain::Upkeep upkeep;
+    domain::Alarms alarms;
+    domain::HostKeeper keeper;
+    core::Hosts hosts;
+    xenapi::Apis apis;
+    std::shared_ptr<Job> expiry;
+    std::shared_ptr<Job> balance;
+    std::shared_ptr<Job> snapshots;
+    std::shared_ptr<Job> keeping_up;
+    std::shared_ptr<Job> watching_figures;
+};
+
+Coordinator::Parts::Parts(Loop& loop, db::Store& store)
+    : db(loop, store, &derive),
+      core(loop, db),
+      tasks(core),
+      events(core),
+      callers(core),
+      storage(core),
+      networks(core),
+      pbds(core, storage),
+      srs(core, storage, pbds),
+      balloons(core),
+      states(core),
+      vms(core, storage, balloons, states),
+      appliances(core, vms),
+      schedules(core, vms, storage),
+      vtpms(core, states),
+      vbds(core),
+      vdis(core, storage),
+      vifs(core),
+      network(core, networks),
+      recovery(core, storage, network),
+      vlans(core, networks),
+      bonds(core, networks),
+      tunnels(core, networks),
+      pifs(core, networks, vlans),
+      host(core, {agents, networks, vlans, tunnels}),
+      pools(core, vlans, host, networks),
+      sessions(core, agents),
+      task(core),
+      event(core),
+      secrets(core),
+      messages(core),
+      roles(core),
+      subjects(core),
+      auth(core),
+      blobs(core),
+      diagnostics(core),
+      crash_dumps(core, storage),
+      lvhd(core),
+      caller(callers),
+      upkeep(core),
+      alarms(core),
+      keeper(core, pbds, vifs, storage, appliances, networks, states),
+      hosts(core, keeper) {
     // Generations are reserved durably before they are used, so this never was an earlier one's.
-    core_.term =
-        static_cast<std::int64_t>((db_.epoch() << db::token_generation_bits) | db_.published());
-    core_.tasks = &tasks_;
-    core_.events = &events_;
-    core_.hosts = &hosts_;
-    db_.each<xenapi::Pool>([&](xenapi::Ref<xenapi::Pool> pool, const xenapi::Pool& row) {
-        core_.pool = pool;
-        core_.this_host = row.master;
+    core.term =
+        static_cast<std::int64_t>((db.epoch() << db::token_generation_bits) | db.published());
+    core.tasks = &tasks;
+    core.events = &events;
+    core.hosts = &hosts;
+    db.each<xenapi::Pool>([&](xenapi::Ref<xenapi::Pool> pool, const xenapi::Pool& row) {
+        core.pool = pool;
+        core.this_host = row.master;
     });
-    vms_.recover_by(recovery_);
-    appliances_.recover_by(recovery_);
-    apis_.use(vms_);
-    apis_.use(appliances_);
-    apis_.use(schedules_);
-    apis_.use(vtpms_);
-    apis_.use(vbds_);
-    apis_.use(vdis_);
-    apis_.use(vifs_);
-    apis_.use(srs_);
-    apis_.use(pbds_);
-    apis_.use(network_);
-    apis_.use(pifs_);
-    apis_.use(vlans_);
-    apis_.use(bonds_);
-    apis_.use(tunnels_);
-    apis_.use(pools_);
-    apis_.use(host_);
-    apis_.use(sessions_);
-    apis_.use(task_);
-    apis_.use(event_);
-    apis_.use(secrets_);
-    apis_.use(messages_);
-    apis_.use(roles_);
-    apis_.use(subjects_);
-    apis_.use(auth_);
-    apis_.use(blobs_);
-    apis_.use(diagnostics_);
-    apis_.use(crash_dumps_);
-    apis_.use(host_dumps_);
-    apis_.use(host_patches_);
-    apis_.use(drivers_);
-    apis_.use(variants_);
-    apis_.use(lvhd_);
-    apis_.use(caller_);
-    apis_.use(rate_limits_);
-    db_.derive_all();
-    expiry_ = spawn(loop, "task expiry", tasks_.expire_forever());
-    balance_ = spawn(loop, "memory balance", balloons_.balance_forever());
-    snapshots_ = spawn(loop, "snapshot schedules", schedules_.run_forever());
-    keeping_up_ = spawn(loop, "upkeep", upkeep_.run_forever());
-    watching_figures_ = spawn(loop, "alarms", alarms_.run_forever());
+    vms.recover_by(recovery);
+    appliances.recover_by(recovery);
+    apis.use(vms);
+    apis.use(appliances);
+    apis.use(schedules);
+    apis.use(vtpms);
+    apis.use(vbds);
+    apis.use(vdis);
+    apis.use(vifs);
+    apis.use(srs);
+    apis.use(pbds);
+    apis.use(network);
+    apis.use(pifs);
+    apis.use(vlans);
+    apis.use(bonds);
+    apis.use(tunnels);
+    apis.use(pools);
+    apis.use(host);
+    apis.use(sessions);
+    apis.use(task);
+    apis.use(event);
+    apis.use(secrets);
+    apis.use(messages);
+    apis.use(roles);
+    apis.use(subjects);
+    apis.use(auth);
+    apis.use(blobs);
+    apis.use(diagnostics);
+    apis.use(crash_dumps);
+    apis.use(host_dumps);
+    apis.use(host_patches);
+    apis.use(drivers);
+    apis.use(variants);
+    apis.use(lvhd);
+    apis.use(caller);
+    apis.use(rate_limits);
+    db.derive_all();
+    expiry = spawn(loop, "task expiry", tasks.expire_forever());
+    balance = spawn(loop, "memory balance", balloons.balance_forever());
+    snapshots = spawn(loop, "snapshot schedules", schedules.run_forever());
+    keeping_up = spawn(loop, "upkeep", upkeep.run_forever());
+    watching_figures = spawn(loop, "alarms", alarms.run_forever());
 }
 
+Coordinator::Coordinator(Loop& loop, db::Store& store)
+    : parts_(std::make_unique<Parts>(loop, store)) {}
+
+Coordinator::~Coordinator() = default;
+
 void Coordinator::cut() {
-    core_.stopping = true;
-    hosts_.cut();
+    parts_->core.stopping = true;
+    parts_->hosts.cut();
 }
 
 Task<void> Coordinator::stop() {
     // First, so that nobody waits for a host that is away.
     cut();
-    const std::vector<std::shared_ptr<Job>> behind = {expiry_, balance_, snapshots_, keeping_up_,
-                                                      watching_figures_};
+    const std::vector<std::shared_ptr<Job>> behind = {parts_->expiry, parts_->balance,
+                                                      parts_->snapshots, parts_->keeping_up,
+                                                      parts_->watching_figures};
     for (const auto& job : behind)
         job->cancel();
     for (const auto& job : behind)
         co_await job->wait();
-    co_await tasks_.stop();
-    co_await hosts_.stop();
-    co_await keeper_.stop();
-    co_await states_.stop();
-    co_await storage_.stop();
+    co_await parts_->tasks.stop();
+    co_await parts_->hosts.stop();
+    co_await parts_->keeper.stop();
+    co_await parts_->states.stop();
+    co_await parts_->storage.stop();
+}
+
+void Coordinator::keep_host(std::string name, core::Hosts::Connect connect, std::string uuid) {
+    parts_->hosts.keep(std::move(name), std::move(connect), std::move(uuid));
+}
+
+void Coordinator::on_superseded(std::function<void()> handler) {
+    parts_->hosts.on_superseded(std::move(handler));
+}
+
+core::Core& Coordinator::core() {
+    return parts_->core;
+}
+
+db::Database& Coordinator::db() {
+    return parts_->db;
+}
+
+const xenapi::Apis& Coordinator::apis() const {
+    return parts_->apis;
+}
+
+core::Tasks& Coordinator::tasks() {
+    return parts_->tasks;
+}
+
+core::Callers& Coordinator::callers() {
+    return parts_->callers;
+}
+
+domain::Storage& Coordinator::storage() {
+    return parts_->storage;
+}
+
+domain::VmDomain& Coordinator::vms() {
+    return parts_->vms;
+}
+
+domain::NetworkDomain& Coordinator::network() {
+    return parts_->network;
+}
+
+domain::HostDomain& Coordinator::hosts() {
+    return parts_->host;
+}
+
+domain::PoolDomain& Coordinator::pools() {
+    return parts_->pools;
+}
+
+domain::DiagnosticsDomain& Coordinator::diagnostics() {
+    return parts_->diagnostics;
 }
 
 }  // namespace basalt

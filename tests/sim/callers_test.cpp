@@ -6,6 +6,7 @@
 #include "idl/records.hpp"
 #include "tests/sim/sim_pool.hpp"
 #include "tests/sim/values.hpp"
+#include "xapi/core/callers.hpp"
 
 namespace basalt::testing {
 namespace {

@@ -12,6 +12,9 @@
 #include "tests/sim/sim_pool.hpp"
 #include "tests/sim/values.hpp"
 #include "xapi/core/blob_files.hpp"
+#include "xapi/domain/diagnostics.hpp"
+#include "xapi/domain/host.hpp"
+#include "xapi/domain/pool.hpp"
 #include "xapi/domain/user_agents.hpp"
 
 namespace basalt::testing {

@@ -11,6 +11,7 @@
 #include "idl/records.hpp"
 #include "tests/sim/sim_pool.hpp"
 #include "tests/sim/values.hpp"
+#include "xapi/core/call.hpp"
 #include "xapi/core/hosts.hpp"
 #include "xapi/domain/password_cache.hpp"
 

@@ -11,7 +11,9 @@
 #include "base/log.hpp"
 #include "idl/errors.hpp"
 #include "idl/records.hpp"
+#include "xapi/core/call.hpp"
 #include "xapi/core/hosts.hpp"
+#include "xapi/core/tasks.hpp"
 
 namespace basalt::testing {
 

@@ -5,6 +5,7 @@
 #include <string>
 #include <vector>
 
+#include "idl/enums.hpp"
 #include "tests/sim/sim_pool.hpp"
 
 namespace basalt::testing {
