@@ -26,6 +26,8 @@ struct Cell {
     bool all_files = false;
     /// Sockets other than unix ones.
     bool network = false;
+    /// It may hear which devices come and go, as the kernel tells everybody (uevents).
+    bool device_events = false;
     /// Gets `PID START` (as /proc/PID/stat counts) before the program begins. Empty: none.
     std::string pid_file;
     /// A single file that it writes can grow to. 0: no limit.

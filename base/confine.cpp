@@ -49,6 +49,7 @@ std::vector<std::string> confined(const std::string& launcher, const Cell& cell,
     each("--open-files", {std::to_string(cell.open_files_max)});
     if (cell.all_files) out.emplace_back("--all-files");
     if (cell.network) out.emplace_back("--network");
+    if (cell.device_events) out.emplace_back("--device-events");
     out.emplace_back("--");
     out.insert(out.end(), argv.begin(), argv.end());
     return out;

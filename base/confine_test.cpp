@@ -171,6 +171,20 @@ INSTANTIATE_TEST_SUITE_P(
         Attempt{"loads_bpf", "call('syscall', 321, 0, None, 0)", false}),
     name_of);
 
+TEST_F(Confine, hears_of_devices_where_it_may) {
+    const auto opens = [this](const Cell& cell, const char* socket) {
+        return inside(cell, std::string("import socket; socket.socket(") + socket + ")").status ==
+               0;
+    };
+    const char* events = "socket.AF_NETLINK, socket.SOCK_RAW, 15";  // NETLINK_KOBJECT_UEVENT
+    const Cell cell{.uid = guest, .device_events = true};
+    EXPECT_TRUE(opens(cell, events));
+    EXPECT_TRUE(opens(cell, "socket.AF_UNIX"));
+    EXPECT_FALSE(opens(cell, "socket.AF_NETLINK, socket.SOCK_RAW, 0"));
+    EXPECT_FALSE(opens(cell, "socket.AF_INET"));
+    EXPECT_FALSE(opens({.uid = guest}, events));
+}
+
 TEST_F(Confine, may_open_what_it_was_given) {
     const fs::path file = folder() / "given";
     std::ofstream(file) << "words";

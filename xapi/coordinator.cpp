@@ -22,6 +22,7 @@
 #include "xapi/domain/networks.hpp"
 #include "xapi/domain/pool.hpp"
 #include "xapi/domain/recovery.hpp"
+#include "xapi/domain/sdn_controllers.hpp"
 #include "xapi/domain/session.hpp"
 #include "xapi/domain/small.hpp"
 #include "xapi/domain/sr.hpp"
@@ -31,6 +32,7 @@
 #include "xapi/domain/task.hpp"
 #include "xapi/domain/tunnels.hpp"
 #include "xapi/domain/upkeep.hpp"
+#include "xapi/domain/usb.hpp"
 #include "xapi/domain/vbd.hpp"
 #include "xapi/domain/vdi.hpp"
 #include "xapi/domain/vif.hpp"
@@ -63,11 +65,15 @@ struct Coordinator::Parts {
     domain::VbdDomain vbds;
     domain::VdiDomain vdis;
     domain::VifDomain vifs;
+    domain::PusbDomain pusbs;
+    domain::UsbGroupDomain usb_groups;
+    domain::VusbDomain vusbs;
     domain::NetworkDomain network;
     domain::Recovery recovery;
     domain::VlanDomain vlans;
     domain::BondDomain bonds;
     domain::TunnelDomain tunnels;
+    domain::SdnControllerDomain controllers;
     domain::PifDomain pifs;
     domain::UserAgents agents;
     domain::HostDomain host;
@@ -121,11 +127,14 @@ Coordinator::Parts::Parts(Loop& loop, db::Store& store)
       vbds(core),
       vdis(core, storage),
       vifs(core),
+      pusbs(core),
+      vusbs(core),
       network(core, networks),
       recovery(core, storage, network),
       vlans(core, networks),
       bonds(core, networks),
       tunnels(core, networks),
+      controllers(core, networks),
       pifs(core, networks, vlans),
       host(core, {agents, networks, vlans, tunnels}),
       pools(core, vlans, host, networks),
@@ -165,6 +174,9 @@ Coordinator::Parts::Parts(Loop& loop, db::Store& store)
     apis.use(vbds);
     apis.use(vdis);
     apis.use(vifs);
+    apis.use(pusbs);
+    apis.use(usb_groups);
+    apis.use(vusbs);
     apis.use(srs);
     apis.use(pbds);
     apis.use(network);
@@ -172,6 +184,7 @@ Coordinator::Parts::Parts(Loop& loop, db::Store& store)
     apis.use(vlans);
     apis.use(bonds);
     apis.use(tunnels);
+    apis.use(controllers);
     apis.use(pools);
     apis.use(host);
     apis.use(sessions);

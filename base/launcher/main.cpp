@@ -2,7 +2,7 @@
 //
 //     confine --uid N [--capability NAME]... [--group FILE]... [--read PATH]... [--write PATH]...
 //             [--pid-file FILE] [--file-bytes N] [--open-files N]
-//             [--all-files] [--network] -- PROGRAM ARGUMENTS...
+//             [--all-files] [--network] [--device-events] -- PROGRAM ARGUMENTS...
 //
 // base/cell.hpp says what each means. Descriptors pass through. Whatever cannot be given up ends
 // it with 126 and a line on stderr, save Landlock on a kernel that has none.
@@ -93,6 +93,8 @@ Request parse(int argc, char** argv) {
             out.cell.all_files = true;
         } else if (word == "--network") {
             out.cell.network = true;
+        } else if (word == "--device-events") {
+            out.cell.device_events = true;
         } else {
             fail("unknown option " + word);
         }

@@ -2,6 +2,7 @@
 
 #include <linux/audit.h>
 #include <linux/filter.h>
+#include <linux/netlink.h>
 #include <linux/seccomp.h>
 #include <sched.h>
 #include <sys/prctl.h>
@@ -117,6 +118,17 @@ class Program {
         load(offsetof(seccomp_data, nr));
     }
 
+    // For sockets: unix ones, and netlink's of the kernel's device events.
+    void require_unix_or_events() {
+        code_.push_back(BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_socket, 0, 8));
+        load(offsetof(seccomp_data, args));
+        code_.push_back(BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, AF_UNIX, 5, 0));
+        answer_unless(AF_NETLINK, refused);
+        load(offsetof(seccomp_data, args) + 2 * sizeof(std::uint64_t));
+        answer_unless(NETLINK_KOBJECT_UEVENT, refused);
+        load(offsetof(seccomp_data, nr));
+    }
+
     void install() {
         const sock_fprog program{static_cast<unsigned short>(code_.size()), code_.data()};
         if (::prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program, 0, 0) != 0)
@@ -144,7 +156,8 @@ void forbid_calls(const Cell& cell) {
         // Its flags lie in memory, where a filter cannot look: the C library then takes `clone`.
         program.answer_if(SYS_clone3, unknown_call);
     }
-    if (!cell.network) program.require_first(SYS_socket, AF_UNIX);
+    if (!cell.network && cell.device_events) program.require_unix_or_events();
+    if (!cell.network && !cell.device_events) program.require_first(SYS_socket, AF_UNIX);
     program.answer(SECCOMP_RET_ALLOW);
     program.install();
 }

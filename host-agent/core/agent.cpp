@@ -20,6 +20,7 @@ const std::string agent_room = "agent";
 const std::string term_key = "term";
 constexpr Duration leftover_pause = 30s;
 constexpr Duration nic_pause = 10s;
+constexpr Duration ssh_pause = 15s;
 // A guest that crashes sooner than this after its start is not started again: it would only loop.
 constexpr std::int64_t crash_loop_seconds = 60;
 
@@ -43,6 +44,7 @@ Agent::Agent(Loop& loop, Records& records, Backends backends)
       records_(records),
       backends_(backends),
       network_(loop, records, backends.network),
+      ssh_(loop, records, backends.services),
       calls_(backends),
       guests_(loop, records, backends, calls_),
       metering_({.loop = loop,
@@ -61,6 +63,7 @@ Agent::Agent(Loop& loop, Records& records, Backends backends)
     calls_.set_guests(guests_);
     calls_.set_metering(metering_);
     calls_.set_network(network_);
+    calls_.set_ssh(ssh_);
     if (const auto term = records_.get(agent_room, term_key)) term_ = std::stoll(*term);
 }
 
@@ -79,6 +82,7 @@ Task<void> Agent::start() {
     nics_ = co_await backends_.network.interfaces();
     keep(spawn(loop_, "leftovers", retry_forever()));
     keep(spawn(loop_, "nics", watch_nics()));
+    keep(spawn(loop_, "ssh", watch_ssh()));
     if (!metering_.on()) co_return;
     const HostFacts facts = co_await backends_.services.facts();
     co_await metering_.start(facts.uuid, facts.boot_id);
@@ -370,6 +374,11 @@ Task<void> Agent::watch_nics() {
         nics_ = now;
         if (listener_ != nullptr) listener_->on_nics(std::move(now));
     }
+}
+
+Task<void> Agent::watch_ssh() {
+    while (co_await pause_for(ssh_pause))
+        co_await ssh_.look();
 }
 
 Task<void> Agent::measure_forever() {

@@ -29,6 +29,9 @@ class Agent final : public hv::Events {
     /// Who is told of events. Null: nobody.
     void set_listener(agent::Events* listener) { listener_ = listener; }
 
+    /// Whether any xapi is connected just now.
+    void note_connected(bool connected) { ssh_.note_connected(connected); }
+
     [[nodiscard]] Runner& runner() { return runner_; }
 
     [[nodiscard]] Guests& guests() { return guests_; }
@@ -54,6 +57,7 @@ class Agent final : public hv::Events {
     Task<void> release(std::string vm);
     Task<void> retry_forever();
     Task<void> watch_nics();
+    Task<void> watch_ssh();
     Task<void> measure_forever();
     Task<bool> pause_for(Duration time);
     [[nodiscard]] OnHalt policy(const VmSpec& spec, HaltReason reason) const;
@@ -64,6 +68,7 @@ class Agent final : public hv::Events {
     Records& records_;
     Backends backends_;
     NetworkKeeper network_;
+    SshKeeper ssh_;
     Calls calls_;
     Guests guests_;
     Metering metering_;

@@ -74,11 +74,17 @@ Task<void> Calls::host_power(Operation, HostPowerArgs args) {
 }
 
 Task<void> Calls::host_change(Operation, HostChangeArgs args) {
-    return backends_.services.machine().change(std::move(args.change));
+    const std::optional<bool> automatic = args.change.ssh_auto;
+    co_await backends_.services.machine().change(std::move(args.change));
+    if (automatic) co_await ssh_->set_automatic(*automatic);
 }
 
 Task<HostClock> Calls::host_clock(HostClockArgs) {
     return backends_.services.machine().clock();
+}
+
+Task<std::vector<UsbFacts>> Calls::usb_devices(UsbDevicesArgs) {
+    return backends_.services.machine().usb_devices();
 }
 
 Task<void> Calls::host_debug_keys(HostDebugKeysArgs args) {
@@ -205,6 +211,14 @@ Task<void> Calls::nic_change(Operation, NicChangeArgs) {
 
 Task<void> Calls::nic_unplug(Operation, NicUnplugArgs) {
     refuse_unplanned("nic_unplug");
+}
+
+Task<void> Calls::usb_plug(Operation, UsbPlugArgs) {
+    refuse_unplanned("usb_plug");
+}
+
+Task<void> Calls::usb_unplug(Operation, UsbUnplugArgs) {
+    refuse_unplanned("usb_unplug");
 }
 
 // -- storage ----------------------------------------------------------------------------------

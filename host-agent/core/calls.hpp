@@ -1,6 +1,7 @@
 #pragma once
 #include "host-agent/core/guests.hpp"
 #include "host-agent/core/network_keeper.hpp"
+#include "host-agent/core/ssh_keeper.hpp"
 #include "host-agent/metrics/metering.hpp"
 
 namespace basalt::agent {
@@ -20,6 +21,9 @@ class Calls final : public Host {
     /// The same.
     void set_network(NetworkKeeper& network) { network_ = &network; }
 
+    /// The same.
+    void set_ssh(SshKeeper& ssh) { ssh_ = &ssh; }
+
     Task<HostFacts> hello(HelloArgs args) override;
     Task<HostFacts> host_facts(HostFactsArgs args) override;
     Task<std::vector<SmFacts>> storage_drivers(StorageDriversArgs args) override;
@@ -30,6 +34,7 @@ class Calls final : public Host {
     Task<void> host_power(Operation operation, HostPowerArgs args) override;
     Task<void> host_change(Operation operation, HostChangeArgs args) override;
     Task<HostClock> host_clock(HostClockArgs args) override;
+    Task<std::vector<UsbFacts>> usb_devices(UsbDevicesArgs args) override;
     Task<void> host_debug_keys(HostDebugKeysArgs args) override;
     Task<std::vector<std::string>> host_timezones(HostTimezonesArgs args) override;
     Task<std::string> host_log(HostLogArgs args) override;
@@ -65,6 +70,8 @@ class Calls final : public Host {
     Task<void> nic_plug(Operation operation, NicPlugArgs args) override;
     Task<void> nic_change(Operation operation, NicChangeArgs args) override;
     Task<void> nic_unplug(Operation operation, NicUnplugArgs args) override;
+    Task<void> usb_plug(Operation operation, UsbPlugArgs args) override;
+    Task<void> usb_unplug(Operation operation, UsbUnplugArgs args) override;
     Task<UniqueFd> console_open(ConsoleOpenArgs args) override;
     Task<std::string> sr_probe(SrProbeArgs args) override;
     Task<void> sr_create(Operation operation, SrCreateArgs args) override;
@@ -106,6 +113,7 @@ class Calls final : public Host {
     const Guests* guests_ = nullptr;
     Metering* metering_ = nullptr;
     NetworkKeeper* network_ = nullptr;
+    SshKeeper* ssh_ = nullptr;
 };
 
 }  // namespace basalt::agent

@@ -26,6 +26,7 @@ namespace fs = std::filesystem;
 constexpr std::int64_t memory_bytes_max = std::int64_t{64} << 40;
 constexpr std::int64_t disk_bytes_max = std::int64_t{1} << 50;
 constexpr std::int64_t vcpus_max = 4096;
+constexpr std::int64_t usbs_max = 6;
 constexpr std::int64_t seed_content_bytes_max = std::int64_t{256} << 10;
 // In base64, with the frame around them.
 constexpr std::size_t kept_state_bytes_max = std::size_t{900} << 10;
@@ -155,6 +156,14 @@ void check_signal(const std::string& key) {
     if (!key.empty() && !is_name(key, 1, "")) throw err::invalid_value("key", key.substr(0, 16));
 }
 
+// The path becomes the name of a folder of the kernel's.
+void check_usb(const UsbSpec& usb) {
+    check_uuid("VUSB", usb.vusb);
+    if (!is_name(usb.path, 32, "-.")) throw err::invalid_device(usb.path.substr(0, 64));
+    for (const std::string& id : {usb.vendor_id, usb.product_id})
+        if (id.size() != 4 || !is_name(id, 4, "")) throw err::invalid_value("id", id.substr(0, 16));
+}
+
 void check_vm(const fs::path& boot_folder, const VmSpec& spec) {
     check_uuid("VM", spec.uuid);
     check_text("name_label", spec.name);
@@ -171,6 +180,9 @@ void check_vm(const fs::path& boot_folder, const VmSpec& spec) {
         check_plug(disk);
     for (const NicSpec& nic : spec.nics)
         check_nic(nic);
+    check_range("VUSBs", static_cast<std::int64_t>(spec.usbs.size()), 0, usbs_max);
+    for (const UsbSpec& usb : spec.usbs)
+        check_usb(usb);
 }
 
 // -- the rest -------------------------------------------------------------------------------------
@@ -194,6 +206,7 @@ void check_change(const HostChange& change) {
     if (change.timezone) check_line("timezone", *change.timezone);
     if (change.syslog_destination) check_line("syslog_destination", *change.syslog_destination);
     if (change.iscsi_iqn) check_line("iscsi_iqn", *change.iscsi_iqn);
+    if (change.max_cstate) check_line("max_cstate", *change.max_cstate);
     if (change.console_idle_seconds)
         check_range("console_idle_timeout", *change.console_idle_seconds, 0,
                     std::numeric_limits<std::int32_t>::max());
@@ -364,6 +377,7 @@ const std::map<std::string, Check, std::less<>>& checks() {
         {"host_change",
          [](const fs::path&, const Json& args) { check_change(get<HostChange>(args, "change")); }},
         {"host_clock", nothing_to_check},
+        {"usb_devices", nothing_to_check},
         {"host_timezones", nothing_to_check},
         {"host_debug_keys",
          [](const fs::path&, const Json& args) {
@@ -465,6 +479,16 @@ const std::map<std::string, Check, std::less<>>& checks() {
              check_nic(args.at("nic").get<NicSpec>());
          }},
         {"nic_unplug", of_vm},
+        {"usb_plug",
+         [](const fs::path& folder, const Json& args) {
+             of_vm(folder, args);
+             check_usb(args.at("usb").get<UsbSpec>());
+         }},
+        {"usb_unplug",
+         [](const fs::path& folder, const Json& args) {
+             of_vm(folder, args);
+             check_uuid("VUSB", get<std::string>(args, "vusb"));
+         }},
         {"console_open", of_vm},
         {"sr_probe",
          [](const fs::path&, const Json& args) {
@@ -504,6 +528,8 @@ const std::map<std::string, Check, std::less<>>& checks() {
                  check_network(bridge);
              for (const BondWant& bond : want.bonds)
                  check_bond(bond);
+             for (const std::string& manager : want.managers)
+                 check_manager(manager);
              const auto management = get<std::string>(args, "management");
              if (!management.empty()) check_bridge(management);
              check_line("confirm", get<std::string>(args, "confirm"));

@@ -3,6 +3,7 @@
 #include <arpa/inet.h>
 #include <netinet/in.h>
 
+#include <algorithm>
 #include <array>
 #include <cctype>
 #include <charconv>
@@ -49,6 +50,17 @@ void check_mtu(std::int64_t mtu) {
 
 void check_bridge(const std::string& name) {
     if (!is_interface(name)) throw err::bridge_not_available(name.substr(0, 64));
+}
+
+void check_manager(const std::string& target) {
+    // Other ways (unix:, exec:) would lead into this host.
+    const bool known = target.starts_with("ssl:") || target.starts_with("pssl:");
+    const bool plain = std::ranges::all_of(target.substr(target.find(':') + 1), [](char c) {
+        return std::isxdigit(static_cast<unsigned char>(c)) != 0 ||
+               std::string_view(".:[]").contains(c);
+    });
+    if (!known || !plain || target.size() > 64)
+        throw err::invalid_value("manager", target.substr(0, 64));
 }
 
 void check_nic(const NicSpec& nic) {

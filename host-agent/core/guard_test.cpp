@@ -105,6 +105,10 @@ Json bridge() {
             {"mac", "02:00:00:00:00:01"}};
 }
 
+Json usb() {
+    return {{"vusb", uuid}, {"path", "1-2.3"}, {"vendor_id", "0781"}, {"product_id", "5591"}};
+}
+
 // What an honest xapi asks for, one of each.
 std::map<std::string, Json> honest() {
     const Json vm = {{"uuid", uuid}};
@@ -163,6 +167,9 @@ std::map<std::string, Json> honest() {
         {"nic_plug", with(vm, {{"nic", nic()}})},
         {"nic_change", with(vm, {{"nic", nic()}})},
         {"nic_unplug", with(vm, {{"device", 1}, {"force", false}})},
+        {"usb_devices", Json::object()},
+        {"usb_plug", with(vm, {{"usb", usb()}})},
+        {"usb_unplug", with(vm, {{"vusb", uuid}})},
         {"console_open", with(vm, {{"kind", "serial"}})},
         {"sr_probe", {{"type", "ext"}, {"device_config", {{"device", "/dev/sdb"}}}}},
         {"sr_create", with(sr, {{"size_bytes", 0}})},
@@ -200,7 +207,7 @@ std::map<std::string, Json> honest() {
         {"metrics_tell", {{"values", {{"pool_task_count", 3.0}}}}},
         {"host_debug_keys", {{"keys", "q"}}},
         {"network_apply",
-         {{"want", {{"bridges", Json::array({bridge()})}}},
+         {{"want", {{"bridges", Json::array({bridge()})}, {"managers", {"ssl:[fd00::7]:6632"}}}},
           {"management", "xenbr0"},
           {"confirm", "c1"},
           {"confirm_seconds", 60}}},
@@ -398,6 +405,16 @@ INSTANTIATE_TEST_SUITE_P(
                 "INVALID_IP_ADDRESS_SPECIFIED"},
         Hostile{"nic_plug", "/nic/ipv6/0", "fe80::1/64", "INVALID_IP_ADDRESS_SPECIFIED"},
         Hostile{"vm_start", "/spec/nics/0/mac", "", "MAC_INVALID"},
+        Hostile{"usb_plug", "/usb/vusb", "x", "UUID_INVALID"},
+        Hostile{"usb_plug", "/usb/path", "../1-2", "INVALID_DEVICE"},
+        Hostile{"usb_plug", "/usb/path", "1-2/x", "INVALID_DEVICE"},
+        Hostile{"usb_plug", "/usb/path", "", "INVALID_DEVICE"},
+        Hostile{"usb_plug", "/usb/vendor_id", "07", "INVALID_VALUE"},
+        Hostile{"usb_plug", "/usb/product_id", "../x", "INVALID_VALUE"},
+        Hostile{"usb_unplug", "/vusb", "../x", "UUID_INVALID"},
+        Hostile{"network_apply", "/want/managers/0", "unix:/run/x", "INVALID_VALUE"},
+        Hostile{"network_apply", "/want/managers/0", "ssl:host:6632", "INVALID_VALUE"},
+        Hostile{"network_apply", "/want/managers/0", "pssl:6640,x", "INVALID_VALUE"},
         Hostile{"network_apply", "/want/bridges/0/name", "-all", "BRIDGE_NOT_AVAILABLE"},
         Hostile{"network_apply", "/want/bridges/0/uplink", "eth0/x", "BRIDGE_NOT_AVAILABLE"},
         Hostile{"network_apply", "/want/bridges/0/vlan_parent", "a b", "BRIDGE_NOT_AVAILABLE"},

@@ -6,6 +6,7 @@
 #include "base/undo.hpp"
 #include "hypervisor/api/interface_maker.hpp"
 #include "hypervisor/api/live_changes.hpp"
+#include "hypervisor/api/usb_passthrough.hpp"
 #include "idl/errors.hpp"
 
 namespace basalt::agent {
@@ -35,6 +36,8 @@ bool on_domain(Kind kind) {
         case Kind::set_vcpus:
         case Kind::set_cpu:
         case Kind::send:
+        case Kind::plug_usb:
+        case Kind::unplug_usb:
             return true;
         default:
             return false;
@@ -46,7 +49,14 @@ GuestSignal signal_of(const std::string& word) {
 }
 
 bool takes_away(Kind kind) {
-    return kind == Kind::unplug_disk || kind == Kind::unplug_nic;
+    return kind == Kind::unplug_disk || kind == Kind::unplug_nic || kind == Kind::unplug_usb;
+}
+
+hv::UsbPassthrough& usb_passthrough(hv::Hypervisor& hypervisor) {
+    auto* const able = dynamic_cast<hv::UsbPassthrough*>(&hypervisor);
+    if (able == nullptr)
+        throw err::operation_not_allowed("This host's hypervisor cannot give guests USB devices");
+    return *able;
 }
 
 }  // namespace
@@ -111,6 +121,9 @@ Task<void> Guests::act_on_domain(Act act, rpc::Progress progress) {
             co_return co_await plug_nic(*dom, std::move(act));
         case Kind::unplug_nic:
             co_return co_await hypervisor.unplug_nic(*dom, act.nic->device, act.force);
+        case Kind::plug_usb:
+        case Kind::unplug_usb:
+            co_return co_await change_usb(*dom, std::move(act));
         default:
             co_return co_await change_live(*dom, std::move(act));
     }
@@ -132,6 +145,14 @@ Task<void> Guests::change_live(hv::DomId dom, Act act) {
         default:
             throw err::internal_error("no such act: " + plan::describe(act));
     }
+}
+
+Task<void> Guests::change_usb(hv::DomId dom, Act act) {
+    hv::UsbPassthrough& passthrough = usb_passthrough(backends_.hypervisor);
+    if (act.kind == Kind::unplug_usb)
+        co_return co_await passthrough.unplug_usb(dom, std::move(act.device));
+    hv::UsbAttachment device = co_await usb_attachment(std::move(*act.usb));
+    co_await passthrough.plug_usb(dom, std::move(device));
 }
 
 Task<void> Guests::act_on_host(Act act) {
@@ -275,6 +296,11 @@ Task<hv::DiskAttachment> Guests::attachment(std::string vm, DiskSpec disk) {
     co_return opened;
 }
 
+Task<hv::UsbAttachment> Guests::usb_attachment(UsbSpec usb) {
+    std::string node = co_await backends_.services.machine().usb_node(usb);
+    co_return hv::UsbAttachment{std::move(usb), std::move(node)};
+}
+
 Task<hv::DomainConfig> Guests::config(std::string vm, VmSpec spec) {
     hv::DomainConfig made;
     for (const DiskSpec& disk : spec.disks) {
@@ -283,6 +309,11 @@ Task<hv::DomainConfig> Guests::config(std::string vm, VmSpec spec) {
     }
     for (const NicSpec& nic : spec.nics)
         made.nics.push_back({nic, tap_name(nic)});
+    for (const UsbSpec& usb : spec.usbs) {
+        (void)usb_passthrough(backends_.hypervisor);
+        hv::UsbAttachment found = co_await usb_attachment(usb);
+        made.usbs.push_back(std::move(found));
+    }
     made.spec = std::move(spec);
     co_return made;
 }

@@ -60,6 +60,8 @@ class Guests final : public Acts {
     Task<void> restore(plan::Act act, rpc::Progress progress);
     Task<hv::DomainConfig> config(std::string vm, VmSpec spec);
     Task<hv::DiskAttachment> attachment(std::string vm, DiskSpec disk);
+    Task<hv::UsbAttachment> usb_attachment(UsbSpec usb);
+    Task<void> change_usb(hv::DomId dom, plan::Act act);
     [[nodiscard]] std::optional<hv::DomId> domid(const std::string& vm) const;
     /// The interfaces of NICs come with their domain.
     [[nodiscard]] bool makes_interfaces() const;

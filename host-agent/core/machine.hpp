@@ -30,6 +30,11 @@ class Machine {
     virtual Task<std::string> log(HostLog which, bool clear) = 0;
     /// A stream of `format` (tar, tar.bz2, zip) that ends when the archive does.
     virtual Task<UniqueFd> bundle(std::vector<std::string> entries, std::string format) = 0;
+    /// Sorted by path.
+    virtual Task<std::vector<UsbFacts>> usb_devices() = 0;
+    /// The file by which the device of `spec` is opened. INVALID_DEVICE [path] when there is none
+    /// at that port, or one of another kind.
+    virtual Task<std::string> usb_node(UsbSpec spec) = 0;
     /// SUBJECT_CANNOT_BE_RESOLVED [] for nobody.
     virtual Task<Account> account(std::string who) = 0;
 };

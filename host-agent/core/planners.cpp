@@ -104,6 +104,14 @@ const std::map<std::string, PlanOf, std::less<>>& guest_verbs() {
              return plan::nic_unplug(have, get<std::int64_t>(args, "device"),
                                      get<bool>(args, "force"));
          }},
+        {"usb_plug",
+         [](const Json& args, const Have& have) {
+             return plan::usb_plug(have, args.at("usb").get<UsbSpec>());
+         }},
+        {"usb_unplug",
+         [](const Json& args, const Have& have) {
+             return plan::usb_unplug(have, get<std::string>(args, "vusb"));
+         }},
     };
     return table;
 }

@@ -7,6 +7,7 @@
     apply SETTING         the file of a setting under /etc has changed (see Systemd)
     clock SECONDS         since 1970
     debug-keys KEYS       Xen takes them as at its console, and writes into its log
+    max-cstate LIMIT      the deepest idle state of Xen: unlimited, C, or C,S with a sub-state
     ntp-sources           what chronyc -c sources prints
     log                   the newest lines of our daemons
     bundle FORMAT [KEY..] an archive (tar, tar.bz2, zip) of what tells a fault, on standard output
@@ -120,6 +121,11 @@ class Systemd:
             raise NobodyCan("this host does not run on Xen, which alone takes such keys")
         run("xl", "debug-keys", keys)
 
+    def max_cstate(self, limit):
+        if not Path("/proc/xen/capabilities").exists():
+            raise NobodyCan("this host does not run on Xen, which alone limits idle states")
+        run("xenpm", "set-max-cstate", *limit.split(","))
+
     def ntp_sources(self):
         if not shutil.which("chronyc"):
             raise NobodyCan("this host has no chrony")
@@ -163,6 +169,9 @@ class Run(Systemd):
 
     def debug_keys(self, keys):
         raise NobodyCan("a hypervisor would be the developer's machine's")
+
+    def max_cstate(self, limit):
+        raise NobodyCan("processors are the developer's machine's")
 
     def ntp_sources(self):
         raise NobodyCan("the clock is the developer's machine's")
@@ -302,7 +311,7 @@ def main(arguments):
     try:
         if word == "bundle":
             bundle(machine, sys.stdout.buffer, rest[0], rest[1:])
-        elif word in ("power", "apply", "clock", "debug-keys", "ntp-sources", "log"):
+        elif word in ("power", "apply", "clock", "debug-keys", "max-cstate", "ntp-sources", "log"):
             print(getattr(machine, word.replace("-", "_"))(*rest) or "", end="")
         else:
             parser.error(f"unknown word {word}")

@@ -88,7 +88,7 @@ class Words(unittest.TestCase):
 
     def test_a_run_sets_no_clock_and_no_services_of_the_developers_machine(self):
         for words in (["clock", "5"], ["apply", "ssh-on"], ["apply", "ntp-off"], ["ntp-sources"],
-                      ["apply", "multipath-on"], ["debug-keys", "q"]):
+                      ["apply", "multipath-on"], ["debug-keys", "q"], ["max-cstate", "1"]):
             self.assertEqual(control.main(["--run", "/nowhere", "1", "/tmp", *words]), 3, words)
         self.assertEqual(control.main(["--run", "/nowhere", "1", "/tmp", "apply", "hostname"]), 0)
 

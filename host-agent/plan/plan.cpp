@@ -11,12 +11,12 @@ using Json = nlohmann::json;
 
 namespace {
 
-constexpr std::array<std::string_view, 25> kinds = {
-    "remember",    "forget",        "open disk", "close disk", "add port",
-    "remove port", "create",        "restore",   "destroy",    "run",
-    "pause",       "ask",           "await end", "save",       "plug disk",
-    "unplug disk", "change medium", "plug nic",  "unplug nic", "set memory",
-    "set vcpus",   "set cpu",       "send",      "purge",      "call"};
+constexpr std::array<std::string_view, 27> kinds = {
+    "remember",   "forget",     "open disk", "close disk",  "add port",      "remove port",
+    "create",     "restore",    "destroy",   "run",         "pause",         "ask",
+    "await end",  "save",       "plug disk", "unplug disk", "change medium", "plug nic",
+    "unplug nic", "set memory", "set vcpus", "set cpu",     "send",          "plug usb",
+    "unplug usb", "purge",      "call"};
 constexpr std::array<std::string_view, 3> resolves = {"back", "again", "forward"};
 
 template <class E, std::size_t N>
@@ -31,6 +31,7 @@ std::string object_of(const Act& act) {
         return act.disk->device + (act.disk->disk ? " to " + act.disk->disk->vdi : " to nothing");
     if (act.disk) return act.disk->device;
     if (act.nic) return std::to_string(act.nic->device);
+    if (act.usb) return act.usb->path;
     if (act.kind == Kind::save) return "into " + act.device;
     if (act.kind == Kind::restore) return "from " + act.device;
     if (act.kind == Kind::send) return act.device.empty() ? act.word : act.word + " " + act.device;
@@ -80,6 +81,7 @@ void to_json(Json& json, const Act& act) {
     json = {{"kind", text(act.kind)}, {"vm", act.vm}};
     if (act.disk) json["disk"] = *act.disk;
     if (act.nic) json["nic"] = *act.nic;
+    if (act.usb) json["usb"] = *act.usb;
     if (act.spec) json["spec"] = *act.spec;
     if (!act.device.empty()) json["device"] = act.device;
     if (!act.word.empty()) json["word"] = act.word;
@@ -93,6 +95,7 @@ void from_json(const Json& json, Act& act) {
     act.vm = json.value("vm", std::string());
     if (json.contains("disk")) act.disk = json.at("disk").get<DiskSpec>();
     if (json.contains("nic")) act.nic = json.at("nic").get<NicSpec>();
+    if (json.contains("usb")) act.usb = json.at("usb").get<UsbSpec>();
     if (json.contains("spec")) act.spec = json.at("spec").get<VmSpec>();
     act.device = json.value("device", std::string());
     act.word = json.value("word", std::string());

@@ -36,6 +36,8 @@ enum class Kind : std::uint8_t {
     set_vcpus,      // its processors, to those of `spec`
     set_cpu,        // its share of the host's, to that of `spec`
     send,           // the signal `word` to the guest, with the key `device`
+    plug_usb,       // `usb`
+    unplug_usb,     // the VUSB `device`
     purge,          // what the host keeps of a VM that is off
     call,           // a verb that is one act: `word` with `args`
 };
@@ -47,6 +49,7 @@ struct Act {
     std::string vm;
     std::optional<DiskSpec> disk;
     std::optional<NicSpec> nic;
+    std::optional<UsbSpec> usb;
     std::optional<VmSpec> spec;
     std::string device;
     std::string word;

@@ -69,6 +69,16 @@ TEST(Plan, disks_and_nics) {
     expect_golden("nic_unplug", nic_unplug(running(), 0, true));
 }
 
+TEST(Plan, usb_devices) {
+    const UsbSpec stick{"vusb-1", "1-2.3", "0781", "5591"};
+    expect_golden("usb_plug", usb_plug(running(), stick));
+    Have with_stick = running();
+    with_stick.spec->usbs.push_back(stick);
+    expect_golden("usb_unplug", usb_unplug(with_stick, "vusb-1"));
+    EXPECT_THROW(usb_plug(with_stick, stick), ApiError);
+    EXPECT_THROW(usb_unplug(running(), "vusb-1"), ApiError);
+}
+
 TEST(Plan, live_changes) {
     expect_golden("vm_set_memory", vm_set_memory(running(), 128 << 20));
     Have more = running();

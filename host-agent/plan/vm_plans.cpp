@@ -112,6 +112,11 @@ const NicSpec* find_nic(const VmSpec& spec, std::int64_t device) {
     return found == spec.nics.end() ? nullptr : &*found;
 }
 
+const UsbSpec* find_usb(const VmSpec& spec, const std::string& vusb) {
+    const auto found = std::ranges::find(spec.usbs, vusb, &UsbSpec::vusb);
+    return found == spec.usbs.end() ? nullptr : &*found;
+}
+
 DiskSpec suspend_disk(const DiskRef& image, Access access) {
     DiskSpec disk;
     disk.device = suspend_device;
@@ -335,6 +340,34 @@ Plan nic_unplug(const Have& have, std::int64_t device, bool force) {
     plan.forward(plan.act(Kind::remove_port, *nic), quick);
     VmSpec rest = spec;
     std::erase_if(rest.nics, [&](const NicSpec& n) { return n.device == device; });
+    plan.forward(plan.act(Kind::remember, rest), quick);
+    return plan.done();
+}
+
+Plan usb_plug(const Have& have, const UsbSpec& usb) {
+    const VmSpec& spec = spec_or_throw(have);
+    if (find_usb(spec, usb.vusb) != nullptr) throw err::device_already_attached(usb.vusb);
+    Maker plan("usb_plug", spec.uuid);
+    Act plug = plan.act(Kind::plug_usb);
+    plug.usb = usb;
+    Act unplug = plan.act(Kind::unplug_usb);
+    unplug.device = usb.vusb;
+    plan.back(std::move(plug), disk_work, {std::move(unplug)});
+    VmSpec more = spec;
+    more.usbs.push_back(usb);
+    plan.back(plan.act(Kind::remember, more), quick, {plan.act(Kind::remember, spec)});
+    return plan.done();
+}
+
+Plan usb_unplug(const Have& have, const std::string& vusb) {
+    const VmSpec& spec = spec_or_throw(have);
+    if (find_usb(spec, vusb) == nullptr) throw err::device_already_detached(vusb);
+    Maker plan("usb_unplug", spec.uuid);
+    Act unplug = plan.act(Kind::unplug_usb);
+    unplug.device = vusb;
+    plan.again(std::move(unplug), disk_work);
+    VmSpec rest = spec;
+    std::erase_if(rest.usbs, [&](const UsbSpec& one) { return one.vusb == vusb; });
     plan.forward(plan.act(Kind::remember, rest), quick);
     return plan.done();
 }

@@ -44,6 +44,8 @@ Plan vm_signal(const Have& have, GuestSignal signal, const std::string& key);
 /// Of a VM that is off.
 Plan vm_purge(const Have& have);
 Plan nic_unplug(const Have& have, std::int64_t device, bool force);
+Plan usb_plug(const Have& have, const UsbSpec& usb);
+Plan usb_unplug(const Have& have, const std::string& vusb);
 
 /// The guest ended by itself: releases what it held, or builds it anew.
 Plan vm_ended(const Have& have);

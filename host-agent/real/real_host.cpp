@@ -92,6 +92,8 @@ RunningNetwork make_network(RealLoop& loop, const Config& config) {
     nm::ovsdb::OvsConfig options;
     options.database = config.hostd.ovsdb;
     options.datapath = config.hostd.ovs_datapath;
+    options.manager_keys = {.certificate = config.hostd.certificate,
+                            .authority = config.host.state + "/switch-managers.pem"};
     auto switched = std::make_unique<nm::ovsdb::OvsNetwork>(loop, options);
     auto run = [raw = switched.get()] { return raw->run(); };
     return {std::move(switched), std::move(run)};

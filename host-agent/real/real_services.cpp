@@ -21,7 +21,9 @@ RealServices::RealServices(RealLoop& loop, const Config& config)
       plugins_(loop, config.hostd.plugin_dir,
                std::make_shared<Cgroups>("basalt-plugins-" + config.host.uuid)),
       extensions_(loop, config.hostd.extension_dir),
-      machine_(loop, {.etc = config.hostd.etc_dir, .control = config.hostd.control}) {}
+      machine_(loop, {.etc = config.hostd.etc_dir,
+                      .control = config.hostd.control,
+                      .usb = {.devices = config.hostd.usb_dir}}) {}
 
 Task<HostFacts> RealServices::facts() {
     HostFacts facts = co_await inventory_.facts();

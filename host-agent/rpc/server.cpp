@@ -104,12 +104,14 @@ Server::~Server() = default;
 void Server::serve(std::unique_ptr<rpc::Channel> channel) {
     const auto connection = std::make_shared<Connection>(*this, std::move(channel));
     connections_.push_back(connection);
+    agent_.note_connected(true);
     track(spawn(loop_, "agent connection", run(connection)));
 }
 
 Task<void> Server::run(std::shared_ptr<Connection> connection) {
     co_await connection->peer().run();
     connections_.remove(connection);
+    agent_.note_connected(!connections_.empty());
 }
 
 void Server::track(std::shared_ptr<Job> job) {

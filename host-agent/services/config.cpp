@@ -141,6 +141,8 @@ Config parse_config(std::string_view text, const std::string& file) {
     hostd.read("extension_dir", config.hostd.extension_dir);
     hostd.read("etc_dir", config.hostd.etc_dir);
     hostd.read("control", config.hostd.control);
+    hostd.read("usb_dir", config.hostd.usb_dir);
+    hostd.read("certificate", config.hostd.certificate);
     hostd.read("qemu", config.hostd.qemu);
     hostd.read("qsd", config.hostd.qsd);
     hostd.read("run_dir", config.hostd.run_dir);

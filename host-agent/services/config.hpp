@@ -28,6 +28,8 @@ struct HostdConfig {
     std::string pam_service = "xapi";
     std::string ovsdb = "/var/run/openvswitch/db.sock";
     std::string ovs_datapath = "system";  // system, netdev
+    /// The host's key and certificate, by which the switch proves itself to who manages it.
+    std::string certificate = "/var/lib/basalt/xapi/tls.pem";
     /// The file whose one word, `bridge` or `openvswitch`, chooses the network backend.
     std::string network_conf = "/etc/xensource/network.conf";
     std::string plugin_dir = "/etc/xapi.d/plugins";
@@ -41,8 +43,9 @@ struct HostdConfig {
     std::vector<std::string> console_program = {"/bin/login"};  // at the host's own console
     std::int64_t xapi_uid = -1;                                 // who besides root may connect
     std::string launcher = "/usr/libexec/basalt/confine";
-    std::int64_t uid_first = 66000;        // of two thousand users for guests
-    std::string boot_dir = "/boot/guest";  // kernels that guests may be started from
+    std::int64_t uid_first = 66000;                // of two thousand users for guests
+    std::string usb_dir = "/sys/bus/usb/devices";  // USB devices that guests may be given
+    std::string boot_dir = "/boot/guest";          // kernels that guests may be started from
 };
 
 struct StorageConfig {

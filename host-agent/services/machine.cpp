@@ -243,6 +243,8 @@ Task<void> RealMachine::check(const HostChange& change) {
         to && !to->empty() && !settings::is_server(to->substr(0, to->find(':'))) &&
         !settings::is_server(*to))
         throw err::invalid_value("syslog_destination", *to);
+    if (change.max_cstate && !settings::is_cstate(*change.max_cstate))
+        throw err::invalid_value("max_cstate", *change.max_cstate);
     if (!change.timezone) co_return;
     const std::string zone = *change.timezone;
     const std::vector<std::string> known = co_await timezones();
@@ -277,6 +279,9 @@ Task<void> RealMachine::carry_out(Undo& undo, const HostChange& change) {
         co_await tell(words("apply", *change.ssh_enabled ? "ssh-on" : "ssh-off"));
     if (change.multipathing)
         co_await tell(words("apply", *change.multipathing ? "multipath-on" : "multipath-off"));
+    if (change.max_cstate)
+        co_await tell(
+            words("max-cstate", change.max_cstate->empty() ? "unlimited" : *change.max_cstate));
     if (change.clock_seconds) co_await tell(words("clock", std::to_string(*change.clock_seconds)));
 }
 
@@ -341,6 +346,18 @@ Task<UniqueFd> RealMachine::bundle(std::vector<std::string> entries, std::string
         if (status != 0) log::warn("bundle_failed", {{"status", status}});
     }(start_process(loop_, command)));
     co_return std::move(near);
+}
+
+Task<std::vector<UsbFacts>> RealMachine::usb_devices() {
+    co_return co_await blocking(loop_,
+                                [folders = config_.usb] { return agent::usb_devices(folders); });
+}
+
+Task<std::string> RealMachine::usb_node(UsbSpec spec) {
+    const auto node = co_await blocking(
+        loop_, [folders = config_.usb, spec] { return agent::usb_node(folders, spec); });
+    if (!node) throw err::invalid_device(spec.path);
+    co_return *node;
 }
 
 Task<Account> RealMachine::account(std::string who) {

@@ -8,6 +8,7 @@
 #include "base/undo.hpp"
 #include "base/wait.hpp"
 #include "host-agent/core/machine.hpp"
+#include "host-agent/services/usb.hpp"
 
 namespace basalt::agent {
 
@@ -21,6 +22,9 @@ std::optional<std::string> why_no_hostname(const std::string& name);
 bool is_server(const std::string& text);
 /// Zones of the database in `folder`, sorted; without its copies under posix/ and right/.
 std::vector<std::string> timezones(const std::string& folder);
+
+/// Whether a text is a limit of idle states: empty, `C`, or `C,S` with a sub-state.
+bool is_cstate(const std::string& text);
 
 /// The lines of chrony that ask these servers, one a line.
 std::string ntp_sources(const NtpWant& want);
@@ -52,6 +56,7 @@ class RealMachine final : public Machine {
         std::string zones = "/usr/share/zoneinfo";
         /// The program's command line, to which words are appended. Exit 3: nobody can do it here.
         std::vector<std::string> control;
+        UsbFolders usb = {};
     };
 
     RealMachine(RealLoop& loop, Config config);
@@ -63,6 +68,8 @@ class RealMachine final : public Machine {
     Task<std::vector<std::string>> timezones() override;
     Task<std::string> log(HostLog which, bool clear) override;
     Task<UniqueFd> bundle(std::vector<std::string> entries, std::string format) override;
+    Task<std::vector<UsbFacts>> usb_devices() override;
+    Task<std::string> usb_node(UsbSpec spec) override;
     Task<Account> account(std::string who) override;
 
     /// What was set here before stands against what the installation says: empty for nothing.

@@ -125,6 +125,17 @@ std::vector<std::string> timezones(const std::string& folder) {
     return out;
 }
 
+bool is_cstate(const std::string& text) {
+    const auto is_number = [](std::string_view part) {
+        return !part.empty() && part.size() <= 3 &&
+               std::ranges::all_of(part, [](char c) { return c >= '0' && c <= '9'; });
+    };
+    if (text.empty()) return true;
+    const std::size_t comma = std::min(text.find(','), text.size());
+    return is_number(std::string_view(text).substr(0, comma)) &&
+           (comma == text.size() || is_number(std::string_view(text).substr(comma + 1)));
+}
+
 std::string ntp_sources(const NtpWant& want) {
     // The state is a part of the text, so that switching on or off is a change of it.
     std::string out =

@@ -72,6 +72,7 @@ Task<void> SimMachine::change(HostChange change) {
     take(settings.console_idle_seconds, change.console_idle_seconds);
     take(settings.iscsi_iqn, change.iscsi_iqn);
     take(settings.multipathing, change.multipathing);
+    take(settings.max_cstate, change.max_cstate);
 }
 
 Task<HostClock> SimMachine::clock() {
@@ -107,6 +108,21 @@ Task<UniqueFd> SimMachine::bundle(std::vector<std::string>, std::string) {
         throw err::internal_error(std::string("bundle: ") + std::strerror(errno));
     const UniqueFd closed(ends[0]);
     co_return UniqueFd(ends[1]);
+}
+
+Task<std::vector<UsbFacts>> SimMachine::usb_devices() {
+    std::vector<UsbFacts> out;
+    for (const auto& [path, device] : usbs)
+        out.push_back(device);
+    co_return out;
+}
+
+Task<std::string> SimMachine::usb_node(UsbSpec spec) {
+    const auto found = usbs.find(spec.path);
+    if (found == usbs.end() || found->second.vendor_id != spec.vendor_id ||
+        found->second.product_id != spec.product_id)
+        throw err::invalid_device(spec.path);
+    co_return "/dev/bus/usb/" + spec.path;
 }
 
 Task<Account> SimMachine::account(std::string who) {

@@ -20,6 +20,8 @@ class SimMachine final : public Machine {
     Task<std::vector<std::string>> timezones() override;
     Task<std::string> log(HostLog which, bool clear) override;
     Task<UniqueFd> bundle(std::vector<std::string> entries, std::string format) override;
+    Task<std::vector<UsbFacts>> usb_devices() override;
+    Task<std::string> usb_node(UsbSpec spec) override;
     Task<Account> account(std::string who) override;
 
     /// What has been set so far; absent members were never set.
@@ -28,6 +30,7 @@ class SimMachine final : public Machine {
     std::vector<PowerAct> acts;
     std::string kernel_log = "[    0.000000] a simulated machine\n";
     std::map<std::string, Account> accounts;  // by name
+    std::map<std::string, UsbFacts> usbs;     // by path
     /// The next change fails so.
     std::optional<ApiError> fault;
 };

@@ -31,11 +31,19 @@ struct NicAttachment {
     bool operator==(const NicAttachment&) const = default;
 };
 
+/// A USB device of the host, and the file by which it is opened.
+struct UsbAttachment {
+    agent::UsbSpec spec;
+    std::string node;
+    bool operator==(const UsbAttachment&) const = default;
+};
+
 /// Everything a domain is made from; serialisable, so that hostd can journal it.
 struct DomainConfig {
     agent::VmSpec spec;
     std::vector<DiskAttachment> disks;
     std::vector<NicAttachment> nics;
+    std::vector<UsbAttachment> usbs;  // none where a Hypervisor is no UsbPassthrough
     bool operator==(const DomainConfig&) const = default;
 };
 
@@ -43,6 +51,8 @@ void to_json(nlohmann::json& json, const DiskAttachment& value);
 void from_json(const nlohmann::json& json, DiskAttachment& value);
 void to_json(nlohmann::json& json, const NicAttachment& value);
 void from_json(const nlohmann::json& json, NicAttachment& value);
+void to_json(nlohmann::json& json, const UsbAttachment& value);
+void from_json(const nlohmann::json& json, UsbAttachment& value);
 void to_json(nlohmann::json& json, const DomainConfig& value);
 void from_json(const nlohmann::json& json, DomainConfig& value);
 

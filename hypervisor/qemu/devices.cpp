@@ -172,6 +172,30 @@ Task<std::string> fresh_connection(DomainPtr domain, DiskAttachment disk) {
     throw err::internal_error("no free connection for " + disk.spec.device);
 }
 
+// QEMU lets go of what it was handed; a device that has opened it keeps it.
+Task<void> drop_set(DomainPtr domain, std::int64_t set) {
+    try {
+        co_await domain->monitor->remove_fd(set);
+    } catch (const ApiError& error) {
+        log::debug("descriptor_kept", {{"set", set}, {"error", error.what()}});
+    }
+}
+
+Task<void> plug_usb_steps(DomainPtr domain, UsbAttachment device, std::int64_t set, Undo& undo) {
+    undo.push("take the device back", [domain, set] { return drop_set(domain, set); });
+    co_await domain->monitor->add_device(usb_device(device, set));
+}
+
+Task<void> open_usb_device(DomainPtr domain, UsbAttachment device) {
+    if (co_await domain->monitor->has_device(usb_id(device.spec.vusb))) co_return;
+    UniqueFd node =
+        co_await blocking(domain->loop, [path = device.node] { return open_usb(path); });
+    const std::int64_t set = co_await domain->monitor->add_fd(std::move(node));
+    co_await with_undo(
+        [domain, device, set](Undo& undo) { return plug_usb_steps(domain, device, set, undo); });
+    co_await drop_set(domain, set);
+}
+
 }  // namespace
 
 Task<void> plug_disk(DomainPtr domain, DiskAttachment disk) {
@@ -273,6 +297,33 @@ Task<void> disk_resized(DomainPtr domain, std::string device, std::int64_t size_
     const std::string unused = co_await fresh_connection(domain, disk);
     co_await domain->monitor->remove_blockdev(unused);
     co_await domain->monitor->resize_node(disk_node(device), size_bytes);
+}
+
+Task<void> plug_usb(DomainPtr domain, UsbAttachment device) {
+    auto& usbs = domain->descriptor.config.usbs;
+    const auto same = [&device](const UsbAttachment& one) {
+        return one.spec.vusb == device.spec.vusb;
+    };
+    if (std::ranges::any_of(usbs, same)) co_return;
+    if (!has_usb_controller(domain->descriptor.config.spec, domain->descriptor.machine))
+        throw err::operation_not_allowed("the VM was started without a USB controller");
+    co_await open_usb_device(domain, device);
+    usbs.push_back(std::move(device));
+    co_await save_descriptor(*domain);
+}
+
+Task<void> unplug_usb(DomainPtr domain, std::string vusb) {
+    Removal what{usb_id(vusb), "VUSB", vusb, removal_limit};
+    co_await remove_device(domain, std::move(what));
+    std::erase_if(domain->descriptor.config.usbs,
+                  [&vusb](const UsbAttachment& one) { return one.spec.vusb == vusb; });
+    co_await save_descriptor(*domain);
+}
+
+Task<void> plug_usbs(DomainPtr domain) {
+    const std::vector<UsbAttachment> usbs = domain->descriptor.config.usbs;
+    for (const UsbAttachment& device : usbs)
+        co_await open_usb_device(domain, device);
 }
 
 }  // namespace basalt::hv::qemu

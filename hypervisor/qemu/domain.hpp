@@ -111,6 +111,10 @@ Task<void> change_medium(DomainPtr domain, DiskAttachment disk);
 Task<void> plug_nic(DomainPtr domain, NicAttachment nic);
 Task<void> unplug_nic(DomainPtr domain, std::int64_t device, bool force);
 Task<void> disk_resized(DomainPtr domain, std::string device, std::int64_t size_bytes);
+Task<void> plug_usb(DomainPtr domain, UsbAttachment device);
+Task<void> unplug_usb(DomainPtr domain, std::string vusb);
+/// Plugs those that its descriptor names. Of a domain that was just made and has not run.
+Task<void> plug_usbs(DomainPtr domain);
 
 // live.cpp: the verbs of the same names
 

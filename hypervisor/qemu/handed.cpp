@@ -97,4 +97,8 @@ UniqueFd open_tap(const std::string& name) {
     return fd;
 }
 
+UniqueFd open_usb(const std::string& node) {
+    return open_file(node, O_RDWR);
+}
+
 }  // namespace basalt::hv::qemu

@@ -22,5 +22,7 @@ struct Handed {
 Handed open_handed(const DomainConfig& config, const Machine& machine, const DomainPaths& paths);
 /// The host's end of a NIC; the interface is there already.
 UniqueFd open_tap(const std::string& name);
+/// A USB device of the host, by its file.
+UniqueFd open_usb(const std::string& node);
 
 }  // namespace basalt::hv::qemu

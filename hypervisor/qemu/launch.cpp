@@ -87,6 +87,8 @@ Cell cell_of(const Domain& domain, const LaunchWith& with) {
     cell.groups = with.confinement->groups.make(group_of(domain.paths.dir), limits);
     // The largest that it writes is a guest's memory; the smallest a console's log without end.
     cell.file_bytes_max = limits.memory_bytes_max;
+    // Without them libusb does not begin, and QEMU has no USB devices of the host.
+    cell.device_events = has_usb_controller(spec, domain.descriptor.machine);
     if (has_nvram(spec.boot))
         cell.readable.push_back(with.installation.code_of(domain.descriptor.machine));
     if (spec.boot.kind != agent::BootKind::kernel) return cell;
@@ -162,6 +164,7 @@ agent::DomainInfo info(const Domain& domain) {
     out.spec = descriptor.config.spec;
     out.spec->disks.clear();
     out.spec->nics.clear();
+    out.spec->usbs.clear();
     for (const DiskAttachment& disk : descriptor.config.disks) {
         out.plugged_disks.push_back(disk.spec.device);
         out.spec->disks.push_back(disk.spec);
@@ -169,6 +172,10 @@ agent::DomainInfo info(const Domain& domain) {
     for (const NicAttachment& nic : descriptor.config.nics) {
         out.plugged_nics.push_back(nic.spec.device);
         out.spec->nics.push_back(nic.spec);
+    }
+    for (const UsbAttachment& usb : descriptor.config.usbs) {
+        out.plugged_usbs.push_back(usb.spec.vusb);
+        out.spec->usbs.push_back(usb.spec);
     }
     return out;
 }
@@ -237,6 +244,7 @@ Task<void> launch(DomainPtr domain, LaunchWith with, std::function<void()> start
     co_await connect_monitor(domain);
     co_await hide_boot_files(domain);
     co_await apply_cpu_mask(domain);
+    co_await plug_usbs(domain);
     if (const auto& spec = domain->descriptor.config.spec;
         !with.incoming && spec.memory_target_bytes > 0 &&
         spec.memory_target_bytes < spec.memory_bytes)

@@ -263,6 +263,22 @@ Task<void> Monitor::take_fd(std::string name) {
     }
 }
 
+Task<std::int64_t> Monitor::add_fd(UniqueFd fd) {
+    std::vector<UniqueFd> fds;
+    fds.push_back(std::move(fd));
+    try {
+        const Json answer =
+            co_await client_.execute("add-fd", Json::object(), answer_limit, std::move(fds));
+        co_return count_in(answer, "fdset-id");
+    } catch (const qmp::Error& error) {
+        throw translated(error);
+    }
+}
+
+Task<void> Monitor::remove_fd(std::int64_t descriptor_set) {
+    return command("remove-fd", Json{{"fdset-id", descriptor_set}});
+}
+
 Task<void> Monitor::add_screen_client(UniqueFd socket) {
     const std::string name = "screen";
     co_await give_fd(name, std::move(socket));

@@ -92,6 +92,10 @@ class Monitor {
     Task<void> give_fd(std::string name, UniqueFd fd);
     /// Idempotent: one that is in use, or that never was, is no error.
     Task<void> take_fd(std::string name);
+    /// Hands a descriptor over that a device opens by /dev/fdset/N; answers N.
+    Task<std::int64_t> add_fd(UniqueFd fd);
+    /// Whoever has opened it keeps it.
+    Task<void> remove_fd(std::int64_t descriptor_set);
     /// A connected socket becomes a client of the screen (RFB).
     Task<void> add_screen_client(UniqueFd socket);
     Task<void> unlimited_migration();

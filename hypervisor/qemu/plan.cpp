@@ -22,6 +22,7 @@ constexpr std::int64_t nic_places_max = 8;
 constexpr std::int64_t disk_places_slow = 5;
 constexpr std::int64_t nic_places_slow = 3;
 constexpr std::size_t cd_drives_max = 6;  // ports of q35's AHCI
+constexpr int usb_ports = 8;              // for six devices, a pointer and a spare one
 constexpr int ports_slot_first = 0x10;
 // Descriptors that QEMU shall open like files have a set each.
 constexpr const char* serial_log_file = "/dev/fdset/1";
@@ -223,10 +224,18 @@ void add_tpm(CommandLine& line) {
     line.option("device", Json{{"driver", "tpm-crb"}, {"id", "tpm-device"}, {"tpmdev", "tpm0"}});
 }
 
-void add_input(CommandLine& line, const agent::VmSpec& vm) {
-    // Only guests with a graphical console need a pointer; it polls.
-    if (vm.boot.kind == agent::BootKind::kernel || !has_tablet(vm)) return;
-    line.option("device", Json{{"driver", "qemu-xhci"}, {"id", "usb"}, {"addr", "0x6"}});
+// Only guests with a graphical console need a pointer; it polls.
+bool has_pointer(const agent::VmSpec& vm) {
+    return vm.boot.kind != agent::BootKind::kernel && has_tablet(vm);
+}
+
+void add_usb(CommandLine& line, const agent::VmSpec& vm, const Machine& machine) {
+    if (!has_usb_controller(vm, machine)) return;
+    Json controller = {{"driver", "qemu-xhci"}, {"id", "usb"}, {"addr", "0x6"}};
+    // A device has a port of its own speed. Not changed for other guests: saved ones have four.
+    if (machine.usb) controller.update({{"p2", usb_ports}, {"p3", usb_ports}});
+    line.option("device", controller);
+    if (!has_pointer(vm)) return;
     line.option("device", Json{{"driver", "usb-tablet"}, {"id", "tablet"}, {"bus", "usb.0"}});
 }
 
@@ -310,7 +319,8 @@ void to_json(Json& json, const Machine& value) {
             {"vcpus", value.vcpus},
             {"added_vcpus", value.added_vcpus},
             {"seed", value.seed},
-            {"tpm", value.tpm}};
+            {"tpm", value.tpm},
+            {"usb", value.usb}};
 }
 
 void from_json(const Json& json, Machine& value) {
@@ -323,6 +333,7 @@ void from_json(const Json& json, Machine& value) {
     value.added_vcpus = json.value("added_vcpus", std::int64_t{0});
     value.seed = json.value("seed", false);
     value.tpm = json.value("tpm", false);
+    value.usb = json.value("usb", false);
 }
 
 bool has_nvram(const agent::BootSpec& boot) {
@@ -338,6 +349,7 @@ Machine plan_machine(const DomainConfig& config, bool accelerated) {
     machine.vcpus = std::max<std::int64_t>(config.spec.vcpus, 1);
     machine.seed = config.spec.seed.has_value();
     machine.tpm = config.spec.tpm;
+    machine.usb = !config.usbs.empty();
     machine.disk_places = accelerated ? disk_places_max : disk_places_slow;
     machine.nic_places = accelerated ? nic_places_max : nic_places_slow;
     for (const DiskAttachment& disk : by_position(config.disks)) {
@@ -378,7 +390,7 @@ std::vector<std::string> plan_command_line(const DomainConfig& config, const Mac
     add_control(line);
     add_standard_devices(line, vm);
     if (machine.tpm) add_tpm(line);
-    add_input(line, vm);
+    add_usb(line, vm, machine);
     add_places(line, machine);
     const BootOrder order(config);
     add_disks(line, config, machine, order);
@@ -422,6 +434,14 @@ std::string netdev_id(std::int64_t device) {
 
 std::string cpu_id(std::int64_t number) {
     return "cpu-" + std::to_string(number);
+}
+
+std::string usb_id(const std::string& vusb) {
+    return "usb-" + vusb;
+}
+
+bool has_usb_controller(const agent::VmSpec& vm, const Machine& machine) {
+    return machine.usb || has_pointer(vm);
 }
 
 std::string disk_node(const std::string& device) {
@@ -492,6 +512,14 @@ Json nic_device(const NicAttachment& nic, int bootindex) {
     else
         device["romfile"] = "";
     return device;
+}
+
+Json usb_device(const UsbAttachment& usb, std::int64_t descriptor_set) {
+    // The open descriptor: by its number on the bus QEMU would have to open it itself, and may not.
+    return {{"driver", "usb-host"},
+            {"id", usb_id(usb.spec.vusb)},
+            {"bus", "usb.0"},
+            {"hostdevice", "/dev/fdset/" + std::to_string(descriptor_set)}};
 }
 
 }  // namespace basalt::hv::qemu

@@ -55,6 +55,8 @@ struct Machine {
     /// It has the drive that cloud-init reads, in a place of its own after all disks.
     bool seed = false;
     bool tpm = false;
+    /// It was made for USB devices of the host; others have a controller only for a pointer.
+    bool usb = false;
     bool operator==(const Machine&) const = default;
 };
 
@@ -121,6 +123,10 @@ std::string nic_id(std::int64_t device);
 std::string netdev_id(std::int64_t device);
 /// `cpu-2`: the id of a virtual CPU that was added while the guest ran.
 std::string cpu_id(std::int64_t number);
+/// `usb-UUID`, of the VUSB.
+std::string usb_id(const std::string& vusb);
+/// Whether the machine has something that USB devices can be plugged into.
+bool has_usb_controller(const agent::VmSpec& vm, const Machine& machine);
 /// The format node a device uses, and the protocol node below it. `turn` tells apart two
 /// connections to one disk, old and new.
 std::string disk_node(const std::string& device);
@@ -133,5 +139,7 @@ nlohmann::json disk_device(const DiskAttachment& disk, int bootindex = 0);
 /// `descriptor`: its number, or the name under which it was handed over.
 nlohmann::json nic_netdev(const NicAttachment& nic, const std::string& descriptor);
 nlohmann::json nic_device(const NicAttachment& nic, int bootindex = 0);
+/// `descriptor_set`: the number of the set of descriptors that has the open device.
+nlohmann::json usb_device(const UsbAttachment& usb, std::int64_t descriptor_set);
 
 }  // namespace basalt::hv::qemu

@@ -128,6 +128,32 @@ TEST(Plan, a_kernel_is_given_directly_and_nothing_else_boots) {
     EXPECT_TRUE(device(argv, "tablet").is_null());
 }
 
+TEST(Plan, usb_devices_of_the_host_have_a_controller_and_come_open) {
+    const UsbAttachment stick{.spec = {"5c0ffee0", "1-2.3", "0781", "5591"},
+                              .node = "/dev/bus/usb/001/007"};
+    // Opened by its descriptor: QEMU may not open devices.
+    EXPECT_EQ(usb_device(stick, 9), (Json{{"driver", "usb-host"},
+                                          {"id", "usb-5c0ffee0"},
+                                          {"bus", "usb.0"},
+                                          {"hostdevice", "/dev/fdset/9"}}));
+    DomainConfig config = debian();
+    config.spec.boot = {.kind = agent::BootKind::kernel, .kernel = "/boot/vmlinuz"};
+    const Machine without = plan_machine(config, false);
+    EXPECT_FALSE(has_usb_controller(config.spec, without));
+    EXPECT_TRUE(device(planned(config), "usb").is_null());
+    config.usbs = {stick};
+    const Machine machine = plan_machine(config, false);
+    EXPECT_TRUE(has_usb_controller(config.spec, machine));
+    EXPECT_EQ(device(planned(config), "usb").at("p2"), 8);
+    EXPECT_EQ(Json(machine).get<Machine>(), machine);
+    // They are plugged before the guest runs, as those that come later are.
+    EXPECT_TRUE(device(planned(config), "usb-5c0ffee0").is_null());
+    // A graphical guest has a controller for its pointer, with the ports that saved ones have.
+    config = debian();
+    EXPECT_TRUE(has_usb_controller(config.spec, plan_machine(config, false)));
+    EXPECT_FALSE(device(planned(config), "usb").contains("p2"));
+}
+
 TEST(Plan, uefi_has_variables_of_its_own) {
     DomainConfig config = debian();
     config.spec.boot.firmware = agent::Firmware::uefi;

@@ -311,6 +311,14 @@ Task<void> QemuHypervisor::disk_resized(DomId dom, std::string device, std::int6
     return qemu::disk_resized(domain_or_throw(*state_, dom), std::move(device), size_bytes);
 }
 
+Task<void> QemuHypervisor::plug_usb(DomId dom, UsbAttachment device) {
+    return qemu::plug_usb(domain_or_throw(*state_, dom), std::move(device));
+}
+
+Task<void> QemuHypervisor::unplug_usb(DomId dom, std::string vusb) {
+    return qemu::unplug_usb(domain_or_throw(*state_, dom), std::move(vusb));
+}
+
 Task<void> QemuHypervisor::set_memory_target(DomId dom, std::int64_t bytes) {
     return qemu::set_memory_target(domain_or_throw(*state_, dom), bytes);
 }

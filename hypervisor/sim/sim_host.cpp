@@ -249,6 +249,7 @@ agent::DomainInfo info(const SimDomain& domain) {
     out.spec = domain.config.spec;
     out.spec->disks.clear();
     out.spec->nics.clear();
+    out.spec->usbs.clear();
     for (const DiskAttachment& disk : domain.config.disks) {
         out.plugged_disks.push_back(disk.spec.device);
         out.spec->disks.push_back(disk.spec);
@@ -256,6 +257,10 @@ agent::DomainInfo info(const SimDomain& domain) {
     for (const NicAttachment& nic : domain.config.nics) {
         out.plugged_nics.push_back(nic.spec.device);
         out.spec->nics.push_back(nic.spec);
+    }
+    for (const UsbAttachment& usb : domain.config.usbs) {
+        out.plugged_usbs.push_back(usb.spec.vusb);
+        out.spec->usbs.push_back(usb.spec);
     }
     return out;
 }

@@ -36,6 +36,10 @@ std::int64_t number_of(const NicAttachment& nic) {
     return nic.spec.device;
 }
 
+const std::string& vusb_of(const UsbAttachment& usb) {
+    return usb.spec.vusb;
+}
+
 void refuse_second(const HostPtr& host, const std::string& uuid) {
     if (const SimDomain* known = host->find(uuid))
         throw err::domain_exists(uuid, std::to_string(known->dom));
@@ -253,6 +257,21 @@ Task<void> SimHypervisor::disk_resized(DomId dom, std::string device, std::int64
     if (find_by(domain.config.disks, device, device_of) == domain.config.disks.end())
         throw err::device_not_attached(device);
     domain.disk_bytes[device] = size_bytes;
+}
+
+Task<void> SimHypervisor::plug_usb(DomId dom, UsbAttachment device) {
+    const HostPtr host = host_;
+    co_await host->verb("plug_usb");
+    auto& usbs = host->at(dom).config.usbs;
+    const auto known = find_by(usbs, device.spec.vusb, vusb_of);
+    if (known == usbs.end()) usbs.push_back(std::move(device));
+}
+
+Task<void> SimHypervisor::unplug_usb(DomId dom, std::string vusb) {
+    const HostPtr host = host_;
+    co_await host->verb("unplug_usb");
+    std::erase_if(host->at(dom).config.usbs,
+                  [&vusb](const UsbAttachment& one) { return one.spec.vusb == vusb; });
 }
 
 Task<void> SimHypervisor::set_memory_target(DomId dom, std::int64_t bytes) {

@@ -11,6 +11,7 @@
 #include "hypervisor/api/live_changes.hpp"
 #include "hypervisor/api/meter.hpp"
 #include "hypervisor/api/state_keeper.hpp"
+#include "hypervisor/api/usb_passthrough.hpp"
 
 /// Guests in memory, in the loop's time: what a simulated host runs. The same seed gives the same
 /// events in the same order.
@@ -85,7 +86,8 @@ class SimHost {
 class SimHypervisor final : public Hypervisor,
                             public Meter,
                             public LiveChanges,
-                            public StateKeeper {
+                            public StateKeeper,
+                            public UsbPassthrough {
   public:
     /// `host` must outlive it.
     explicit SimHypervisor(SimHost& host);
@@ -110,6 +112,8 @@ class SimHypervisor final : public Hypervisor,
     Task<void> plug_nic(DomId dom, NicAttachment nic) override;
     Task<void> unplug_nic(DomId dom, std::int64_t device, bool force) override;
     Task<void> disk_resized(DomId dom, std::string device, std::int64_t size_bytes) override;
+    Task<void> plug_usb(DomId dom, UsbAttachment device) override;
+    Task<void> unplug_usb(DomId dom, std::string vusb) override;
     Task<void> set_memory_target(DomId dom, std::int64_t bytes) override;
     Task<void> set_vcpus(DomId dom, std::int64_t count) override;
     Task<void> set_cpu_shares(DomId dom, agent::CpuShares shares) override;

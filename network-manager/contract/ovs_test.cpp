@@ -122,6 +122,23 @@ TEST_F(Ovs, a_bond_is_one_port_of_several_cards) {
     EXPECT_EQ(rig().shell("ovs-vsctl list-ports xenbr1"), "eth1\n");
 }
 
+TEST_F(Ovs, those_manage_it_who_are_wanted) {
+    rig().shell("ovs-vsctl set-manager ptcp:6600:127.0.0.1");  // somebody else's
+    agent::NetworkWant want{.bridges = {{.name = "xenbr0", .uplink = "eth0"}},
+                            .managers = {"pssl:6641", "ssl:10.77.0.9:6632"}};
+    for (int i = 0; i < 2; ++i)
+        apply(want);
+    EXPECT_EQ(rig().shell("ovs-vsctl get-manager"),
+              "pssl:6641\nptcp:6600:127.0.0.1\nssl:10.77.0.9:6632\n");
+    EXPECT_THAT(rig().shell("ovs-vsctl get-ssl"), HasSubstr("Bootstrap: true"));
+    want.managers = {"pssl:6641"};
+    apply(want);
+    EXPECT_EQ(rig().shell("ovs-vsctl get-manager"), "pssl:6641\nptcp:6600:127.0.0.1\n");
+    want.managers.clear();
+    apply(want);
+    EXPECT_EQ(rig().shell("ovs-vsctl get-manager"), "ptcp:6600:127.0.0.1\n");
+}
+
 TEST_F(Ovs, vlans_are_separate_and_listed_as_bridges) {
     // Two machines on one wire: the far end of eth0 carries VLAN 7 tagged to a second switch port.
     agent::NetworkWant want{

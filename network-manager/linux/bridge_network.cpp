@@ -37,8 +37,9 @@ Task<agent::NetworkHave> BridgeNetwork::have() {
 }
 
 Task<agent::NetworkHave> BridgeNetwork::apply(agent::NetworkWant want) {
-    // The kernel's own bonds and snooping are not used: a host of this kind has neither.
-    if (!want.bonds.empty() || want.igmp_snooping) throw err::openvswitch_not_active();
+    // The kernel's own bonds and snooping are not used, and nobody else manages its bridges.
+    if (!want.bonds.empty() || want.igmp_snooping || !want.managers.empty())
+        throw err::openvswitch_not_active();
     want = steps::canonical(std::move(want));
     const ObjectQueue::Lease lease = co_await queue_.acquire(queue_key);
     const State before = co_await state();

@@ -119,6 +119,7 @@ Task<void> OvsNetwork::realise(agent::NetworkWant want) {
         undo.push("restore network", [this, before] { return restore(before); });
         co_await reach(wanted, before);
         co_await blocking(loop_, translated([want] { steps::set_offloads(want); }));
+        co_await set_managers(want.managers);
     });
     co_await blocking(loop_, translated([path = config_.resolv_conf, want] {
                           steps::write_resolv_conf(path, want);
@@ -135,6 +136,13 @@ Task<void> OvsNetwork::reach(State wanted, State have) {
     co_await commit(bridge_operations(actions, snapshot, config_.datapath), !there);
     co_await prepare_links(wanted.bridges);
     co_await blocking(loop_, translated([actions] { steps::enact_addresses(actions); }));
+}
+
+// One transaction, and the last that `realise` does: what throws has changed nothing.
+Task<void> OvsNetwork::set_managers(std::vector<std::string> wanted) {
+    const Json rows = co_await session_.transact(read_managers_operations(), config_.limit);
+    Json operations = manager_operations(wanted, parse_managers(rows), config_.manager_keys);
+    if (!operations.empty()) co_await session_.transact(std::move(operations), config_.limit);
 }
 
 Task<void> OvsNetwork::restore(State before) {

@@ -7,6 +7,7 @@
 #include "base/real_loop.hpp"
 #include "network-manager/api/network.hpp"
 #include "network-manager/ovsdb/client.hpp"
+#include "network-manager/ovsdb/managers.hpp"
 #include "network-manager/ovsdb/rows.hpp"
 
 namespace basalt::nm::ovsdb {
@@ -18,6 +19,7 @@ struct OvsConfig {
     std::string datapath = "system";
     /// Rewritten with the name servers of the want; empty: left alone.
     std::string resolv_conf;
+    ManagerKeys manager_keys;
     /// The uid that may open guests' taps; -1: root only.
     std::int64_t port_owner = -1;
     /// How long Open vSwitch may take to act.
@@ -53,6 +55,7 @@ class OvsNetwork final : public Network {
     Task<void> realise(agent::NetworkWant want);
     Task<void> reach(State wanted, State have);
     Task<void> restore(State before);
+    Task<void> set_managers(std::vector<std::string> wanted);
     /// Commits and waits until vswitchd has acted. Nothing to do: only waits if `wait_anyway`.
     Task<void> commit(nlohmann::json operations, bool wait_anyway = false);
     Task<void> wait_for_config(std::int64_t number);

@@ -12,8 +12,6 @@ namespace basalt::nm::ovsdb {
 namespace {
 
 // Marks of our rows in external_ids. A port's role tells a guest's tap from an uplink.
-constexpr auto owner_key = "basalt-owner";
-constexpr auto owner = "hostd";
 constexpr auto role_key = "basalt-role";
 constexpr auto network_key = "basalt-network";
 // What was asked of a bond, so that it can be compared word for word.

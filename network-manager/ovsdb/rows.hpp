@@ -15,6 +15,10 @@ namespace basalt::nm::ovsdb {
 
 using Strings = std::map<std::string, std::string>;
 
+/// Of external_ids: what every row of ours says.
+inline constexpr auto owner_key = "basalt-owner";
+inline constexpr auto owner = "hostd";
+
 struct BridgeRow {
     std::string uuid, name;
     std::vector<std::string> ports;  // uuids

@@ -15,6 +15,7 @@ void SimNetwork::fail_next(const std::string& verb, ApiError error) {
 
 void SimNetwork::reboot() {
     state_ = {};
+    managers_.clear();
     ports_.clear();
 }
 
@@ -27,6 +28,7 @@ Task<agent::NetworkHave> SimNetwork::apply(agent::NetworkWant want) {
     co_await begin("apply");
     for (const Action& action : plan(desired(want, state_), state_))
         enact(state_, action);
+    managers_ = want.managers;
     std::erase_if(ports_, [&](const auto& port) { return !state_.bridges.contains(port.second); });
     co_return report();
 }

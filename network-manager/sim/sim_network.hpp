@@ -22,6 +22,8 @@ class SimNetwork final : public Network {
 
     [[nodiscard]] const std::map<std::string, std::string>& port_bridges() const { return ports_; }
 
+    [[nodiscard]] const std::vector<std::string>& managers() const { return managers_; }
+
     /// What a reboot leaves: nothing but the hardware.
     void reboot();
 
@@ -42,6 +44,7 @@ class SimNetwork final : public Network {
     std::vector<agent::NicFacts> nics_;
     Duration delay_;
     State state_;
+    std::vector<std::string> managers_;         // of the switch
     std::map<std::string, std::string> ports_;  // name -> bridge
     std::map<std::string, ApiError> faults_;
 };

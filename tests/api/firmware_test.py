@@ -98,6 +98,16 @@ class Firmware(unittest.TestCase):
         self.assertIn(KEPT, self.shell(console, f"setvar {NAME}"))
         console.close()
 
+        # The records have it: what is made of the VM does too, on whatever host.
+        self.api.VM.hard_shutdown(self.vm)
+        self.assertEqual(self.api.VM.get_NVRAM(self.vm)["EFI-variables-backend"], "edk2")
+        first = self.vm
+        self.addCleanup(self.api.VM.destroy, first)
+        self.vm = self.api.VM.clone(first, "uefi copy")
+        console = self.boot()
+        self.assertIn(KEPT, self.shell(console, f"setvar {NAME}"))
+        console.close()
+
     def boot(self):
         self.api.VM.start(self.vm, False, False)
         console = lab.Console(self.session, self.vm)

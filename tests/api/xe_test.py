@@ -81,6 +81,20 @@ class Xe(unittest.TestCase):
         self.assertEqual(self.xe("vm-param-get", f"uuid={uuid}",
                                  "param-name=secureboot-certificates-state"), "update_on_boot")
 
+    def test_a_controller_manages_the_switch(self):
+        def managers():
+            done = lab.host().inside("ovs-vsctl", f"--db=unix:{folder}/run/db.sock", "get-manager",
+                                     capture_output=True)
+            self.assertEqual(done.returncode, 0, done.stderr)
+            return done.stdout.split()
+
+        folder = lab.host().state / "host1"
+        uuid = self.xe("sdn-controller-introduce", "protocol=pssl", "tcp-port=6641")
+        self.assertEqual(managers(), ["pssl:6641"])
+        self.assertEqual(self.xe("sdn-controller-list", "params=port", "--minimal"), "6641")
+        self.xe("sdn-controller-forget", f"uuid={uuid}")
+        self.assertEqual(managers(), [])
+
     def test_errors_say_what_and_end_with_1(self):
         done = lab.host().xe("vm-start", "vm=nobody")
         self.assertEqual((done.returncode, done.stderr), (1, "Error: No matching VMs found\n"))

@@ -442,6 +442,44 @@ TEST_F(HostInside, permissions_have_references) {
     EXPECT_EQ(code("role.get_permissions", {of(permissions.front())}), "HANDLE_INVALID");
 }
 
+TEST_F(HostInside, one_controller_manages_the_switches) {
+    const auto introduce = [&](const char* protocol, const char* address, std::int64_t port) {
+        return code("SDN_controller.introduce", {Value(protocol), Value(address), Value(port)});
+    };
+    const auto managers = [&] { return pool_.hosts[0]->network().managers(); };
+    EXPECT_EQ(introduce("ssl", "", 0), "INVALID_IP_ADDRESS_SPECIFIED");
+    EXPECT_EQ(introduce("ssl", "controller", 0), "INVALID_IP_ADDRESS_SPECIFIED");
+    EXPECT_EQ(introduce("ssl", "192.0.2.7", 65536), "INVALID_VALUE");
+    EXPECT_EQ(introduce("pssl", "192.0.2.7", 0), "INVALID_VALUE");
+    pool_.hosts[0]->network().fail_next("apply", ApiError("INTERNAL_ERROR", {"broken"}));
+    EXPECT_EQ(introduce("ssl", "192.0.2.7", 0), "INTERNAL_ERROR");
+    EXPECT_EQ(pool_.db().count(xenapi::class_of<xenapi::SdnController>()), 0U);
+    EXPECT_EQ(managers(), Texts{});
+
+    const auto first = pool_.get<Ref<xenapi::SdnController>>(
+        "SDN_controller.introduce", {Value("ssl"), Value("fd00::7"), Value(std::int64_t{0})});
+    EXPECT_EQ(managers(), Texts{"ssl:[fd00::7]:6632"});
+    EXPECT_EQ(pool_.db().get(first).port, 6632);
+    EXPECT_EQ(introduce("pssl", "", 0), "OPERATION_NOT_ALLOWED");
+    EXPECT_EQ(code("SDN_controller.forget", {of(first)}), "success");
+    EXPECT_EQ(managers(), Texts{});
+    EXPECT_EQ(introduce("pssl", "", 0), "success");
+    EXPECT_EQ(managers(), Texts{"pssl:6640"});
+
+    // The older message has one controller, or none.
+    EXPECT_EQ(code("pool.set_vswitch_controller", {Value("nowhere")}),
+              "INVALID_IP_ADDRESS_SPECIFIED");
+    pool_.hosts[0]->network().fail_next("apply", ApiError("INTERNAL_ERROR", {"broken"}));
+    EXPECT_EQ(code("pool.set_vswitch_controller", {Value("192.0.2.7")}), "INTERNAL_ERROR");
+    EXPECT_EQ(managers(), Texts{"pssl:6640"});
+    EXPECT_EQ(code("pool.set_vswitch_controller", {Value("192.0.2.7")}), "success");
+    EXPECT_EQ(managers(), Texts{"ssl:192.0.2.7:6632"});
+    EXPECT_EQ(pool_.db().get(pool_.xapi->core().pool).vswitch_controller, "192.0.2.7");
+    EXPECT_EQ(code("pool.set_vswitch_controller", {Value("")}), "success");
+    EXPECT_EQ(managers(), Texts{});
+    EXPECT_EQ(pool_.db().count(xenapi::class_of<xenapi::SdnController>()), 0U);
+}
+
 TEST_F(HostInside, what_a_host_tells_of_itself) {
     EXPECT_EQ(code("host.tickle_heartbeat", {of(host()), text_map({})}), "success");
     EXPECT_EQ(code("host.prepare_for_poweroff", {of(host())}), "success");

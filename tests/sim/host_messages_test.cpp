@@ -182,6 +182,52 @@ TEST_F(HostMessages, ssh_ends_by_itself) {
     EXPECT_FALSE(row().ssh_enabled);
 }
 
+TEST_F(HostMessages, ssh_is_there_when_xapi_is_not) {
+    pool_.call("host.enable_ssh", {of(host())});
+    EXPECT_EQ(code("pool.set_ssh_auto_mode", {of(pool_.xapi->core().pool), Value(true)}),
+              "success");
+    EXPECT_TRUE(row().ssh_auto_mode);
+    EXPECT_FALSE(row().ssh_enabled);
+    EXPECT_EQ(machine().settings.ssh_enabled, false);
+    // An xapi that only starts anew is no reason; one that is away for long is.
+    pool_.cut(SimPool::xapi_itself);
+    pool_.mend(60s);
+    EXPECT_EQ(machine().settings.ssh_enabled, false);
+    pool_.cut(SimPool::xapi_itself);
+    pool_.mend(180s);
+    EXPECT_EQ(machine().settings.ssh_enabled, true);
+    pool_.pass(180s);
+    EXPECT_EQ(machine().settings.ssh_enabled, false);
+    // A hostd that starts anew remembers what was asked of it.
+    pool_.cut(0);
+    pool_.mend();
+    machine().settings.ssh_enabled = true;
+    pool_.pass(180s);
+    EXPECT_EQ(machine().settings.ssh_enabled, false);
+    // By hand it is switched on for good.
+    pool_.call("host.enable_ssh", {of(host())});
+    EXPECT_FALSE(row().ssh_auto_mode);
+    pool_.pass(300s);
+    EXPECT_EQ(machine().settings.ssh_enabled, true);
+    machine().fault = ApiError("INTERNAL_ERROR", {"no service"});
+    EXPECT_EQ(code("pool.set_ssh_auto_mode", {of(pool_.xapi->core().pool), Value(true)}),
+              "SET_SSH_AUTO_MODE_PARTIALLY_FAILED");
+    EXPECT_FALSE(row().ssh_auto_mode);
+}
+
+TEST_F(HostMessages, idle_processors_sleep_as_deeply_as_they_may_after_a_boot_too) {
+    pool_.call("host.set_max_cstate", {of(host()), Value("1")});
+    EXPECT_EQ(row().max_cstate, "1");
+    EXPECT_EQ(machine().settings.max_cstate, "1");
+    machine().fault = ApiError("OPERATION_NOT_ALLOWED", {"no Xen"});
+    EXPECT_EQ(code("host.set_max_cstate", {of(host()), Value("2,1")}), "OPERATION_NOT_ALLOWED");
+    EXPECT_EQ(row().max_cstate, "1");
+    machine().settings.max_cstate.reset();
+    pool_.lose_power(0);
+    pool_.until([&] { return pool_.is_ready(0); });
+    EXPECT_EQ(machine().settings.max_cstate, "1");
+}
+
 TEST_F(HostMessages, users_of_the_machine_come_in_as_subjects) {
     machine().accounts["alice"] = {
         .id = "u1001", .facts = {{"subject-name", "alice"}}, .groups = {"g100"}};

@@ -57,6 +57,8 @@ xapi_uid = {uid}
 launcher = "{programs}/confine"
 uid_first = {guest_uids}
 boot_dir = "{folder}/boot"
+usb_dir = "{folder}/usb"
+certificate = "{folder}/xapi/tls.pem"
 
 [storage]
 local_sr = "{folder}/sr/local"

@@ -9,6 +9,7 @@
 #include "idl/records/pool.hpp"
 #include "idl/records/vm.hpp"
 #include "idl/records/vtpm.hpp"
+#include "idl/records/vusb.hpp"
 #include "xapi/domain/appliance.hpp"
 #include "xapi/domain/views.hpp"
 
@@ -51,6 +52,8 @@ class Worklist {
                 add(vif);
             for (const auto vtpm : vm->VTPMs)
                 add(vtpm);
+            for (const auto vusb : vm->VUSBs)
+                add(vusb);
             add(vm->appliance);
         } else if (const auto* vbd = row<xenapi::Vbd>(cls, ref)) {
             add(vbd->VDI);
@@ -97,6 +100,7 @@ bool is_derived(std::uint16_t cls) {
            cls == ClassTraits<xenapi::Vif>::index || cls == ClassTraits<xenapi::Vdi>::index ||
            cls == ClassTraits<xenapi::Sr>::index || cls == ClassTraits<xenapi::Host>::index ||
            cls == ClassTraits<xenapi::Pool>::index || cls == ClassTraits<xenapi::Vtpm>::index ||
+           cls == ClassTraits<xenapi::Vusb>::index ||
            cls == ClassTraits<xenapi::VmAppliance>::index;
 }
 
@@ -109,6 +113,16 @@ void derive_vtpm(db::Txn& txn, Ref<xenapi::Vtpm> ref) {
     if (vm != nullptr && vm->power_state == xenapi::VmPowerState::halted)
         allowed.push_back(xenapi::VtpmOperations::destroy);
     if (allowed != vtpm->allowed_operations) txn.edit(ref).allowed_operations = std::move(allowed);
+}
+
+// It comes to a guest when that starts, or with the message that makes it.
+void derive_vusb(db::Txn& txn, Ref<xenapi::Vusb> ref) {
+    const xenapi::Vusb* vusb = txn.find(ref);
+    if (vusb == nullptr) return;
+    std::vector<xenapi::VusbOperations> allowed;
+    if (vusb->currently_attached && vusb->current_operations.empty())
+        allowed.push_back(xenapi::VusbOperations::unplug);
+    if (allowed != vusb->allowed_operations) txn.edit(ref).allowed_operations = std::move(allowed);
 }
 
 void derive_host(db::Txn& txn, Ref<xenapi::Host> ref) {
@@ -160,6 +174,7 @@ void derive_row(db::Txn& txn, std::uint16_t cls, const Uuid& ref) {
     if (cls == ClassTraits<xenapi::VmAppliance>::index)
         return derive_appliance(txn, Ref<xenapi::VmAppliance>(ref));
     if (cls == ClassTraits<xenapi::Vtpm>::index) return derive_vtpm(txn, Ref<xenapi::Vtpm>(ref));
+    if (cls == ClassTraits<xenapi::Vusb>::index) return derive_vusb(txn, Ref<xenapi::Vusb>(ref));
     if (cls == ClassTraits<xenapi::Pool>::index) derive_pool(txn, Ref<xenapi::Pool>(ref));
 }
 

@@ -104,6 +104,8 @@ class HostDomain final : public xenapi::HostApi {
                                         xenapi::HostSetConsoleIdleTimeout params) override;
     Task<void> enable_ssh(Call& call, xenapi::HostEnableSsh params) override;
     Task<void> disable_ssh(Call& call, xenapi::HostDisableSsh params) override;
+    Task<void> set_ssh_auto_mode(Call& call, xenapi::HostSetSshAutoMode params) override;
+    Task<void> set_max_cstate(Call& call, xenapi::HostSetMaxCstate params) override;
     Task<void> set_ssh_enabled_timeout(Call& call,
                                        xenapi::HostSetSshEnabledTimeout params) override;
     Task<void> enable_external_auth(Call& call, xenapi::HostEnableExternalAuth params) override;

@@ -173,10 +173,14 @@ Task<void> HostDomain::set_console_idle_timeout(Call& call, HostSetConsoleIdleTi
 Task<void> HostDomain::switch_ssh(Call& call, Ref<Host> host, bool on) {
     agent::HostChange change;
     change.ssh_enabled = on;
+    // What is switched on by hand is to stay on.
+    const bool by_hand = on && call.db().get(host).ssh_auto_mode;
+    if (by_hand) change.ssh_auto = false;
     try {
         const std::int64_t now = core_.now_seconds();
-        co_await set(call, host, std::move(change), [on, now](Host& row) {
+        co_await set(call, host, std::move(change), [on, now, by_hand](Host& row) {
             row.ssh_enabled = on;
+            if (by_hand) row.ssh_auto_mode = false;
             const bool ends = on && row.ssh_enabled_timeout > 0;
             row.ssh_expiry = DateTime{ends ? now + row.ssh_enabled_timeout : 0};
         });
@@ -194,6 +198,26 @@ Task<void> HostDomain::enable_ssh(Call& call, HostEnableSsh params) {
 
 Task<void> HostDomain::disable_ssh(Call& call, HostDisableSsh params) {
     return switch_ssh(call, params.self, false);
+}
+
+// The host watches its own xapi (host-agent/core/ssh_keeper.hpp); this call has reached that.
+Task<void> HostDomain::set_ssh_auto_mode(Call& call, HostSetSshAutoMode params) {
+    agent::HostChange change;
+    change.ssh_auto = params.value;
+    if (params.value) change.ssh_enabled = false;
+    co_await set(call, params.self, std::move(change), [on = params.value](Host& row) {
+        row.ssh_auto_mode = on;
+        if (!on) return;
+        row.ssh_enabled = false;
+        row.ssh_expiry = {};
+    });
+}
+
+Task<void> HostDomain::set_max_cstate(Call& call, HostSetMaxCstate params) {
+    agent::HostChange change;
+    change.max_cstate = params.value;
+    return set(call, params.self, std::move(change),
+               [limit = params.value](Host& row) { row.max_cstate = limit; });
 }
 
 Task<void> HostDomain::set_ssh_enabled_timeout(Call& call, HostSetSshEnabledTimeout params) {

@@ -12,6 +12,7 @@
 #include "idl/records/pif.hpp"
 #include "idl/records/pif_metrics.hpp"
 #include "idl/records/pool.hpp"
+#include "idl/records/sdn_controller.hpp"
 #include "idl/records/tunnel.hpp"
 #include "idl/records/vif.hpp"
 #include "idl/records/vlan.hpp"
@@ -21,6 +22,7 @@
 #include "xapi/core/operation.hpp"
 #include "xapi/domain/blobs.hpp"
 #include "xapi/domain/ip_text.hpp"
+#include "xapi/domain/sdn_controllers.hpp"
 #include "xapi/domain/tunnels.hpp"
 #include "xapi/domain/words.hpp"
 
@@ -142,7 +144,17 @@ agent::NetworkWant network_want(const db::Txn& txn, Ref<Host> host) {
     });
     txn.each<Pool>(
         [&](Ref<Pool>, const Pool& pool) { want.igmp_snooping = pool.igmp_snooping_enabled; });
+    txn.each<SdnController>([&](Ref<SdnController>, const SdnController& row) {
+        want.managers.push_back(manager_target(row));
+    });
     return want;
+}
+
+void require_openvswitch(const core::Core& core) {
+    core.db.each<Host>([](Ref<Host>, const Host& host) {
+        if (host.software_version.get(std::string("network_backend")) != "openvswitch")
+            throw err::openvswitch_not_active();
+    });
 }
 
 Task<Ref<Network>> NetworkDomain::create(Call& call, NetworkCreate params) {

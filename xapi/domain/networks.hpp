@@ -52,6 +52,8 @@ class Networks {
     std::set<xenapi::Ref<xenapi::Host>> changing_;
 };
 
+/// OPENVSWITCH_NOT_ACTIVE when a host's networks are the kernel's own bridges.
+void require_openvswitch(const core::Core& core);
 /// What the host has by a lease or an announcement, into the interfaces that ask for such.
 void land_leases(db::Txn& txn, xenapi::Ref<xenapi::Host> host, const agent::NetworkHave& have);
 /// The address by which the host is reached: its own, and that of the consoles it serves. Empty:

@@ -13,6 +13,7 @@
 #include "idl/records/vif.hpp"
 #include "xapi/core/hosts.hpp"
 #include "xapi/domain/balloons.hpp"
+#include "xapi/domain/usb.hpp"
 #include "xapi/domain/vm_rules.hpp"
 #include "xapi/domain/words.hpp"
 
@@ -100,6 +101,7 @@ rules::HostView view(const core::Core& core, const db::Txn& txn, Ref<Host> host,
     out.pcpus = static_cast<std::int64_t>(row.host_CPUs.size());
     out.missing_srs = missing_srs(txn, vm, host);
     out.missing_networks = missing_networks(txn, vm, host);
+    if (const auto group = missing_usb_group(txn, vm, host)) out.missing_usb_group = group->text();
     return out;
 }
 

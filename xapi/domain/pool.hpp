@@ -42,6 +42,7 @@ class PoolDomain final : public xenapi::PoolApi {
     Task<void> disable_ssl_legacy(Call& call, xenapi::PoolDisableSslLegacy params) override;
     Task<void> enable_ssh(Call& call, xenapi::PoolEnableSsh params) override;
     Task<void> disable_ssh(Call& call, xenapi::PoolDisableSsh params) override;
+    Task<void> set_ssh_auto_mode(Call& call, xenapi::PoolSetSshAutoMode params) override;
     Task<void> set_ssh_enabled_timeout(Call& call,
                                        xenapi::PoolSetSshEnabledTimeout params) override;
     Task<void> set_console_idle_timeout(Call& call,
@@ -49,6 +50,8 @@ class PoolDomain final : public xenapi::PoolApi {
     /// management.cpp
     Task<void> management_reconfigure(Call& call,
                                       xenapi::PoolManagementReconfigure params) override;
+    /// sdn_controllers.cpp
+    Task<void> set_vswitch_controller(Call& call, xenapi::PoolSetVswitchController params) override;
     Task<void> set_igmp_snooping_enabled(Call& call,
                                          xenapi::PoolSetIgmpSnoopingEnabled params) override;
     Task<void> enable_external_auth(Call& call, xenapi::PoolEnableExternalAuth params) override;

@@ -132,6 +132,13 @@ Task<void> PoolDomain::disable_ssh(Call& call, PoolDisableSsh params) {
     if (!failed.empty()) throw err::disable_ssh_partially_failed(references(failed));
 }
 
+Task<void> PoolDomain::set_ssh_auto_mode(Call& call, PoolSetSshAutoMode params) {
+    (void)call.db().get(params.self);
+    const auto failed = co_await on_each(
+        [&](Ref<Host> host) { return hosts_.set_ssh_auto_mode(call, {host, params.value}); });
+    if (!failed.empty()) throw err::set_ssh_auto_mode_partially_failed(references(failed));
+}
+
 Task<void> PoolDomain::set_ssh_enabled_timeout(Call& call, PoolSetSshEnabledTimeout params) {
     (void)call.db().get(params.self);
     // It is the same text on all of them: what one refuses, all do.
@@ -147,10 +154,7 @@ Task<void> PoolDomain::set_console_idle_timeout(Call& call, PoolSetConsoleIdleTi
 
 Task<void> PoolDomain::set_igmp_snooping_enabled(Call& call, PoolSetIgmpSnoopingEnabled params) {
     const bool before = call.db().get(params.self).igmp_snooping_enabled;
-    call.db().each<Host>([&](Ref<Host>, const Host& host) {
-        if (host.software_version.get(std::string("network_backend")) != "openvswitch")
-            throw err::openvswitch_not_active();
-    });
+    require_openvswitch(core_);
     if (before == params.value) co_return;
     const auto write = [&call, pool = params.self](bool on) {
         call.db().transact_fact([&](db::Txn& txn) { txn.edit(pool).igmp_snooping_enabled = on; });

@@ -16,6 +16,7 @@
 #include "idl/records/vbd.hpp"
 #include "idl/records/vm.hpp"
 #include "xapi/domain/messages.hpp"
+#include "xapi/domain/usb.hpp"
 #include "xapi/domain/vm_landing.hpp"
 #include "xapi/domain/words.hpp"
 
@@ -113,9 +114,12 @@ Task<Ref<Host>> HostKeeper::host_appeared(agent::HostFacts facts, agent::Host& a
     });
     co_await core_.db.durable(core_.db.published());
     co_await tell_network(host, agent, next);
+    if (booted_anew) co_await tell_cstate(host, agent, next);
     co_await plug_storage(host, agent, next);
     const std::vector<agent::DomainInfo> domains = co_await agent.domains({});
     resync_domains(host, domains);
+    const std::vector<agent::UsbFacts> usbs = co_await agent.usb_devices({});
+    core_.db.transact_fact([&](db::Txn& txn) { land_usb_devices(txn, host, usbs); });
     co_await vifs_.align(host, agent, domains, next);
     co_await states_.host_appeared(agent);
     co_await unresolved.clean(agent, next);
@@ -148,6 +152,21 @@ Task<void> HostKeeper::power_on_when(Ref<Host> host) {
 }
 
 // A host that comes back in the middle of a change of its network is asked whether it stands.
+// A machine forgets it when it is switched off.
+Task<void> HostKeeper::tell_cstate(Ref<Host> host, agent::Host& agent, NextOperation next) {
+    agent::HostChange change;
+    change.max_cstate = core_.db.get(host).max_cstate;
+    if (change.max_cstate->empty()) co_return;
+    std::string failure;
+    try {
+        co_await agent.host_change(next(), {std::move(change)});
+    } catch (const ApiError& error) {
+        failure = error.what();
+    }
+    if (!failure.empty())
+        log::warn("cstate_not_limited", {{"host", host.text()}, {"error", failure}});
+}
+
 Task<void> HostKeeper::tell_network(Ref<Host> host, agent::Host& agent, NextOperation next) {
     if (networks_.is_changing(host)) co_return;
     const agent::NetworkWant want =

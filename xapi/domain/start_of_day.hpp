@@ -36,8 +36,7 @@ void insert_default_templates(core::Core& core, db::Txn& txn);
 class HostKeeper final : public core::HostWatcher {
   public:
     HostKeeper(core::Core& core, PbdDomain& pbds, VifDomain& vifs, Storage& storage,
-               ApplianceDomain& appliances, const Networks& networks,
-               KeptStates& states)
+               ApplianceDomain& appliances, const Networks& networks, KeptStates& states)
         : core_(core),
           pbds_(pbds),
           vifs_(vifs),
@@ -74,6 +73,7 @@ class HostKeeper final : public core::HostWatcher {
     void look_later(xenapi::Ref<xenapi::Host> host, xenapi::Ref<xenapi::Vm> vm);
     Task<void> look_again(xenapi::Ref<xenapi::Host> host, xenapi::Ref<xenapi::Vm> vm);
     Task<void> tell_network(xenapi::Ref<xenapi::Host> host, agent::Host& agent, NextOperation next);
+    Task<void> tell_cstate(xenapi::Ref<xenapi::Host> host, agent::Host& agent, NextOperation next);
     void land_look(xenapi::Ref<xenapi::Host> host, xenapi::Ref<xenapi::Vm> vm,
                    const std::vector<agent::DomainInfo>& domains);
     core::Core& core_;

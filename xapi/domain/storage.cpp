@@ -17,6 +17,7 @@
 #include "idl/records/vm_metrics.hpp"
 #include "xapi/core/homes.hpp"
 #include "xapi/core/hosts.hpp"
+#include "xapi/domain/usb.hpp"
 #include "xapi/domain/views.hpp"
 #include "xapi/domain/vtpm.hpp"
 #include "xapi/domain/words.hpp"
@@ -198,6 +199,7 @@ void erase_imported(db::Txn& txn, Ref<Vm> ref) {
     for (const auto vif : vm.VIFs)
         if (txn.find(vif) != nullptr) txn.erase(vif);
     erase_vtpms(txn, vm);
+    erase_vusbs(txn, vm);
     txn.erase(ref);
     if (txn.find(vm.metrics) != nullptr) txn.erase(vm.metrics);
 }

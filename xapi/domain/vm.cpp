@@ -16,6 +16,7 @@
 #include "idl/records/vm_metrics.hpp"
 #include "xapi/core/hosts.hpp"
 #include "xapi/domain/storage.hpp"
+#include "xapi/domain/usb.hpp"
 #include "xapi/domain/views.hpp"
 #include "xapi/domain/vm_rules.hpp"
 #include "xapi/domain/vtpm.hpp"
@@ -100,6 +101,7 @@ Task<void> VmDomain::destroy(Call& call, VmDestroy params) {
         for (const auto console : vm.consoles)
             erase_if_there(txn, console);
         erase_vtpms(txn, vm);
+        erase_vusbs(txn, vm);
         operation.unmark(txn);
         txn.erase(self);
         erase_if_there(txn, vm.metrics);

@@ -9,6 +9,7 @@
 #include "idl/records/vif.hpp"
 #include "idl/records/vm_guest_metrics.hpp"
 #include "idl/records/vm_metrics.hpp"
+#include "idl/records/vusb.hpp"
 #include "xapi/domain/vm_rules.hpp"
 #include "xapi/domain/words.hpp"
 
@@ -62,6 +63,9 @@ void land_devices(db::Txn& txn, Ref<Vm> vm, const agent::DomainInfo& domain) {
         Vif& row = txn.edit(vif);
         row.currently_attached = nics.contains(std::strtoll(row.device.c_str(), nullptr, 10));
     }
+    for (const auto vusb : std::vector(txn.get(vm).VUSBs))
+        txn.edit(vusb).currently_attached =
+            std::ranges::contains(domain.plugged_usbs, txn.get(vusb).uuid);
 }
 
 void land_metrics(core::Core& core, db::Txn& txn, const Vm& vm, const agent::DomainInfo& domain) {
@@ -144,6 +148,8 @@ void land_halted(core::Core& core, db::Txn& txn, Ref<Vm> ref) {
         txn.edit(vif).currently_attached = false;
         txn.edit(vif).reserved = false;
     }
+    for (const auto vusb : std::vector(txn.get(ref).VUSBs))
+        txn.edit(vusb).currently_attached = false;
     land_no_metrics(core, txn, txn.get(ref));
     if (const auto guest = txn.get(ref).guest_metrics; txn.find(guest) != nullptr) {
         txn.edit(ref).guest_metrics = {};

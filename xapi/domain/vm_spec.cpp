@@ -8,6 +8,7 @@
 #include "idl/records/sr.hpp"
 #include "idl/records/vdi.hpp"
 #include "xapi/domain/cloud_init.hpp"
+#include "xapi/domain/usb.hpp"
 #include "xapi/domain/vm_rules.hpp"
 #include "xapi/domain/words.hpp"
 #include "xapi/rules/vcpu_params.hpp"
@@ -138,6 +139,8 @@ agent::VmSpec vm_spec(const db::Txn& txn, Ref<Vm> ref) {
     }
     for (const auto vif : vm.VIFs)
         spec.nics.push_back(nic_spec(txn, vif));
+    spec.usbs =
+        usb_specs(txn, vm, vm.resident_on ? vm.resident_on : vm.scheduled_to_be_resident_on);
     spec.on_shutdown = on_exit(vm.actions_after_shutdown);
     spec.on_reboot = on_exit(vm.actions_after_reboot);
     spec.on_crash = on_crash(vm.actions_after_crash);

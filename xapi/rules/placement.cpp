@@ -10,6 +10,8 @@ std::optional<ApiError> why_not(const HostView& host, const Demand& demand) {
     if (!host.missing_srs.empty()) return err::vm_requires_sr(demand.vm, host.missing_srs.front());
     if (!host.missing_networks.empty())
         return err::vm_requires_network(demand.vm, host.missing_networks.front());
+    if (!host.missing_usb_group.empty())
+        return err::vm_requires_vusb(demand.vm, host.missing_usb_group);
     const std::int64_t obtainable = host.memory_free_bytes + host.memory_squeezable_bytes;
     if (demand.memory_bytes > obtainable)
         return err::host_not_enough_free_memory(demand.memory_bytes, obtainable);

@@ -20,6 +20,7 @@ struct HostView {
     std::vector<std::string>
         missing_srs;  // refs of SRs that the VM needs and the host has not plugged
     std::vector<std::string> missing_networks;
+    std::string missing_usb_group;  // ref of one that the VM needs a device of; empty: none
 };
 
 struct Demand {
