@@ -50,7 +50,8 @@ class Storage {
     /// A connected NBD socket with the export "disk"; the disk is closed after the socket.
     virtual Task<UniqueFd> vdi_open(agent::VdiOpenArgs args) = 0;
     /// The socket first brings one line, `{"size":N}` or `{"error":["CODE",...]}`, then N bytes.
-    /// Fewer bytes than that are a failure.
+    /// Fewer bytes than that are a failure. A raw stream's line may say `"version":"HEX"` too:
+    /// while that stays the same, so do the bytes (datapath/contents_version.hpp).
     virtual Task<UniqueFd> vdi_export(agent::VdiExportArgs args) = 0;
     /// VDI_NOT_SPARSE when a disk does not tell what it holds.
     virtual Task<std::string> vdi_changes(agent::VdiChangesArgs args) = 0;
