@@ -26,7 +26,7 @@ def build(preset, targets):
     # Two at once would spoil each other's log of what is made.
     with alone(SOURCE / "build" / f"{preset}.lock"):
         configure(preset)
-        say(f"building {' '.join(targets) or 'everything'}")
+        say(f"building {' '.join(targets) or 'what ships'}")
         build_root.run(["ninja", "-C", str(folder(preset)), f"-j{JOBS}", *targets], stdout=2)
 
 

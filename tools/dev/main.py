@@ -23,7 +23,7 @@ HELP = """\
             (unit golden contract sim api style fuzz web, and by name only: appliance, which makes
              the medium and boots it in QEMU, 15 minutes and more); `test sim --seeds N` runs N pools of
             random work and random faults, and prints the seeds that fail
-  build     compile: everything, or the targets given
+  build     compile what ships, or the targets given (such as tests)
   bench     run the benchmarks
   iso       make the medium that a server boots from: Xen, the control domain, our packages
   boot      boot it in QEMU: ./dev boot --uefi; the serial console is on standard output
@@ -76,7 +76,8 @@ def parser():
     seeds.add_argument("--steps", type=int, default=300, metavar="N",
                        help="calls and faults a seed; default: %(default)s")
     added = verb("build", lambda args: build.build(args.preset, args.targets) or 0, preset=True)
-    added.add_argument("targets", nargs="*", metavar="TARGET")
+    added.add_argument("targets", nargs="*", metavar="TARGET",
+                       help="such as tests or benches; default: what ships")
     added = verb("bench", build.bench, preset=True)
     added.add_argument("what", nargs="?", choices=["vm"],
                        help="the life of VMs beside QEMU alone; else the daemons under load")

@@ -61,7 +61,7 @@ def test(args):
     labels = args.labels
     programs_too = not labels or bool(set(labels) - set(ON_REQUEST))
     if programs_too:
-        build.build(args.preset, [])
+        build.build(args.preset, ["all", "tests"])
     deadline = time.monotonic() + LIMIT_SECONDS
     with futures.ThreadPoolExecutor() as beside:
         row = beside.submit(run_python_suites, PYTHON_SUITES, args.preset, labels, deadline)
@@ -213,7 +213,7 @@ def count_lane(name, status, report, summary):
 
 def golden(args):
     """Runs the golden tests so that they write what they would have compared."""
-    build.build(args.preset, [])
+    build.build(args.preset, ["all", "tests"])
     command = ["ctest", "--test-dir", str(build.folder(args.preset)), "-L", "^golden$",
                "--no-tests=ignore"]
     extra = ["--setenv", "GOLDEN_UPDATE", "1"]
