@@ -4,6 +4,7 @@
 #include <sched.h>
 #include <signal.h>
 #include <sys/mount.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include <fstream>
@@ -64,8 +65,13 @@ class NfsServer {
     NfsServer& operator=(const NfsServer&) = delete;
 
     ~NfsServer() {
-        for (const auto& process : {ganesha_, rpcbind_})
-            if (process) process->kill(SIGKILL);
+        // The next server wants the same ports.
+        for (const auto& process : {ganesha_, rpcbind_}) {
+            if (!process) continue;
+            process->kill(SIGKILL);
+            siginfo_t gone{};
+            ::waitid(P_PID, static_cast<id_t>(process->pid()), &gone, WEXITED | WNOWAIT);
+        }
         fs::remove_all(share_);
     }
 
@@ -73,15 +79,12 @@ class NfsServer {
 
     Task<void> start() {
         rpcbind_ = start_process(loop_, {.argv = {"rpcbind", "-f"}});
+        // Ganesha registers once, and ends when nobody listens.
+        co_await until_rpcinfo_says("portmapper");
         ganesha_ = start_process(
             loop_, {.argv = {"ganesha.nfsd", "-F", "-f", config().string(), "-L",
                              (folder_ / "log").string(), "-p", (folder_ / "pid").string()}});
-        std::string said;
-        for (int tries = 0; tries < 300 && !said.contains("mountd"); ++tries) {
-            co_await sleep_for(loop_, 100ms);
-            said = (co_await run_command(loop_, {.argv = {"rpcinfo", "-p", "127.0.0.1"}}, 10s)).out;
-        }
-        if (!said.contains("mountd")) throw std::runtime_error("ganesha does not start");
+        co_await until_rpcinfo_says("mountd");
     }
 
     /// Holds it still, every thread of it.
@@ -100,6 +103,16 @@ class NfsServer {
     void thaw() { ganesha_->kill(SIGCONT); }
 
   private:
+    Task<void> until_rpcinfo_says(std::string_view name) {
+        for (int tries = 0; tries < 300; ++tries) {
+            const auto answer =
+                co_await run_command(loop_, {.argv = {"rpcinfo", "-p", "127.0.0.1"}}, 10s);
+            if (answer.out.contains(name)) co_return;
+            co_await sleep_for(loop_, 100ms);
+        }
+        throw std::runtime_error("no " + std::string(name) + ": " + read_text(folder_ / "log"));
+    }
+
     [[nodiscard]] fs::path config() const { return folder_ / "ganesha.conf"; }
 
     RealLoop& loop_;

@@ -114,7 +114,7 @@ class OnRequest(unittest.TestCase):
         ran, built = self.run_with()
         self.assertNotIn("appliance", ran)
         self.assertLessEqual(max(ran.values()), testing.LIMIT_SECONDS)
-        self.assertEqual(built, [("release", [])])
+        self.assertEqual(built, [("release", ["all", "tests"])])
 
     def test_what_is_asked_for_by_name_has_its_time_and_builds_for_itself(self):
         ran, built = self.run_with("appliance")
