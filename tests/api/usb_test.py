@@ -48,7 +48,7 @@ class Usb(unittest.TestCase):
         vusb = self.xe("vusb-create", f"usb-group-uuid={group}", f"vm-uuid={vm}")
         self.assertEqual(self.xe("vusb-list", f"vm-uuid={vm}", "--minimal"), vusb)
         again = lab.host().xe("vusb-create", f"usb-group-uuid={group}", f"vm-uuid={vm}")
-        self.assertIn("A VM is given the group's device already", again.stdout + again.stderr)
+        self.assertIn("usb group conflict", again.stdout + again.stderr)
         self.xe("vusb-destroy", f"uuid={vusb}")
         shutil.rmtree(self.devices)
         self.xe("pusb-scan", f"host-uuid={self.api.host.get_uuid(self.host)}")

@@ -83,12 +83,11 @@ class Xe(unittest.TestCase):
 
     def test_a_controller_manages_the_switch(self):
         def managers():
-            done = lab.host().inside("ovs-vsctl", f"--db=unix:{folder}/run/db.sock", "get-manager",
-                                     capture_output=True)
+            done = lab.host().inside("ovs-vsctl", "--db=unix:/var/lib/basalt/host1/run/db.sock",
+                                     "get-manager", capture_output=True)
             self.assertEqual(done.returncode, 0, done.stderr)
             return done.stdout.split()
 
-        folder = lab.host().state / "host1"
         uuid = self.xe("sdn-controller-introduce", "protocol=pssl", "tcp-port=6641")
         self.assertEqual(managers(), ["pssl:6641"])
         self.assertEqual(self.xe("sdn-controller-list", "params=port", "--minimal"), "6641")
