@@ -157,6 +157,14 @@ class Consoles(unittest.TestCase):
         opcode, data = socket.recv_data(control_frame=True)
         self.assertEqual((opcode, data), (lab.websocket_module().ABNF.OPCODE_CLOSE, b"\x03\xe8"))
 
+    def test_one_that_a_client_makes_is_nobodys(self):
+        # Of a console's fields a client sets this one alone.
+        made = self.api.console.create({"other_config": {"made": "here"}})
+        record = self.api.console.get_record(made)
+        self.assertEqual((record["VM"], record["other_config"]), ("OpaqueRef:NULL", {"made": "here"}))
+        self.api.console.destroy(made)
+        self.assertNotIn(made, self.api.console.get_all())
+
 
 if __name__ == "__main__":
     unittest.main()

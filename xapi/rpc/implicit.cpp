@@ -19,9 +19,9 @@ using xenapi::TypeKind;
 
 using Args = std::span<const wire::Value>;
 
-// Objects of these classes are rows and nothing else.
-constexpr std::array<std::string_view, 5> plain_classes = {"secret", "user", "VM_group",
-                                                           "VM_appliance", "Rate_limit"};
+// What a client makes of these classes is a row and nothing else.
+constexpr std::array<std::string_view, 6> plain_classes = {"secret",       "user",       "VM_group",
+                                                           "VM_appliance", "Rate_limit", "console"};
 
 const ClassInfo& class_of(const MessageInfo& message) {
     return xenapi::classes()[message.class_index];
