@@ -140,6 +140,17 @@ async function tell(visit, line, answer, seconds = 60) {
   await visit.until(async () => answer.test(await visit.serialText()), seconds, `no ${answer} to ${line}`)
 }
 
+/** Until a shell waits on the serial line: what is typed before the console is connected is lost. */
+async function prompted(visit) {
+  const { page } = visit
+  await visit.until(async () => {
+    await page.locator(".xterm-helper-textarea").focus()
+    await page.keyboard.press("Enter")
+    await page.waitForTimeout(1000)
+    return /#$/.test((await visit.serialText()).trimEnd())
+  }, 60, "no prompt on the serial line")
+}
+
 /** Keys that a browser keeps for itself, the whole screen, and the clipboard both ways. */
 export async function consoleWhole(visit) {
   const { page, demand } = visit
@@ -150,6 +161,7 @@ export async function consoleWhole(visit) {
   await go(page, `/vm/${uuid}/console`)
   const kind = (name) => page.getByRole("button", { name, exact: true }).click()
   await kind("Serial")
+  await prompted(visit)
   // It would boot anew; so it only says that it was asked to.
   await tell(visit, "systemctl mask --runtime ctrl-alt-del.target; echo masked-$?", /masked-0/)
   await kind("Screen")
