@@ -6,7 +6,7 @@
 #include <unistd.h>
 
 #include "base/error.hpp"
-#include "hypervisor/contract/bench.hpp"
+#include "hypervisor/contract/qemu_test.hpp"
 
 namespace basalt::hv::contract {
 namespace {
@@ -14,19 +14,8 @@ namespace {
 constexpr Duration firmware_limit = 240s;
 constexpr const char* prompt = "Shell> ";
 
-class UefiContract : public testing::Test {
+class UefiContract : public QemuTest {
   protected:
-    void SetUp() override {
-        bench_ = make_qemu_bench();
-        if (!bench_) GTEST_SKIP() << "cannot run here";
-        events_ = std::make_unique<Recorder>(bench_->loop());
-        bench_->run([this]() -> Task<void> { co_await hv().adopt(*events_); });
-    }
-
-    void TearDown() override { bench_.reset(); }
-
-    Hypervisor& hv() { return bench_->hv(); }
-
     DomainConfig config() {
         DomainConfig config = bench_->config();
         config.spec.boot = {.kind = agent::BootKind::firmware, .firmware = agent::Firmware::uefi};
@@ -61,9 +50,6 @@ class UefiContract : public testing::Test {
         co_await hv().set_running(dom, true);
         co_return dom;
     }
-
-    std::unique_ptr<Bench> bench_;
-    std::unique_ptr<Recorder> events_;
 };
 
 // UTF-16 of "kept", as the shell prints it.

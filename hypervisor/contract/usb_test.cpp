@@ -5,7 +5,7 @@
 
 #include "base/error.hpp"
 #include "hypervisor/api/usb_passthrough.hpp"
-#include "hypervisor/contract/bench.hpp"
+#include "hypervisor/contract/qemu_test.hpp"
 
 namespace basalt::hv::contract {
 namespace {
@@ -15,19 +15,8 @@ using testing::IsEmpty;
 
 constexpr const char* no_device = "failed to open host usb device";
 
-class UsbContract : public testing::Test {
+class UsbContract : public QemuTest {
   protected:
-    void SetUp() override {
-        bench_ = make_qemu_bench();
-        if (!bench_) GTEST_SKIP() << "cannot run here";
-        events_ = std::make_unique<Recorder>(bench_->loop());
-        bench_->run([this]() -> Task<void> { co_await hv().adopt(*events_); });
-    }
-
-    void TearDown() override { bench_.reset(); }
-
-    Hypervisor& hv() { return bench_->hv(); }
-
     static UsbAttachment attachment(const std::string& node) {
         return {.spec = {"5c0ffee0-0000-4000-8000-000000000001", "1-2", "0781", "5591"},
                 .node = node};
@@ -51,9 +40,6 @@ class UsbContract : public testing::Test {
         }
         co_return "made";
     }
-
-    std::unique_ptr<Bench> bench_;
-    std::unique_ptr<Recorder> events_;
 };
 
 TEST_F(UsbContract, a_file_that_is_no_device_is_refused_and_the_guest_lives) {
