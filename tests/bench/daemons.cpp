@@ -167,11 +167,15 @@ void Daemons::write_config() {
 
 double Daemons::start_xapi(int sync_delay_ms) {
     std::vector<std::string> environment;
-    if (sync_delay_ms > 0)
-        environment = {"LD_PRELOAD=" + std::filesystem::read_symlink("/proc/self/exe")
-                                           .replace_filename("libslow_sync.so")
-                                           .string(),
+    if (sync_delay_ms > 0) {
+        // A copy that xapi's user can open, or the loader would go on without it.
+        const auto preloaded = folder_ / "libslow_sync.so";
+        std::filesystem::copy_file(
+            std::filesystem::read_symlink("/proc/self/exe").replace_filename("libslow_sync.so"),
+            preloaded, std::filesystem::copy_options::overwrite_existing);
+        environment = {"LD_PRELOAD=" + preloaded.string(),
                        "SYNC_DELAY_MS=" + std::to_string(sync_delay_ms)};
+    }
     const auto began = std::chrono::steady_clock::now();
     xapi_ = Process(
         {programs_ / "confine", "--uid", std::to_string(xapi_uid), "--network", "--all-files",
