@@ -7,6 +7,7 @@
 
 #include <array>
 #include <boost/system/system_error.hpp>
+#include <filesystem>
 #include <map>
 
 #include "base/log.hpp"
@@ -187,13 +188,17 @@ Task<void> ConsoleHub::connect() {
     } else {
         state->guest = co_await connect_unix(state->loop, state->socket);
     }
-    std::string said =
-        co_await blocking(state->loop, [path = state->log] { return read_file(path); });
-    state->logged = said.size();
-    if (said.size() > replay_bytes) said.erase(0, said.size() - replay_bytes);
-    state->replay = std::move(said);
+    std::error_code none;
+    const auto size = std::filesystem::file_size(state->log, none);
+    state->logged = none ? 0 : size;
+    // Before the log is read: a port that nobody reads stands still after 300 characters.
     spawn(state->loop, "console from guest", serve_guest(state, read_guest(state)));
     spawn(state->loop, "console to guest", serve_guest(state, write_guest(state)));
+    std::string said = co_await blocking(state->loop, [path = state->log, before = state->logged] {
+        return read_file(path).substr(0, before);
+    });
+    if (said.size() > replay_bytes) said.erase(0, said.size() - replay_bytes);
+    state->replay.insert(0, said);
 }
 
 UniqueFd ConsoleHub::open() {
