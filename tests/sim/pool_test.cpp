@@ -299,6 +299,38 @@ TEST(Pool, hostd_dies_and_the_guest_goes_on) {
     EXPECT_EQ(pool.db().get(vm).power_state, VmPowerState::paused);
 }
 
+// A host tells of many guests at its start, and xapi lands them a few at a time: one that ends at
+// any of these moments has ended.
+TEST(Pool, a_guest_that_ends_while_others_are_landed_stays_ended) {
+    SimPool pool(11);
+    std::vector<Ref<Vm>> vms;
+    for (int i = 0; i < 40; ++i)
+        vms.push_back(pool.insert_vm("guest " + std::to_string(i)));
+    for (const Ref<Vm> vm : vms)
+        pool.call("VM.start", {of(vm), Value(false), Value(false)});
+    const Ref<Vm> last = vms.back();
+    const std::string uuid = pool.db().get(last).uuid;
+    bool over = false;  // the start of day, before that many frames
+    std::int64_t frames = 0;
+    while (!over) {
+        ++frames;
+        if (pool.db().get(last).power_state == VmPowerState::halted)
+            pool.call("VM.start", {of(last), Value(false), Value(false)});
+        const auto killed = spawn(pool.loop, "kill", pool.hosts[0]->kill());
+        pool.until([&] { return killed->finished() && !pool.is_ready(0); });
+        const std::int64_t before = pool.wires[0]->frames();
+        const auto up = spawn(pool.loop, "start", pool.hosts[0]->start());
+        const auto ready = [&] { return up->finished() && pool.is_ready(0); };
+        pool.until([&] { return (over = ready()) || pool.wires[0]->frames() >= before + frames; });
+        pool.hosts[0]->machine().power_off(uuid);
+        pool.until(ready);
+        pool.pass(10s);
+        EXPECT_EQ(pool.db().get(last).power_state, VmPowerState::halted) << frames;
+    }
+    EXPECT_GT(frames, 10);
+    EXPECT_EQ(pool.db().get(vms.front()).power_state, VmPowerState::running);
+}
+
 TEST(Pool, sixty_four_hosts_take_a_guest_each) {
     SimPool pool(7, 64);
     std::vector<Ref<Vm>> vms;

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <map>
+#include <span>
 
 #include "base/log.hpp"
 #include "idl/errors.hpp"
@@ -25,6 +26,7 @@ namespace basalt::domain {
 namespace {
 
 const std::string boot_id_key = "boot_id";
+constexpr std::size_t landed_at_once = 4;
 
 bool is_steady(const Vm& vm) {
     return vm.current_operations.empty();
@@ -116,8 +118,9 @@ Task<Ref<Host>> HostKeeper::host_appeared(agent::HostFacts facts, agent::Host& a
     co_await tell_network(host, agent, next);
     if (booted_anew) co_await tell_cstate(host, agent, next);
     co_await plug_storage(host, agent, next);
+    const db::Generation asked_at = core_.db.published();
     const std::vector<agent::DomainInfo> domains = co_await agent.domains({});
-    resync_domains(host, domains);
+    co_await resync_domains(host, domains, asked_at);
     const std::vector<agent::UsbFacts> usbs = co_await agent.usb_devices({});
     core_.db.transact_fact([&](db::Txn& txn) { land_usb_devices(txn, host, usbs); });
     co_await vifs_.align(host, agent, domains, next);
@@ -193,25 +196,47 @@ Task<void> HostKeeper::plug_storage(Ref<Host> host, agent::Host& agent, NextOper
     }
 }
 
-void HostKeeper::resync_domains(Ref<Host> host, const std::vector<agent::DomainInfo>& domains) {
-    std::vector<Ref<Vm>> busy;
-    core_.db.transact_fact([&](db::Txn& txn) {
-        std::map<std::string, const agent::DomainInfo*> running;
-        for (const agent::DomainInfo& domain : domains)
-            running.emplace(domain.uuid, &domain);
-        txn.each<Vm>([&](Ref<Vm> vm, const Vm& row) {
-            const auto found = running.find(row.uuid);
-            const bool should_be_here =
-                row.resident_on == host || row.scheduled_to_be_resident_on == host;
-            if (row.is_control_domain || (found == running.end() && !should_be_here)) return;
-            // An operation under way lands its own outcome, but not what else happened meanwhile.
-            if (!is_steady(row)) return busy.push_back(vm);
-            if (found != running.end()) return land_running(core_, txn, vm, host, *found->second);
-            land_gone(txn, vm);
+// A few guests at a time: a host may have thousands. What changed behind the host's word, while
+// others were landed, is looked at again.
+Task<void> HostKeeper::resync_domains(Ref<Host> host,
+                                      const std::vector<agent::DomainInfo>& domains,
+                                      db::Generation asked_at) {
+    Running running;
+    for (const agent::DomainInfo& domain : domains)
+        running.emplace(domain.uuid, &domain);
+    const db::Rows all = core_.db.snapshot(xenapi::class_of<Vm>());
+    const std::vector<const db::Row*> rows = all.pointers();
+    std::vector<Ref<Vm>> unclear;
+    for (std::span left(rows); !left.empty();) {
+        const auto some = left.first(std::min(landed_at_once, left.size()));
+        left = left.subspan(some.size());
+        co_await core_.turns.next({"", "resync"});
+        core_.db.transact_fact([&](db::Txn& txn) {
+            for (const db::Row* const row : some)
+                if (!resync_domain(txn, host, Ref<Vm>{row->ref}, running, asked_at))
+                    unclear.emplace_back(row->ref);
         });
-    });
-    for (const Ref<Vm> vm : busy)
+    }
+    for (const Ref<Vm> vm : unclear)
         look_later(host, vm);
+}
+
+bool HostKeeper::resync_domain(db::Txn& txn, Ref<Host> host, Ref<Vm> vm, const Running& running,
+                               db::Generation asked_at) {
+    const db::RowPtr now = core_.db.find(xenapi::class_of<Vm>(), vm.uuid());
+    if (!now) return true;
+    const Vm& row = now->as<Vm>();
+    const auto found = running.find(row.uuid);
+    const bool should_be_here = row.resident_on == host || row.scheduled_to_be_resident_on == host;
+    if (row.is_control_domain || (found == running.end() && !should_be_here)) return true;
+    // An operation under way lands its own outcome, but not what else happened meanwhile.
+    if (!is_steady(row) || now->modified > asked_at) return false;
+    if (found != running.end()) {
+        land_running(core_, txn, vm, host, *found->second);
+    } else {
+        land_gone(txn, vm);
+    }
+    return true;
 }
 
 void HostKeeper::look_later(Ref<Host> host, Ref<Vm> vm) {

@@ -60,6 +60,8 @@ class HostKeeper final : public core::HostWatcher {
     void on_usage(xenapi::Ref<xenapi::Host> host, agent::HostUsage usage) override;
 
   private:
+    using Running = std::map<std::string_view, const agent::DomainInfo*>;  ///< by uuid
+
     /// Its records, and what is known without looking at the guests. Answers whether the host has
     /// booted since it was last seen.
     std::pair<xenapi::Ref<xenapi::Host>, bool> land_appearance(
@@ -67,8 +69,12 @@ class HostKeeper final : public core::HostWatcher {
         Unresolved& unresolved);
     Task<void> power_on_when(xenapi::Ref<xenapi::Host> host);
     Task<void> plug_storage(xenapi::Ref<xenapi::Host> host, agent::Host& agent, NextOperation next);
-    void resync_domains(xenapi::Ref<xenapi::Host> host,
-                        const std::vector<agent::DomainInfo>& domains);
+    Task<void> resync_domains(xenapi::Ref<xenapi::Host> host,
+                              const std::vector<agent::DomainInfo>& domains,
+                              db::Generation asked_at);
+    /// Answers whether what the host said still holds for that VM.
+    bool resync_domain(db::Txn& txn, xenapi::Ref<xenapi::Host> host, xenapi::Ref<xenapi::Vm> vm,
+                       const Running& running, db::Generation asked_at);
     void land_gone(db::Txn& txn, xenapi::Ref<xenapi::Vm> vm);
     void look_later(xenapi::Ref<xenapi::Host> host, xenapi::Ref<xenapi::Vm> vm);
     Task<void> look_again(xenapi::Ref<xenapi::Host> host, xenapi::Ref<xenapi::Vm> vm);
