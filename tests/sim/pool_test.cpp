@@ -145,6 +145,23 @@ TEST(Pool, a_vlan_is_made_on_every_host_or_on_none) {
     EXPECT_FALSE(state.get(std::string("edition")).empty());
 }
 
+TEST(Pool, guests_keep_a_network_that_another_host_connects) {
+    SimPool pool(36, 2);
+    const auto network =
+        pool.get<Ref<xenapi::Network>>("network.create", {SimPool::network_record("within")});
+    const Ref<Vm> vm = pool.insert_vm("one");
+    pool.call("VIF.create", {SimPool::vif_record(vm, network)});
+    pool.call("VM.start", {of(vm), Value(false), Value(false)});
+    const auto home = pool.db().get(vm).resident_on;
+    Ref<xenapi::Pif> elsewhere;
+    pool.db().each<xenapi::Pif>([&](Ref<xenapi::Pif> pif, const xenapi::Pif& row) {
+        if (row.host != home && row.physical) elsewhere = pif;
+    });
+    pool.call("VLAN.create", {of(elsewhere), Value("7"), of(network)});
+    pool.crash_xapi();
+    EXPECT_EQ(settled_text(pool), "");
+}
+
 TEST(Pool, a_checkpoint_has_the_memory) {
     SimPool pool(34);
     const Ref<Vm> vm = pool.make_vm("one");

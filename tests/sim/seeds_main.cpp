@@ -14,7 +14,6 @@ struct Options {
     std::uint64_t seeds = 100;
     std::uint64_t first = 0;
     Workload::Size size;
-    bool verbose = false;
 };
 
 void print_failure(std::uint64_t seed, const Options& options, const std::string& wrong) {

@@ -109,6 +109,16 @@ agent::BondWant bond_want(const db::Txn& txn, Ref<Bond> ref) {
     return want;
 }
 
+// A network that lies within hosts may be given to an interface of one of them: where guests are on
+// it, it stays.
+bool has_guests(const db::Txn& txn, const Network& network, Ref<Host> host) {
+    return std::ranges::any_of(network.VIFs, [&](Ref<Vif> ref) {
+        const Vif& vif = txn.get(ref);
+        const Vm* vm = txn.find(vif.VM);
+        return vif.currently_attached && vm != nullptr && vm->resident_on == host;
+    });
+}
+
 void require_unused(const db::Txn& txn, const Network& network) {
     if (!network.VIFs.empty()) throw err::network_contains_vif(network.VIFs.front());
     (void)txn;
@@ -122,15 +132,18 @@ agent::NetworkWant network_want(const db::Txn& txn, Ref<Host> host) {
     // By the tunnels' own rows: within a transaction the interfaces' sets are as they were before.
     std::set<Ref<Pif>> tunnelled;
     txn.each<Tunnel>([&](Ref<Tunnel>, const Tunnel& row) { tunnelled.insert(row.access_PIF); });
+    std::set<Ref<Network>> carried;  // by interfaces of this host
     txn.each<Pif>([&](Ref<Pif> ref, const Pif& pif) {
         const Network* network = txn.find(pif.network);
         if (pif.host != host || !pif.currently_attached || !pif.managed || network == nullptr)
             return;
+        carried.insert(pif.network);
         (pif.VLAN == no_vlan ? want.bridges : tagged)
             .push_back(bridge_of(txn, *network, pif, tunnelled.contains(ref)));
     });
-    txn.each<Network>([&](Ref<Network>, const Network& network) {
-        if (!network.PIFs.empty() || !network.managed) return;
+    txn.each<Network>([&](Ref<Network> ref, const Network& network) {
+        if (carried.contains(ref) || !network.managed) return;
+        if (!network.PIFs.empty() && !has_guests(txn, network, host)) return;
         agent::BridgeWant bridge{.name = network.bridge, .mtu = network.MTU};
         if (network.other_config.get(std::string("is_host_internal_management_network")) == "true")
             bridge.address = network.other_config.get(std::string("ip_begin")) + "/16";
