@@ -145,6 +145,22 @@ TEST(Pool, a_vlan_is_made_on_every_host_or_on_none) {
     EXPECT_FALSE(state.get(std::string("edition")).empty());
 }
 
+TEST(Pool, a_host_that_comes_back_has_the_networks_that_were_made_meanwhile) {
+    SimPool pool(37, 2);
+    bool over = false;  // the start of day, before that many frames
+    for (std::int64_t frames = 1; !over; ++frames) {
+        const auto killed = spawn(pool.loop, "kill", pool.hosts[1]->kill());
+        pool.until([&] { return killed->finished() && !pool.is_ready(1); });
+        const std::int64_t before = pool.wires[1]->frames();
+        const auto up = spawn(pool.loop, "start", pool.hosts[1]->start());
+        const auto ready = [&] { return up->finished() && pool.is_ready(1); };
+        pool.until([&] { return (over = ready()) || pool.wires[1]->frames() >= before + frames; });
+        pool.call("network.create", {SimPool::network_record("n" + std::to_string(frames))});
+        pool.until(ready);
+        EXPECT_EQ(settled_text(pool), "") << frames;
+    }
+}
+
 TEST(Pool, guests_keep_a_network_that_another_host_connects) {
     SimPool pool(36, 2);
     const auto network =

@@ -115,7 +115,7 @@ Task<Ref<Host>> HostKeeper::host_appeared(agent::HostFacts facts, agent::Host& a
         core_.this_host = row.master;
     });
     co_await core_.db.durable(core_.db.published());
-    co_await tell_network(host, agent, next);
+    std::optional<agent::NetworkWant> told = co_await tell_network(host, agent, next);
     if (booted_anew) co_await tell_cstate(host, agent, next);
     co_await plug_storage(host, agent, next);
     const db::Generation asked_at = core_.db.published();
@@ -135,11 +135,16 @@ Task<Ref<Host>> HostKeeper::host_appeared(agent::HostFacts facts, agent::Host& a
             txn.edit(host).other_config.insert_or_assign(boot_id_key, facts.boot_id);
         });
     }
-    co_await core_.db.durable(core_.db.published());
     std::vector<std::string> settled = unresolved.settled();
-    std::ranges::copy(asked, std::back_inserter(settled));
-    co_await agent.acknowledge({std::move(settled)});
-    asked.clear();
+    for (;;) {
+        co_await core_.db.durable(core_.db.published());
+        std::ranges::copy(asked, std::back_inserter(settled));
+        co_await agent.acknowledge({std::exchange(settled, {})});
+        asked.clear();
+        // Until now, changes of networks were told to the other hosts only.
+        if (!told || *told == wanted_network(host)) break;
+        told = co_await tell_network(host, agent, next);
+    }
     core_.booted = core_.booted || host == core_.this_host;
     if (booted_anew && host == core_.this_host && !core_.stopping)
         power_on_ = spawn(core_.loop, "power on", power_on_when(host));
@@ -170,12 +175,18 @@ Task<void> HostKeeper::tell_cstate(Ref<Host> host, agent::Host& agent, NextOpera
         log::warn("cstate_not_limited", {{"host", host.text()}, {"error", failure}});
 }
 
-Task<void> HostKeeper::tell_network(Ref<Host> host, agent::Host& agent, NextOperation next) {
-    if (networks_.is_changing(host)) co_return;
-    const agent::NetworkWant want =
-        core_.db.transact_fact([&](db::Txn& txn) { return network_want(txn, host); });
+agent::NetworkWant HostKeeper::wanted_network(Ref<Host> host) {
+    return core_.db.transact_fact([&](db::Txn& txn) { return network_want(txn, host); });
+}
+
+Task<std::optional<agent::NetworkWant>> HostKeeper::tell_network(Ref<Host> host,
+                                                                 agent::Host& agent,
+                                                                 NextOperation next) {
+    if (networks_.is_changing(host)) co_return std::nullopt;
+    agent::NetworkWant want = wanted_network(host);
     const agent::NetworkHave have = co_await agent.network_apply(next(), {.want = want});
     core_.db.transact_fact([&](db::Txn& txn) { land_leases(txn, host, have); });
+    co_return want;
 }
 
 Task<void> HostKeeper::plug_storage(Ref<Host> host, agent::Host& agent, NextOperation next) {

@@ -78,7 +78,10 @@ class HostKeeper final : public core::HostWatcher {
     void land_gone(db::Txn& txn, xenapi::Ref<xenapi::Vm> vm);
     void look_later(xenapi::Ref<xenapi::Host> host, xenapi::Ref<xenapi::Vm> vm);
     Task<void> look_again(xenapi::Ref<xenapi::Host> host, xenapi::Ref<xenapi::Vm> vm);
-    Task<void> tell_network(xenapi::Ref<xenapi::Host> host, agent::Host& agent, NextOperation next);
+    agent::NetworkWant wanted_network(xenapi::Ref<xenapi::Host> host);
+    /// Answers what it was told; nothing while its network is on probation.
+    Task<std::optional<agent::NetworkWant>> tell_network(xenapi::Ref<xenapi::Host> host,
+                                                         agent::Host& agent, NextOperation next);
     Task<void> tell_cstate(xenapi::Ref<xenapi::Host> host, agent::Host& agent, NextOperation next);
     void land_look(xenapi::Ref<xenapi::Host> host, xenapi::Ref<xenapi::Vm> vm,
                    const std::vector<agent::DomainInfo>& domains);
