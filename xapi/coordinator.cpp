@@ -165,6 +165,7 @@ Coordinator::Parts::Parts(Loop& loop, db::Store& store)
         core.pool = pool;
         core.this_host = row.master;
     });
+    host.trust_changed_by([this] { return pools.readmit_clients(); });
     vms.recover_by(recovery);
     appliances.recover_by(recovery);
     apis.use(vms);

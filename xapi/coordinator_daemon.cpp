@@ -79,6 +79,24 @@ Task<void> note_certificate(Coordinator& coordinator) {
     co_await domain::note_own_certificate(coordinator.core());
 }
 
+std::optional<server::ClientAuthority> authority_of(std::optional<domain::ClientTrust> trust) {
+    if (!trust) return std::nullopt;
+    return server::ClientAuthority{.name = std::move(trust->name),
+                                   .certificates = std::move(trust->certificates),
+                                   .revocations = std::move(trust->revocations)};
+}
+
+// As an earlier xapi was asked to.
+Task<void> admit_clients(Coordinator& coordinator) {
+    std::string failure;
+    try {
+        co_await coordinator.pools().readmit_clients();
+    } catch (const ApiError& error) {
+        failure = error.what();
+    }
+    if (!failure.empty()) log::error("client_certificates_not_admitted", {{"error", failure}});
+}
+
 /// Whether an administrator has closed plain HTTP on this host, or all of the network.
 bool is_closed(const core::Core& core, server::Scheme scheme) {
     const xenapi::Host* host = core.db.find(core.this_host);
@@ -169,6 +187,9 @@ int run_coordinator(const Config& config, const std::string& fault_points) {
     coordinator.pools().post_by([&loop, dial](xenapi::PoolSendTestPost params) {
         return transfer::send_test_post(loop, dial, std::move(params));
     });
+    coordinator.pools().admit_by([&tls](std::optional<domain::ClientTrust> trust) {
+        tls.admit_clients(authority_of(std::move(trust)));
+    });
     coordinator.hosts().upload_by([adopt, dial](Call& call, xenapi::HostBugreportUpload params) {
         return transfer::upload_bugreport(call, adopt, dial, std::move(params));
     });
@@ -231,6 +252,7 @@ int run_coordinator(const Config& config, const std::string& fault_points) {
     const auto watch = spawn(loop, "loop watch", server::watch_loop(loop, metrics));
     const auto members = spawn(loop, "member watch", links.watch());
     const auto certificate = spawn(loop, "own certificate", note_certificate(coordinator));
+    const auto clients = spawn(loop, "certificates of clients", admit_clients(coordinator));
     end = [&] {
         if (!stopping) stopping = spawn(loop, "stop", stop(server, nbd, links, coordinator, loop));
     };

@@ -27,8 +27,8 @@ class Plugin(unittest.TestCase):
         script.write_text(f"#!/bin/sh\ncat <<'END'\n{text}\nEND\nexit {status}\n")
         script.chmod(0o755)
 
-    def call(self, plugin, function):
-        request = xmlrpc.client.dumps(("OpaqueRef:none", {}), methodname=function)
+    def call(self, plugin, function, args=None):
+        request = xmlrpc.client.dumps(("OpaqueRef:none", args or {}), methodname=function)
         done = subprocess.run(["/usr/bin/python3", HERE / plugin, request], env=self.environment,
                               capture_output=True, text=True, check=True)
         ((answer,), _) = xmlrpc.client.loads(done.stdout)
@@ -52,6 +52,34 @@ class Plugin(unittest.TestCase):
         self.assertEqual(self.call("zfs.py", "list_zfs_pools"), "{}")
         self.environment["BASALT_RAID_DEVICE"] = "/nowhere"
         self.assertEqual(self.call("raid.py", "check_raid_pool"), "{}")
+
+    def test_guests_find_what_their_agents_are_told(self):
+        told = {"VSS/licensed": "1", "Guest_agent_auto_update/licensed": "1",
+                "Guest_agent_auto_update/parameters/update_url": "https://there/a b?c=d"}
+        self.environment["BASALT_XENSTORE"] = "/nowhere"
+        self.assertEqual(self.call("guest_features.py", "write", told), "nobody looks")
+        self.environment["BASALT_XENSTORE"] = str(self.bin)
+        self.assertEqual(self.call("guest_features.py", "write", told),
+                         ["XENAPI_MISSING_PLUGIN", "guest_features.py"])
+        self.assertEqual(self.call("guest_features.py", "write", {"../vm": "x"}),
+                         ["INVALID_VALUE", "name", "../vm"])
+        # A store of a file: what was written, and what others may read of it.
+        for tool in ("rm", "write", "chmod"):
+            script = self.bin / f"xenstore-{tool}"
+            script.write_text(f'#!/bin/sh\necho "{tool}|$1|$2" >> {self.bin}/store\n')
+            script.chmod(0o755)
+        self.assertEqual(self.call("guest_features.py", "write", told), "written")
+        lines = (self.bin / "store").read_text().splitlines()
+        self.assertEqual(lines[0], "rm|/guest_agent_features|")
+        written = [line.split("|", 2)[1:] for line in lines if line.startswith("write")]
+        update = "/guest_agent_features/Guest_agent_auto_update"
+        self.assertEqual(written, [
+            ["/guest_agent_features", ""], [update, ""], [update + "/licensed", "1"],
+            [update + "/parameters", ""], [update + "/parameters/update_url",
+                                           "https://there/a b?c=d"],
+            ["/guest_agent_features/VSS", ""], ["/guest_agent_features/VSS/licensed", "1"]])
+        allowed = [line for line in lines if line.startswith("chmod")]
+        self.assertEqual(allowed, [f"chmod|{path}|r0" for path, _ in written])
 
     def test_a_failure_of_a_tool_is_the_plugins(self):
         self.tool("lsblk", "", 4)

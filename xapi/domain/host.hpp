@@ -1,5 +1,6 @@
 #pragma once
 #include <functional>
+#include <optional>
 
 #include "agent_verbs.hpp"
 #include "idl/api/host_api.hpp"
@@ -35,6 +36,12 @@ class HostDomain final : public xenapi::HostApi {
 
     /// Who can reach other machines; before anything is served.
     void upload_by(Uploader uploader) { uploader_ = std::move(uploader); }
+
+    /// Who must know that the files of trusted certificates or lists have changed; before anything
+    /// is served.
+    void trust_changed_by(std::function<Task<void>()> changed) {
+        trust_changed_ = std::move(changed);
+    }
 
     /// Who keeps the times of calls; before anything is served.
     void time_by(std::function<std::vector<Timing>()> timings) { timings_ = std::move(timings); }
@@ -126,6 +133,8 @@ class HostDomain final : public xenapi::HostApi {
     Task<void> reset_server_certificate(Call& call,
                                         xenapi::HostResetServerCertificate params) override;
     Task<void> emergency_reset_server_certificate(Call& call) override;
+    Task<void> refresh_server_certificate(Call& call,
+                                          xenapi::HostRefreshServerCertificate params) override;
 
     // host_trust.cpp: what hosts of a pool ask of each other about trust.
     Task<void> install_ca_certificate(Call& call, xenapi::HostInstallCaCertificate params) override;
@@ -194,6 +203,11 @@ class HostDomain final : public xenapi::HostApi {
     Task<xenapi::Map<std::string, std::string>> tickle_heartbeat(
         Call& call, xenapi::HostTickleHeartbeat params) override;
 
+    // host_local.cpp: what a host keeps to itself, and tells its guests.
+    Task<void> set_localdb_key(Call& call, xenapi::HostSetLocaldbKey params) override;
+    Task<void> apply_guest_agent_config(Call& call,
+                                        xenapi::HostApplyGuestAgentConfig params) override;
+
     // local_cache.cpp
     Task<void> enable_local_storage_caching(Call& call,
                                             xenapi::HostEnableLocalStorageCaching params) override;
@@ -221,11 +235,14 @@ class HostDomain final : public xenapi::HostApi {
     core::Core& core_;
     Beside beside_;
     Uploader uploader_;
+    std::function<Task<void>()> trust_changed_ = []() -> Task<void> { co_return; };
     std::function<std::vector<Timing>()> timings_ = [] { return std::vector<Timing>{}; };
 };
 
 /// What a host asks for its clock, by its record.
 agent::NtpWant ntp_want(const xenapi::Host& host);
+/// What a host was told to keep under that name (host.set_localdb_key); nothing when it was not.
+Task<std::optional<std::string>> local_text(core::Core& core, std::string key);
 /// The row of this host's own certificate, as its file is now. At the start, and after a change.
 Task<void> note_own_certificate(core::Core& core);
 

@@ -107,4 +107,17 @@ Task<void> HostDomain::emergency_reset_server_certificate(Call& call) {
     return reset_server_certificate(call, {core_.this_host});
 }
 
+// Hosts of a pool know each other by certificates that are made with the pool, and of which each
+// has all (rpc/tls.hpp); a host alone has none. What can be left is the record of one.
+Task<void> HostDomain::refresh_server_certificate(Call& call, HostRefreshServerCertificate params) {
+    require_own(core_, call, params.host);
+    if (call.db().count(class_of<Host>()) > 1)
+        throw err::not_implemented(std::string(call.message().wire_name) + " in a pool of hosts");
+    call.db().transact([&](db::Txn& txn) {
+        for (const auto ref : std::vector(txn.get(params.host).certificates))
+            if (txn.get(ref).type == CertificateType::host_internal) txn.erase(ref);
+    });
+    co_return;
+}
+
 }  // namespace basalt::domain

@@ -23,6 +23,7 @@ Task<void> HostDomain::install_ca_certificate(Call& call, HostInstallCaCertifica
         throw err::certificate_already_exists(params.name);
     (void)check_trusted(params.cert, core_.now_seconds(), TrustErrors::ca);
     co_await store.write(Kind::certificate, params.name, params.cert);
+    co_await trust_changed_();
 }
 
 Task<void> HostDomain::uninstall_ca_certificate(Call& call, HostUninstallCaCertificate params) {
@@ -31,6 +32,7 @@ Task<void> HostDomain::uninstall_ca_certificate(Call& call, HostUninstallCaCerti
     const bool named = is_file_name(params.name);
     const bool gone = named && co_await store.remove(Kind::certificate, params.name);
     if (!gone && !params.force) throw err::certificate_does_not_exist(params.name);
+    co_await trust_changed_();
 }
 
 Task<std::vector<std::string>> HostDomain::certificate_list(Call& call,
@@ -59,6 +61,7 @@ Task<void> HostDomain::crl_install(Call& call, HostCrlInstall params) {
     }
     if (!good) throw err::crl_corrupt(params.name);
     co_await store.write(Kind::crl, params.name, params.crl);
+    co_await trust_changed_();
 }
 
 Task<void> HostDomain::crl_uninstall(Call& call, HostCrlUninstall params) {
@@ -67,6 +70,7 @@ Task<void> HostDomain::crl_uninstall(Call& call, HostCrlUninstall params) {
     const bool named = is_file_name(params.name);
     const bool gone = named && co_await store.remove(Kind::crl, params.name);
     if (!gone) throw err::crl_does_not_exist(params.name);
+    co_await trust_changed_();
 }
 
 Task<std::vector<std::string>> HostDomain::crl_list(Call& call, HostCrlList params) {

@@ -1,5 +1,6 @@
 #pragma once
 #include <functional>
+#include <optional>
 
 #include "idl/api/pool_api.hpp"
 #include "xapi/core/audit_log.hpp"
@@ -20,6 +21,15 @@ class PoolDomain final : public xenapi::PoolApi {
 
     /// Who can reach other machines; before anything is served.
     void post_by(TestPost post) { post_ = std::move(post); }
+
+    /// Throws std::runtime_error when it cannot be so; then nothing has changed.
+    using AdmitClients = std::function<void(std::optional<ClientTrust>)>;
+
+    /// Who sees the certificates of clients; before anything is served.
+    void admit_by(AdmitClients admit) { admit_ = std::move(admit); }
+
+    /// Who sees them is told anew whom the pool trusts, as the records and files are now.
+    Task<void> readmit_clients();
 
     Task<std::string> send_test_post(Call& call, xenapi::PoolSendTestPost params) override;
     Task<std::vector<xenapi::Ref<xenapi::Pif>>> create_VLAN(Call& call,
@@ -111,6 +121,11 @@ class PoolDomain final : public xenapi::PoolApi {
     Task<void> crl_install(Call& call, xenapi::PoolCrlInstall params) override;
     Task<void> crl_uninstall(Call& call, xenapi::PoolCrlUninstall params) override;
     Task<std::vector<std::string>> crl_list(Call& call) override;
+    /// Clients that show a certificate of that name need no password: role client-cert.
+    Task<void> enable_client_certificate_auth(
+        Call& call, xenapi::PoolEnableClientCertificateAuth params) override;
+    Task<void> disable_client_certificate_auth(
+        Call& call, xenapi::PoolDisableClientCertificateAuth params) override;
     /// Hosts of a pool check each other in any case; from now on the records say so.
     Task<void> enable_tls_verification(Call& call) override;
 
@@ -128,12 +143,18 @@ class PoolDomain final : public xenapi::PoolApi {
     Task<std::vector<xenapi::Ref<xenapi::Host>>> on_each(
         std::function<Task<void>(xenapi::Ref<xenapi::Host>)> change);
 
+    /// Empty: nobody comes in by a certificate.
+    Task<void> admit_clients(std::string name);
+    /// Every host tells its guests' agents what the pool wishes of them; one that fails is logged.
+    Task<void> apply_guest_agent_config(Call& call);
+
     core::Core& core_;
     VlanDomain& vlans_;
     HostDomain& hosts_;
     Networks& networks_;
     TrustStore trusted_;
     TestPost post_;
+    AdmitClients admit_;
 };
 
 }  // namespace basalt::domain

@@ -39,6 +39,15 @@ std::string file_of(const Certificate& row) {
     return row.name.empty() ? row.uuid + ".pem" : row.name;
 }
 
+/// Files of the authorities that may speak for anything; those with a purpose have only that one.
+std::vector<std::string> authorities_of_clients(const db::Database& db) {
+    std::vector<std::string> out;
+    db.each<Certificate>([&](Ref<Certificate>, const Certificate& row) {
+        if (row.type == CertificateType::ca && row.purpose.empty()) out.push_back(file_of(row));
+    });
+    return out;
+}
+
 }  // namespace
 
 Task<void> PoolDomain::install_ca_certificate(Call& call, PoolInstallCaCertificate params) {
@@ -55,6 +64,7 @@ Task<void> PoolDomain::install_ca_certificate(Call& call, PoolInstallCaCertifica
         co_await store.write(Kind::certificate, params.name, params.cert);
         call.db().transact([&](db::Txn& txn) { txn.insert(std::move(row)); });
     });
+    co_await readmit_clients();
 }
 
 Task<void> PoolDomain::uninstall_ca_certificate(Call& call, PoolUninstallCaCertificate params) {
@@ -64,6 +74,7 @@ Task<void> PoolDomain::uninstall_ca_certificate(Call& call, PoolUninstallCaCerti
     if (known) call.db().transact([&](db::Txn& txn) { txn.erase(known); });
     co_await call.committed();
     co_await trusted_.remove(Kind::certificate, params.name);
+    co_await readmit_clients();
 }
 
 Task<void> PoolDomain::certificate_install(Call& call, PoolCertificateInstall params) {
@@ -95,6 +106,7 @@ Task<void> PoolDomain::certificate_sync(Call& call) {
         if (!std::ranges::binary_search(have, name)) throw err::certificate_library_corrupt();
     for (const std::string& name : have)
         if (!std::ranges::contains(wanted, name)) co_await trusted_.remove(Kind::certificate, name);
+    co_await readmit_clients();
 }
 
 Task<void> PoolDomain::install_trusted_certificate(Call& call,
@@ -117,6 +129,7 @@ Task<void> PoolDomain::install_trusted_certificate(Call& call,
         co_await store.write(Kind::certificate, file, params.cert);
         call.db().transact([&](db::Txn& txn) { txn.insert(std::move(row)); });
     });
+    co_await readmit_clients();
 }
 
 Task<void> PoolDomain::uninstall_trusted_certificate(Call& call,
@@ -128,6 +141,7 @@ Task<void> PoolDomain::uninstall_trusted_certificate(Call& call,
     call.db().transact([&](db::Txn& txn) { txn.erase(params.certificate); });
     co_await call.committed();
     co_await trusted_.remove(Kind::certificate, file_of(row));
+    co_await readmit_clients();
 }
 
 Task<void> PoolDomain::crl_install(Call&, PoolCrlInstall params) {
@@ -141,12 +155,14 @@ Task<void> PoolDomain::crl_install(Call&, PoolCrlInstall params) {
     }
     if (!good) throw err::crl_corrupt(params.name);
     co_await trusted_.write(Kind::crl, std::move(params.name), std::move(params.cert));
+    co_await readmit_clients();
 }
 
 Task<void> PoolDomain::crl_uninstall(Call&, PoolCrlUninstall params) {
     const bool named = is_file_name(params.name);
     const bool gone = named && co_await trusted_.remove(Kind::crl, params.name);
     if (!gone) throw err::crl_does_not_exist(params.name);
+    co_await readmit_clients();
 }
 
 Task<void> PoolDomain::enable_tls_verification(Call& call) {
@@ -160,6 +176,56 @@ Task<void> PoolDomain::enable_tls_verification(Call& call) {
 
 Task<std::vector<std::string>> PoolDomain::crl_list(Call&) {
     return trusted_.names(Kind::crl);
+}
+
+Task<void> PoolDomain::admit_clients(std::string name) {
+    if (!admit_) co_return;  // nobody serves clients here
+    std::optional<ClientTrust> trust;
+    if (!name.empty()) {
+        trust = ClientTrust{.name = std::move(name), .certificates = {}, .revocations = {}};
+        std::vector<std::string> authorities = authorities_of_clients(core_.db);
+        trust->certificates = co_await trusted_.texts(Kind::certificate, std::move(authorities));
+        std::vector<std::string> lists = co_await trusted_.names(Kind::crl);
+        trust->revocations = co_await trusted_.texts(Kind::crl, std::move(lists));
+    }
+    std::string failure;
+    try {
+        admit_(std::move(trust));
+    } catch (const std::runtime_error& error) {
+        failure = error.what();
+    }
+    if (!failure.empty())
+        throw err::internal_error("clients cannot be let in by certificates: " + failure);
+}
+
+Task<void> PoolDomain::readmit_clients() {
+    const Pool* pool = core_.db.find(core_.pool);
+    if (pool != nullptr && pool->client_certificate_auth_enabled)
+        co_await admit_clients(pool->client_certificate_auth_name);
+}
+
+Task<void> PoolDomain::enable_client_certificate_auth(Call& call,
+                                                      PoolEnableClientCertificateAuth params) {
+    const std::string before = call.db().get(params.self).client_certificate_auth_name;
+    // Without a name every certificate of the authorities would do.
+    if (params.name.empty()) throw err::invalid_value("name", params.name);
+    co_await with_undo([&](Undo& undo) -> Task<void> {
+        undo.push("admit clients as before", [this, before] { return admit_clients(before); });
+        co_await admit_clients(params.name);
+        call.db().transact([&](db::Txn& txn) {
+            txn.edit(params.self).client_certificate_auth_enabled = true;
+            txn.edit(params.self).client_certificate_auth_name = params.name;
+        });
+    });
+}
+
+Task<void> PoolDomain::disable_client_certificate_auth(Call& call,
+                                                       PoolDisableClientCertificateAuth params) {
+    call.db().transact([&](db::Txn& txn) {
+        txn.edit(params.self).client_certificate_auth_enabled = false;
+        txn.edit(params.self).client_certificate_auth_name.clear();
+    });
+    co_await admit_clients({});
 }
 
 }  // namespace basalt::domain

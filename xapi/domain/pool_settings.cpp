@@ -8,6 +8,7 @@
 #include "idl/records/secret.hpp"
 #include "xapi/core/hosts.hpp"
 #include "xapi/domain/blobs.hpp"
+#include "xapi/domain/guest_agents.hpp"
 #include "xapi/domain/messages.hpp"
 #include "xapi/domain/pool.hpp"
 #include "xapi/domain/subjects.hpp"
@@ -240,21 +241,26 @@ Task<void> PoolDomain::set_ext_auth_cache_expiry(Call& call, PoolSetExtAuthCache
     co_return;
 }
 
+Task<void> PoolDomain::apply_guest_agent_config(Call& call) {
+    co_await on_each([&](Ref<Host> host) { return hosts_.apply_guest_agent_config(call, {host}); });
+}
+
 Task<void> PoolDomain::add_to_guest_agent_config(Call& call, PoolAddToGuestAgentConfig params) {
+    require_agent_setting(params.key, params.value);
     call.db().transact([&](db::Txn& txn) {
         auto& config = txn.edit(params.self).guest_agent_config;
         if (config.contains(params.key))
             throw err::map_duplicate_key("pool", "guest_agent_config", params.self, params.key);
         config.insert_or_assign(params.key, params.value);
     });
-    co_return;
+    co_await apply_guest_agent_config(call);
 }
 
 Task<void> PoolDomain::remove_from_guest_agent_config(Call& call,
                                                       PoolRemoveFromGuestAgentConfig params) {
     call.db().transact(
         [&](db::Txn& txn) { txn.edit(params.self).guest_agent_config.erase(params.key); });
-    co_return;
+    co_await apply_guest_agent_config(call);
 }
 
 Task<void> PoolDomain::reset_telemetry_uuid(Call& call, PoolResetTelemetryUuid params) {

@@ -146,7 +146,8 @@ Ref<Session> SessionDomain::open(Call& call, const std::string& user, const std:
         row.pool = pool;
         row.last_active = DateTime{core_.now_seconds()};
         row.validation_time = row.last_active;
-        row.is_local_superuser = person.subject.null();
+        row.is_local_superuser = person.subject.null() && !person.certificate;
+        row.client_certificate = person.certificate;
         row.subject = person.subject;
         row.auth_user_sid = person.id;
         if (const Subject* subject = txn.find(person.subject)) {
@@ -156,6 +157,7 @@ Ref<Session> SessionDomain::open(Call& call, const std::string& user, const std:
                     roles = static_cast<RoleMask>(roles | role_mask(*known));
             row.rbac_permissions = permissions_of(roles);
         }
+        if (person.certificate) row.rbac_permissions = permissions_of(call.caller().roles);
         row.auth_user_name = user;
         row.originator = originator;
         return txn.insert(std::move(row));
@@ -165,8 +167,15 @@ Ref<Session> SessionDomain::open(Call& call, const std::string& user, const std:
     return session;
 }
 
+bool SessionDomain::is_certified(const Call& call) const {
+    const basalt::Caller& caller = call.caller();
+    return core_.booted && !caller.trusted && caller.roles != 0 &&
+           core_.db.get(core_.pool).client_certificate_auth_enabled;
+}
+
 Task<Ref<Session>> SessionDomain::login_with_password(Call& call, SessionLoginWithPassword params) {
-    const Person person = co_await authenticate(call, params.uname, params.pwd);
+    Person person{.certificate = is_certified(call)};
+    if (!person.certificate) person = co_await authenticate(call, params.uname, params.pwd);
     agents_.note(call.caller().user_agent);
     co_return open(call, params.uname, params.originator, person);
 }

@@ -36,13 +36,16 @@ class SessionDomain final : public xenapi::SessionApi {
     /// Whom a password proved: root has no subject, and every role.
     struct Person {
         xenapi::Ref<xenapi::Subject> subject;
-        std::string id;  // of the machine's user
+        std::string id;            // of the machine's user
+        bool certificate = false;  // it is a program whose certificate lets it in
     };
 
     Task<Person> authenticate(Call& call, std::string user, std::string password);
     /// Asks PAM, as many users at once as the pool lets (local_auth_max_threads and
     /// ext_auth_max_threads). Throws what the host throws.
     Task<void> check_password(Call& call, std::string user, std::string password);
+    /// Whether the caller's certificate stands for a password now.
+    [[nodiscard]] bool is_certified(const Call& call) const;
     /// What may be kept of passwords; nothing while the pool says no (ext_auth_cache_enabled).
     [[nodiscard]] PasswordCache::Bounds cache_bounds() const;
     /// Throws SESSION_AUTHORIZATION_FAILED [user, message] for who is not root and no subject.

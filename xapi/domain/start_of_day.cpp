@@ -16,6 +16,7 @@
 #include "idl/records/sr.hpp"
 #include "idl/records/vbd.hpp"
 #include "idl/records/vm.hpp"
+#include "xapi/domain/guest_agents.hpp"
 #include "xapi/domain/messages.hpp"
 #include "xapi/domain/usb.hpp"
 #include "xapi/domain/vm_landing.hpp"
@@ -117,6 +118,7 @@ Task<Ref<Host>> HostKeeper::host_appeared(agent::HostFacts facts, agent::Host& a
     co_await core_.db.durable(core_.db.published());
     std::optional<agent::NetworkWant> told = co_await tell_network(host, agent, next);
     if (booted_anew) co_await tell_cstate(host, agent, next);
+    if (booted_anew && facts.hypervisor == "xen") co_await tell_guest_agents(host, agent);
     co_await plug_storage(host, agent, next);
     const db::Generation asked_at = core_.db.published();
     const std::vector<agent::DomainInfo> domains = co_await agent.domains({});
@@ -173,6 +175,19 @@ Task<void> HostKeeper::tell_cstate(Ref<Host> host, agent::Host& agent, NextOpera
     }
     if (!failure.empty())
         log::warn("cstate_not_limited", {{"host", host.text()}, {"error", failure}});
+}
+
+// Xen's store is empty after a boot.
+Task<void> HostKeeper::tell_guest_agents(Ref<Host> host, agent::Host& agent) {
+    const auto config = core_.db.get(core_.pool).guest_agent_config;
+    std::string failure;
+    try {
+        co_await tell_guest_features(agent, config);
+    } catch (const ApiError& error) {
+        failure = error.what();
+    }
+    if (!failure.empty())
+        log::warn("guest_agents_not_told", {{"host", host.text()}, {"error", failure}});
 }
 
 agent::NetworkWant HostKeeper::wanted_network(Ref<Host> host) {

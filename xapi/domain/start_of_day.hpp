@@ -82,6 +82,7 @@ class HostKeeper final : public core::HostWatcher {
     /// Answers what it was told; nothing while its network is on probation.
     Task<std::optional<agent::NetworkWant>> tell_network(xenapi::Ref<xenapi::Host> host,
                                                          agent::Host& agent, NextOperation next);
+    Task<void> tell_guest_agents(xenapi::Ref<xenapi::Host> host, agent::Host& agent);
     Task<void> tell_cstate(xenapi::Ref<xenapi::Host> host, agent::Host& agent, NextOperation next);
     void land_look(xenapi::Ref<xenapi::Host> host, xenapi::Ref<xenapi::Vm> vm,
                    const std::vector<agent::DomainInfo>& domains);

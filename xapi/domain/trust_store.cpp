@@ -55,4 +55,16 @@ Task<std::vector<std::string>> TrustStore::names(Kind kind) {
     });
 }
 
+Task<std::vector<std::string>> TrustStore::texts(Kind kind, std::vector<std::string> names) {
+    co_return co_await blocking(core_.loop, [path = fs::path(folder(kind)), names] {
+        std::vector<std::string> out;
+        for (const std::string& name : names) {
+            std::ifstream file(path / name, std::ios::binary);
+            using Bytes = std::istreambuf_iterator<char>;
+            if (file) out.emplace_back(Bytes(file), Bytes());
+        }
+        return out;
+    });
+}
+
 }  // namespace basalt::domain

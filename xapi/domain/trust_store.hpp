@@ -6,6 +6,13 @@
 
 namespace basalt::domain {
 
+/// By which certificates clients come in without a password: of this name, signed by one of these.
+struct ClientTrust {
+    std::string name;
+    std::vector<std::string> certificates;  ///< PEM texts
+    std::vector<std::string> revocations;   ///< PEM texts
+};
+
 /// Certificates and revocation lists that the pool trusts, as files beside the store. What there
 /// is of certificates, the records say (class Certificate); lists have no records. Loop only.
 class TrustStore {
@@ -21,6 +28,8 @@ class TrustStore {
     Task<bool> has(Kind kind, std::string name);
     /// Sorted.
     Task<std::vector<std::string>> names(Kind kind);
+    /// What those of these names say; one that is not there is left out.
+    Task<std::vector<std::string>> texts(Kind kind, std::vector<std::string> names);
 
   private:
     [[nodiscard]] std::string folder(Kind kind) const;

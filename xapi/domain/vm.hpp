@@ -139,6 +139,8 @@ class VmDomain final : public xenapi::VmApi {
     void import_by(Importer importer) { importer_ = std::move(importer); }
 
     Task<std::vector<xenapi::Ref<xenapi::Vm>>> import(Call& call, xenapi::VmImport params) override;
+    /// By an appliance that converts VMs of other makes, where the host has its plug-in.
+    Task<void> import_convert(Call& call, xenapi::VmImportConvert params) override;
 
     // figures.cpp
     Task<std::vector<xenapi::DataSource>> get_data_sources(

@@ -22,6 +22,7 @@ struct Peer {
     bool tls = false;
     std::string pool_host{};  ///< uuid of a host of our pool, proved by its certificate
     std::string through{};    ///< uuid of the member that passes this on; empty: came to us
+    bool certified = false;   ///< its certificate is one that stands for a password
 };
 
 struct HttpRequest {

@@ -77,6 +77,10 @@ Task<Caller> HttpAuth::authenticate(const HttpRequest& request, const Guarded& g
     Caller caller = sessions_.stranger(request);
     if (!credentials) {
         if (caller.trusted && !foreign) co_return caller;
+        // Its certificate says enough.
+        if (caller.roles != 0 && !foreign) credentials = Credentials{};
+    }
+    if (!credentials) {
         throw err::session_authentication_failed("", "no credentials");
     }
     Call login(core_, guarded.message, caller);

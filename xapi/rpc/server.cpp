@@ -116,7 +116,10 @@ Task<void> Server::run(std::unique_ptr<Stream> stream, Scheme scheme, Peer peer,
     const Entry entry{*this, peer.address, id};
     if (scheme == Scheme::https) {
         if (!tls_) co_return;
-        stream = co_await tls_->accept(std::move(stream), peer.address, &peer.pool_host);
+        TlsProof proof;
+        stream = co_await tls_->accept(std::move(stream), peer.address, &proof);
+        peer.pool_host = proof.pool_host;
+        peer.certified = proof.client;
         if (!stream) {
             ++counts_.handshakes_failed;
             co_return;

@@ -17,6 +17,7 @@ namespace {
 
 // last_active is a row's change like any other: a busy client must not cause one with every call.
 constexpr std::int64_t used_granularity_s = 30;
+constexpr std::string_view client_certificate_role = "client-cert";
 constexpr Duration expire_interval = std::chrono::minutes(5);
 
 xenapi::RoleMask role_bit(std::string_view name) {
@@ -37,6 +38,9 @@ Caller Sessions::stranger(const HttpRequest& request) const {
         caller.root = true;
         caller.roles = all_roles;
         caller.user = "root";
+    } else if (request.peer.certified) {
+        // What it may be once it has logged in: SessionDomain::login_with_password.
+        caller.roles = role_bit(client_certificate_role);
     }
     return caller;
 }
@@ -61,6 +65,7 @@ Caller Sessions::caller(const std::string& session, const HttpRequest& request) 
 
 xenapi::RoleMask Sessions::roles_of(const xenapi::Session& session) const {
     if (session.is_local_superuser || session.pool) return all_roles;
+    if (session.client_certificate) return role_bit(client_certificate_role);
     const xenapi::Subject* subject = core_.db.find(session.subject);
     if (subject == nullptr) return 0;
     xenapi::RoleMask mask = 0;

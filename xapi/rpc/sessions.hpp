@@ -14,7 +14,8 @@ class Sessions {
 
     /// Who holds that session. Notes that it was used. Throws SESSION_INVALID [text].
     Caller caller(const std::string& session, const HttpRequest& request);
-    /// Whoever calls without a session; on the host's own socket that is root.
+    /// Whoever calls without a session; on the host's own socket that is root. Who showed a
+    /// certificate that stands for a password has the role that it would log in with.
     [[nodiscard]] Caller stranger(const HttpRequest& request) const;
 
     /// Ends sessions that nobody used for session_idle_time. Runs until cancelled.

@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "base/writes_now.hpp"
+#include "xapi/rpc/client_check.hpp"
 #include "xapi/rpc/deadline.hpp"
 
 namespace basalt::server {
@@ -226,6 +227,7 @@ struct TlsContext::State {
 
     SSL_CTX* context;
     SSL_CTX* pool = nullptr;  // for clients that ask for the pool's name
+    std::unique_ptr<const ClientCheck> clients;
 };
 
 namespace {
@@ -263,8 +265,10 @@ int choose_identity(SSL* ssl, int* /*alert*/, void* pool) {
     return SSL_TLSEXT_ERR_OK;
 }
 
-/// The common name of the certificate with which the peer proved to be of the pool.
-std::string proved_name(SSL* ssl) {
+/// The common name of the certificate with which the peer proved to be of the pool. Who did not
+/// ask for the pool's identity has proved nothing of the kind, whatever certificate it showed.
+std::string proved_name(SSL* ssl, const SSL_CTX* pool) {
+    if (pool == nullptr || SSL_get_SSL_CTX(ssl) != pool) return {};
     if ((SSL_get_verify_mode(ssl) & SSL_VERIFY_PEER) == 0) return {};
     if (SSL_get_verify_result(ssl) != X509_V_OK) return {};
     X509* const certificate = SSL_get0_peer_certificate(ssl);
@@ -276,7 +280,8 @@ std::string proved_name(SSL* ssl) {
 }
 
 std::shared_ptr<TlsContext::State> load(const std::string& pem_path,
-                                        const std::optional<PoolIdentity>& pool) {
+                                        const std::optional<PoolIdentity>& pool,
+                                        const std::optional<ClientAuthority>& clients) {
     SSL_CTX* const context = SSL_CTX_new(TLS_server_method());
     if (context == nullptr) throw_ssl("SSL_CTX_new");
     auto state = std::make_shared<TlsContext::State>(context);
@@ -302,18 +307,29 @@ std::shared_ptr<TlsContext::State> load(const std::string& pem_path,
                                    static_cast<unsigned>(session_name.size()));
     SSL_CTX_set_alpn_select_cb(context, choose_protocol, nullptr);
     use_key(context, pem_path);
+    if (clients) {
+        state->clients = std::make_unique<const ClientCheck>(*clients);
+        state->clients->ask_in(context);
+    }
     return state;
 }
 
 }  // namespace
 
 TlsContext::TlsContext(std::string pem_path, std::optional<PoolIdentity> pool)
-    : pem_path_(std::move(pem_path)), pool_(std::move(pool)), state_(load(pem_path_, pool_)) {}
+    : pem_path_(std::move(pem_path)),
+      pool_(std::move(pool)),
+      state_(load(pem_path_, pool_, clients_)) {}
 
 TlsContext::~TlsContext() = default;
 
 void TlsContext::reload() {
-    state_ = load(pem_path_, pool_);
+    state_ = load(pem_path_, pool_, clients_);
+}
+
+void TlsContext::admit_clients(std::optional<ClientAuthority> authority) {
+    state_ = load(pem_path_, pool_, authority);
+    clients_ = std::move(authority);
 }
 
 std::string TlsContext::fingerprint_sha256() const {
@@ -340,8 +356,7 @@ TlsAcceptor::TlsAcceptor(Loop& loop, TlsContext& context, Limits& limits)
 }
 
 Task<std::unique_ptr<Stream>> TlsAcceptor::accept(std::unique_ptr<Stream> raw,
-                                                  std::string peer_address,
-                                                  std::string* pool_host) {
+                                                  std::string peer_address, TlsProof* proof) {
     const auto known = by_peer_.find(peer_address);
     const std::size_t of_peer = known == by_peer_.end() ? 0 : known->second;
     const bool all_taken = under_way_ >= limits_.max(Limit::handshakes);
@@ -375,7 +390,13 @@ Task<std::unique_ptr<Stream>> TlsAcceptor::accept(std::unique_ptr<Stream> raw,
         raw->close();
         co_return nullptr;
     }
-    if (pool_host != nullptr) *pool_host = proved_name(ssl.get());
+    if (proof != nullptr) {
+        proof->pool_host = proved_name(ssl.get(), context->pool);
+        const bool shown = proof->pool_host.empty() && SSL_get0_peer_certificate(ssl.get());
+        if (shown && context->clients)
+            proof->client = co_await blocking(
+                loop_, [state = context, ssl = ssl.get()] { return state->clients->admits(ssl); });
+    }
     co_return std::make_unique<TlsStream>(
         loop_, std::make_shared<Session>(loop_, std::move(raw), std::move(ssl)));
 }
@@ -485,13 +506,14 @@ Task<std::unique_ptr<Stream>> PoolConnector::connect(Loop& loop, std::unique_ptr
 }
 
 Task<std::unique_ptr<Stream>> tls_connect_unverified(Loop& loop, std::unique_ptr<Stream> raw,
-                                                     std::string name) {
+                                                     std::string name, std::string pem_path) {
     const std::unique_ptr<SSL_CTX, decltype(&SSL_CTX_free)> context(
         SSL_CTX_new(TLS_client_method()), &SSL_CTX_free);
     if (!context) throw_ssl("SSL_CTX_new");
     SSL_CTX_set_min_proto_version(context.get(), TLS1_2_VERSION);
     SSL_CTX_set_mode(context.get(),
                      SSL_MODE_ENABLE_PARTIAL_WRITE | SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER);
+    if (!pem_path.empty()) use_key(context.get(), pem_path);
     Ssl ssl = make_ssl(context.get());
     if (!name.empty()) SSL_set_tlsext_host_name(ssl.get(), name.c_str());
     co_return co_await connect_with(loop, std::move(raw), std::move(ssl));

@@ -3,6 +3,7 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "base/stream.hpp"
 #include "base/wait.hpp"
@@ -15,6 +16,20 @@ namespace basalt::server {
 struct PoolIdentity {
     std::string pem_path;           ///< key and certificate; the common name is the host's uuid
     std::string certificates_path;  ///< of all hosts of the pool
+};
+
+/// Which clients need no password: those that prove to have a certificate of this name, signed by
+/// one of these. Others are served as before.
+struct ClientAuthority {
+    std::string name;  ///< a host name in the certificate or, when it has none, its common name
+    std::vector<std::string> certificates;  ///< PEM texts of those who sign
+    std::vector<std::string> revocations;   ///< PEM texts of lists; who is on one is not let in
+};
+
+/// What a client's certificate has proved.
+struct TlsProof {
+    std::string pool_host;  ///< uuid of the host of our pool that it is, or empty
+    bool client = false;    ///< it is one whom the ClientAuthority lets in
 };
 
 /// The server's side of TLS: a certificate with its key, which can be replaced while running.
@@ -32,6 +47,10 @@ class TlsContext {
     /// has changed. Blocks shortly. Throws std::runtime_error.
     void reload();
 
+    /// Connections made from now on are judged by it; nothing: no client's certificate counts.
+    /// On failure nothing has changed. Blocks shortly. Throws std::runtime_error.
+    void admit_clients(std::optional<ClientAuthority> authority);
+
     /// Of the certificate now in use: upper-case hex of its SHA-256, bytes joined by colons.
     [[nodiscard]] std::string fingerprint_sha256() const;
 
@@ -42,6 +61,7 @@ class TlsContext {
   private:
     std::string pem_path_;
     std::optional<PoolIdentity> pool_;
+    std::optional<ClientAuthority> clients_;
     std::shared_ptr<State> state_;
 };
 
@@ -68,10 +88,9 @@ class TlsAcceptor {
     TlsAcceptor(Loop& loop, TlsContext& context, Limits& limits);
 
     /// Returns the stream once the handshake is done, or null: over a limit, too slow, or not TLS.
-    /// `pool_host` becomes the uuid of the host of our pool that proved to be one, or empty.
-    /// Throws only cancellation.
+    /// `proof` gets what the client has proved. Throws only cancellation.
     Task<std::unique_ptr<Stream>> accept(std::unique_ptr<Stream> raw, std::string peer_address,
-                                         std::string* pool_host = nullptr);
+                                         TlsProof* proof = nullptr);
 
   private:
     Task<void> handshake(Stream& raw, void* ssl, std::string peer);
@@ -88,9 +107,10 @@ class TlsAcceptor {
 };
 
 /// A client's side of TLS that accepts any certificate: for tests and for the pool's own peers,
-/// which are checked by fingerprint. `name` is what the server is told it is asked for. Throws
-/// std::runtime_error when the handshake fails.
+/// which are checked by fingerprint. `name` is what the server is told it is asked for, `pem_path`
+/// names the client's own key and certificate. Throws std::runtime_error when the handshake fails.
 Task<std::unique_ptr<Stream>> tls_connect_unverified(Loop& loop, std::unique_ptr<Stream> raw,
-                                                     std::string name = {});
+                                                     std::string name = {},
+                                                     std::string pem_path = {});
 
 }  // namespace basalt::server

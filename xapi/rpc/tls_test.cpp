@@ -1,6 +1,9 @@
 #include "xapi/rpc/tls.hpp"
 
 #include <gtest/gtest.h>
+#include <openssl/bio.h>
+#include <openssl/pem.h>
+#include <openssl/x509.h>
 #include <unistd.h>
 
 #include <filesystem>
@@ -165,13 +168,106 @@ Task<void> pool_ask(Loop& loop, PoolConnector& connector, std::unique_ptr<Stream
 }
 
 Task<void> tell_who(Exchange& exchange) {
-    co_await exchange.respond(ok_response(exchange.request(), "text/plain",
-                                          "<" + exchange.request().peer.pool_host + ">"));
+    const Peer& peer = exchange.request().peer;
+    std::string who = "<" + peer.pool_host + ">" + (peer.certified ? "+" : "");
+    co_await exchange.respond(ok_response(exchange.request(), "text/plain", std::move(who)));
+}
+
+Task<void> certified_ask(Loop& loop, std::unique_ptr<Stream> raw, std::string pem_path,
+                         std::string& out) {
+    std::unique_ptr<Stream> tls =
+        co_await tls_connect_unverified(loop, std::move(raw), {}, std::move(pem_path));
+    co_await testing::exchange_bytes(std::move(tls),
+                                     "GET /who HTTP/1.1\r\nConnection: close\r\n\r\n", out);
+}
+
+/// What `tell_who` tells a client with that key and certificate; empty when it was cut off.
+std::string who_is(SimLoop& loop, Server& server, const std::string& pem_path) {
+    auto [near, far] = memory_streams(loop);
+    server.serve(std::move(far), Scheme::https, {});
+    std::string out;
+    spawn(loop, "client", certified_ask(loop, std::move(near), pem_path, out));
+    loop.run_for(1min);
+    const std::size_t body = out.find("\r\n\r\n");
+    return body == std::string::npos ? std::string() : out.substr(body + 4);
+}
+
+/// A list of the certificate's maker on which that certificate is.
+std::string revocation_of(const std::string& pem_path) {
+    const std::string pem = testing::read_file(pem_path);
+    BIO* const in = BIO_new_mem_buf(pem.data(), static_cast<int>(pem.size()));
+    EVP_PKEY* const key = PEM_read_bio_PrivateKey(in, nullptr, nullptr, nullptr);
+    X509* const certificate = PEM_read_bio_X509(in, nullptr, nullptr, nullptr);
+    X509_CRL* const list = X509_CRL_new();
+    X509_CRL_set_version(list, 1);
+    X509_CRL_set_issuer_name(list, X509_get_issuer_name(certificate));
+    ASN1_TIME* const now = ASN1_TIME_set(nullptr, 1'800'000'000);
+    X509_CRL_set1_lastUpdate(list, now);
+    X509_REVOKED* const entry = X509_REVOKED_new();
+    X509_REVOKED_set_serialNumber(entry, X509_get_serialNumber(certificate));
+    X509_REVOKED_set_revocationDate(entry, now);
+    X509_CRL_add0_revoked(list, entry);
+    X509_CRL_sort(list);
+    X509_CRL_sign(list, key, EVP_sha256());
+    BIO* const out = BIO_new(BIO_s_mem());
+    PEM_write_bio_X509_CRL(out, list);
+    char* data = nullptr;
+    const long size = BIO_get_mem_data(out, &data);
+    std::string text(data, static_cast<std::size_t>(size));
+    for (BIO* bio : {in, out})
+        BIO_free_all(bio);
+    ASN1_TIME_free(now);
+    X509_CRL_free(list);
+    X509_free(certificate);
+    EVP_PKEY_free(key);
+    return text;
 }
 
 std::string certificate_in(const std::string& pem_path) {
     const std::string text = testing::read_file(pem_path);
     return text.substr(text.find("-----BEGIN CERTIFICATE"));
+}
+
+TEST(Tls, a_client_may_prove_that_it_needs_no_password) {
+    const PemFile file;
+    const std::string folder = file.path;
+    ensure_certificate(file.pem, {"host.example", {}, {}});
+    const std::string tool = folder + "/tool.pem";
+    const std::string other = folder + "/other.pem";
+    ensure_certificate(tool, {"tool.example", {}, {}});
+    ensure_certificate(other, {"tool.example", {}, {}});
+    TlsContext context(file.pem);
+    SimLoop loop(8);
+    Router router;
+    router.add("GET", "/who", tell_who);
+    Limits limits;
+    Server server(loop, router, &context, limits);
+    EXPECT_EQ(who_is(loop, server, tool), "<>") << "nobody has asked for it";
+
+    ClientAuthority authority{
+        .name = "tool.example", .certificates = {certificate_in(tool)}, .revocations = {}};
+    context.admit_clients(authority);
+    EXPECT_EQ(who_is(loop, server, tool), "<>+");
+    EXPECT_EQ(who_is(loop, server, {}), "<>") << "who shows none is served as before";
+    EXPECT_EQ(who_is(loop, server, other), "<>") << "the name alone is worth nothing";
+    context.reload();
+    EXPECT_EQ(who_is(loop, server, tool), "<>+");
+
+    authority.name = "another.example";
+    context.admit_clients(authority);
+    EXPECT_EQ(who_is(loop, server, tool), "<>");
+    authority.name = "tool.example";
+    authority.revocations = {revocation_of(tool)};
+    context.admit_clients(authority);
+    EXPECT_EQ(who_is(loop, server, tool), "<>") << "it is on a list";
+    authority.revocations = {revocation_of(other)};
+    context.admit_clients(authority);
+    EXPECT_EQ(who_is(loop, server, tool), "<>+");
+    authority.certificates = {"no pem"};
+    EXPECT_THROW(context.admit_clients(authority), std::runtime_error);
+    EXPECT_EQ(who_is(loop, server, tool), "<>+") << "what cannot be changes nothing";
+    context.admit_clients(std::nullopt);
+    EXPECT_EQ(who_is(loop, server, tool), "<>");
 }
 
 TEST(Tls, hosts_of_a_pool_prove_who_they_are) {
@@ -210,6 +306,13 @@ TEST(Tls, hosts_of_a_pool_prove_who_they_are) {
           tls_ask(loop, std::move(near), "GET /who HTTP/1.1\r\nConnection: close\r\n\r\n", out));
     loop.run_for(1min);
     EXPECT_TRUE(out.ends_with("\r\n\r\n<>")) << out;
+
+    // A certificate that lets clients in makes none of them a host of the pool, whatever its name.
+    context.admit_clients(ClientAuthority{.name = "member",
+                                          .certificates = {certificate_in(folder + "/member.pem")},
+                                          .revocations = {}});
+    EXPECT_EQ(who_is(loop, server, folder + "/member.pem"), "<>+");
+    EXPECT_TRUE(ask("member").ends_with("\r\n\r\n<member>"));
 
     // A server that is not of the pool is not believed either.
     TlsContext other(folder + "/clients.pem",
