@@ -13,8 +13,10 @@
 #include "xapi/domain/bonds.hpp"
 #include "xapi/domain/callers.hpp"
 #include "xapi/domain/crash_dumps.hpp"
+#include "xapi/domain/database_copies.hpp"
 #include "xapi/domain/derive.hpp"
 #include "xapi/domain/diagnostics.hpp"
+#include "xapi/domain/dr_task.hpp"
 #include "xapi/domain/host.hpp"
 #include "xapi/domain/host_drivers.hpp"
 #include "xapi/domain/kept_states.hpp"
@@ -53,9 +55,11 @@ struct Coordinator::Parts {
     core::Events events;
     core::Callers callers;
     domain::Storage storage;
+    domain::DatabaseCopies copies;
     domain::Networks networks;
     domain::PbdDomain pbds;
     domain::SrDomain srs;
+    domain::DrTaskDomain recoveries;
     domain::Balloons balloons;
     domain::KeptStates states;
     domain::VmDomain vms;
@@ -106,6 +110,7 @@ struct Coordinator::Parts {
     std::shared_ptr<Job> snapshots;
     std::shared_ptr<Job> keeping_up;
     std::shared_ptr<Job> watching_figures;
+    std::shared_ptr<Job> copying;
 };
 
 Coordinator::Parts::Parts(Loop& loop, db::Store& store)
@@ -115,9 +120,11 @@ Coordinator::Parts::Parts(Loop& loop, db::Store& store)
       events(core),
       callers(core),
       storage(core),
+      copies(core, storage),
       networks(core),
       pbds(core, storage),
-      srs(core, storage, pbds),
+      srs(core, storage, pbds, copies),
+      recoveries(core, srs, pbds),
       balloons(core),
       states(core),
       vms(core, storage, balloons, states),
@@ -125,7 +132,7 @@ Coordinator::Parts::Parts(Loop& loop, db::Store& store)
       schedules(core, vms, storage),
       vtpms(core, states),
       vbds(core),
-      vdis(core, storage),
+      vdis(core, storage, copies),
       vifs(core),
       pusbs(core),
       vusbs(core),
@@ -137,7 +144,7 @@ Coordinator::Parts::Parts(Loop& loop, db::Store& store)
       controllers(core, networks),
       pifs(core, networks, vlans),
       host(core, {agents, networks, vlans, tunnels}),
-      pools(core, vlans, host, networks),
+      pools(core, vlans, host, networks, copies),
       sessions(core, agents),
       task(core),
       event(core),
@@ -165,6 +172,10 @@ Coordinator::Parts::Parts(Loop& loop, db::Store& store)
         core.pool = pool;
         core.this_host = row.master;
     });
+    copies.look_by(
+        [this](Call& call, std::shared_ptr<db::Database> database, const std::string& user) {
+            return sessions.look_at(call, std::move(database), user);
+        });
     host.trust_changed_by([this] { return pools.readmit_clients(); });
     vms.recover_by(recovery);
     appliances.recover_by(recovery);
@@ -179,6 +190,7 @@ Coordinator::Parts::Parts(Loop& loop, db::Store& store)
     apis.use(usb_groups);
     apis.use(vusbs);
     apis.use(srs);
+    apis.use(recoveries);
     apis.use(pbds);
     apis.use(network);
     apis.use(pifs);
@@ -212,6 +224,7 @@ Coordinator::Parts::Parts(Loop& loop, db::Store& store)
     snapshots = spawn(loop, "snapshot schedules", schedules.run_forever());
     keeping_up = spawn(loop, "upkeep", upkeep.run_forever());
     watching_figures = spawn(loop, "alarms", alarms.run_forever());
+    copying = spawn(loop, "copies of the database", copies.run_forever());
 }
 
 Coordinator::Coordinator(Loop& loop, db::Store& store)
@@ -227,9 +240,9 @@ void Coordinator::cut() {
 Task<void> Coordinator::stop() {
     // First, so that nobody waits for a host that is away.
     cut();
-    const std::vector<std::shared_ptr<Job>> behind = {parts_->expiry, parts_->balance,
-                                                      parts_->snapshots, parts_->keeping_up,
-                                                      parts_->watching_figures};
+    const std::vector<std::shared_ptr<Job>> behind = {parts_->expiry,           parts_->balance,
+                                                      parts_->snapshots,        parts_->keeping_up,
+                                                      parts_->watching_figures, parts_->copying};
     for (const auto& job : behind)
         job->cancel();
     for (const auto& job : behind)
@@ -287,6 +300,10 @@ domain::HostDomain& Coordinator::hosts() {
 
 domain::PoolDomain& Coordinator::pools() {
     return parts_->pools;
+}
+
+domain::DatabaseCopies& Coordinator::copies() {
+    return parts_->copies;
 }
 
 domain::DiagnosticsDomain& Coordinator::diagnostics() {

@@ -15,6 +15,7 @@ class Tasks;
 }  // namespace core
 
 namespace domain {
+class DatabaseCopies;
 class DiagnosticsDomain;
 class HostDomain;
 class NetworkDomain;
@@ -61,6 +62,8 @@ class Coordinator {
     [[nodiscard]] domain::HostDomain& hosts();
     [[nodiscard]] domain::PoolDomain& pools();
     [[nodiscard]] domain::DiagnosticsDomain& diagnostics();
+    /// For who has disks with bytes where hosts are simulated.
+    [[nodiscard]] domain::DatabaseCopies& copies();
 
   private:
     // Every class of the domain: who includes this would otherwise be compiled anew when one

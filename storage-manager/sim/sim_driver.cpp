@@ -32,13 +32,24 @@ std::string uuid_of(const std::string& image) {
     return image.substr(image.rfind('/') + 1);
 }
 
-Task<std::string> no_probe() {
-    co_return "<SRlist></SRlist>";
+Task<std::string> probed(SharedWorld world, std::string name) {
+    const auto known = world->repositories.find(name);
+    if (known == world->repositories.end() || known->second.sr.empty())
+        co_return "<SRlist></SRlist>";
+    co_return "<SRlist><SR><UUID>" + known->second.sr + "</UUID></SR></SRlist>";
 }
 
-Task<void> make_repository(Loop& loop, SharedWorld world, std::string name, std::string type) {
+struct NewRepository {
+    std::string name;
+    std::string type;
+    std::string sr;
+};
+
+Task<void> make_repository(Loop& loop, SharedWorld world, NewRepository wanted) {
     co_await sleep_for(loop, 10ms);
-    world->repositories[name].type = type;
+    Repository& made = world->repositories[wanted.name];
+    made.type = wanted.type;
+    made.sr = wanted.sr;
 }
 
 Task<void> drop_repository(Loop& loop, SharedWorld world, std::string name) {
@@ -325,20 +336,20 @@ Kind sim_kind(Loop& loop, SharedWorld world, const std::string& type) {
         "VDI_CREATE",     "VDI_DELETE",        "VDI_ATTACH",     "VDI_DETACH",
         "VDI_CLONE",      "VDI_SNAPSHOT",      "VDI_RESIZE",     "VDI_ACTIVATE",
         "LARGE_VDI",      "THIN_PROVISIONING", "VDI_DEACTIVATE", "VDI_RESIZE_ONLINE",
-        "VDI_CONFIG_CBT", "VDI_INTRODUCE",     "VDI_REVERT"};
+        "VDI_CONFIG_CBT", "VDI_INTRODUCE",     "VDI_REVERT",     "SR_METADATA"};
     kind.make = [&loop, world, type, name_of](std::string sr_uuid,
                                               DeviceConfig config) -> std::unique_ptr<Driver> {
         const std::string name = name_of(config);
         world->repositories[name].type = type;  // as a folder that is simply there
         return std::make_unique<SimDriver>(loop, world, name, std::move(sr_uuid));
     };
-    kind.create = [&loop, world, type, name_of](std::string, DeviceConfig config) {
-        return make_repository(loop, world, name_of(config), type);
+    kind.create = [&loop, world, type, name_of](std::string sr_uuid, DeviceConfig config) {
+        return make_repository(loop, world, {name_of(config), type, std::move(sr_uuid)});
     };
     kind.destroy = [&loop, world, name_of](std::string, DeviceConfig config) {
         return drop_repository(loop, world, name_of(config));
     };
-    kind.probe = [](DeviceConfig) { return no_probe(); };
+    kind.probe = [world, name_of](DeviceConfig config) { return probed(world, name_of(config)); };
     return kind;
 }
 

@@ -27,6 +27,7 @@ struct SimDisk {
 
 struct Repository {
     std::string type;
+    std::string sr;  // uuid, as whoever made it said
     std::int64_t size_bytes = std::int64_t{1} << 40;
     std::int64_t image_bytes = 0;          // what each image takes of it, beside its blocks
     std::map<std::string, SimDisk> disks;  // by uuid

@@ -199,6 +199,8 @@ TEST_F(PoolMessages, a_host_keeps_texts_to_itself) {
 }
 
 TEST_F(PoolMessages, what_is_gone_or_elsewhere_says_so) {
+    EXPECT_EQ(code("pool.test_archive_target", {of(pool()), text_map({{"type", "nfs"}})}),
+              "MESSAGE_REMOVED");
     Ref<xenapi::Sr> sr;
     pool_.db().each<xenapi::Sr>([&](Ref<xenapi::Sr> ref, const xenapi::Sr&) { sr = ref; });
     const auto convert = [&](const auto& where) {

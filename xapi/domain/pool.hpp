@@ -10,12 +10,20 @@
 
 namespace basalt::domain {
 
+class DatabaseCopies;
+
 /// Class pool. Its messages are in several files: pool.cpp, pool_settings.cpp (what is set on every
 /// host, or for all), pool_certificates.cpp (whom the pool trusts).
 class PoolDomain final : public xenapi::PoolApi {
   public:
-    PoolDomain(core::Core& core, VlanDomain& vlans, HostDomain& hosts, Networks& networks)
-        : core_(core), vlans_(vlans), hosts_(hosts), networks_(networks), trusted_(core) {}
+    PoolDomain(core::Core& core, VlanDomain& vlans, HostDomain& hosts, Networks& networks,
+               DatabaseCopies& copies)
+        : core_(core),
+          vlans_(vlans),
+          hosts_(hosts),
+          networks_(networks),
+          copies_(copies),
+          trusted_(core) {}
 
     using TestPost = std::function<Task<std::string>(xenapi::PoolSendTestPost)>;
 
@@ -74,6 +82,13 @@ class PoolDomain final : public xenapi::PoolApi {
         Call& call, xenapi::PoolDisableLocalStorageCaching params) override;
     Task<void> detect_nonhomogeneous_external_auth(
         Call& call, xenapi::PoolDetectNonhomogeneousExternalAuth params) override;
+
+    // redo_log.cpp: a copy of the database in a repository.
+    Task<void> enable_redo_log(Call& call, xenapi::PoolEnableRedoLog params) override;
+    Task<void> disable_redo_log(Call& call) override;
+    /// What it tried has been removed from the API.
+    Task<std::string> test_archive_target(Call& call,
+                                          xenapi::PoolTestArchiveTarget params) override;
 
     // binary_storage.cpp
     Task<void> enable_binary_storage(Call& call) override;
@@ -152,6 +167,7 @@ class PoolDomain final : public xenapi::PoolApi {
     VlanDomain& vlans_;
     HostDomain& hosts_;
     Networks& networks_;
+    DatabaseCopies& copies_;
     TrustStore trusted_;
     TestPost post_;
     AdmitClients admit_;

@@ -212,14 +212,19 @@ Task<Ref<Session>> SessionDomain::create_from_db_file(Call& call, SessionCreateF
     // A large one takes seconds to read: other calls go on.
     auto database = co_await blocking(
         core_.loop, [path = std::move(params.filename)] { return db::open_dump(path); });
+    co_return look_at(call, std::move(database), "db-from-file");
+}
+
+Ref<Session> SessionDomain::look_at(Call& call, std::shared_ptr<db::Database> database,
+                                    const std::string& user) {
     if (core_.file_sessions.size() >= core_.limits.max(Limit::sessions_of_files)) {
         core_.limits.exceeded(Limit::sessions_of_files);
         end(core_.file_sessions.front().session);
     }
-    const Ref<Session> session = open(call, "db-from-file", {}, {});
+    const Ref<Session> session = open(call, user, {}, {});
     core_.db.transact([&](db::Txn& txn) { txn.edit(session).is_local_superuser = false; });
     core_.file_sessions.push_back({session, std::move(database)});
-    co_return session;
+    return session;
 }
 
 void SessionDomain::end(Ref<Session> session) {

@@ -25,6 +25,10 @@ class SessionDomain final : public xenapi::SessionApi {
                                                    xenapi::SessionSlaveLogin params) override;
     Task<xenapi::Ref<xenapi::Session>> create_from_db_file(
         Call& call, xenapi::SessionCreateFromDbFile params) override;
+    /// A session that looks at another database than ours. Beyond sessions_of_files the oldest
+    /// ends.
+    xenapi::Ref<xenapi::Session> look_at(Call& call, std::shared_ptr<db::Database> database,
+                                         const std::string& user);
     Task<void> logout(Call& call) override;
     Task<void> local_logout(Call& call) override;
     Task<void> change_password(Call& call, xenapi::SessionChangePassword params) override;

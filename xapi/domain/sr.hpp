@@ -6,6 +6,7 @@
 
 namespace basalt::domain {
 
+class DatabaseCopies;
 class Storage;
 
 /// Class PBD: an SR as a host reaches it.
@@ -30,8 +31,8 @@ class PbdDomain final : public xenapi::PbdApi {
 /// Class SR: storage repositories.
 class SrDomain final : public xenapi::SrApi {
   public:
-    SrDomain(core::Core& core, Storage& storage, PbdDomain& pbds)
-        : core_(core), storage_(storage), pbds_(pbds) {}
+    SrDomain(core::Core& core, Storage& storage, PbdDomain& pbds, DatabaseCopies& copies)
+        : core_(core), storage_(storage), pbds_(pbds), copies_(copies) {}
 
     Task<xenapi::Ref<xenapi::Sr>> create(Call& call, xenapi::SrCreate params) override;
     Task<xenapi::Ref<xenapi::Sr>> introduce(Call& call, xenapi::SrIntroduce params) override;
@@ -58,6 +59,14 @@ class SrDomain final : public xenapi::SrApi {
     Task<xenapi::Ref<xenapi::Blob>> create_new_blob(Call& call,
                                                     xenapi::SrCreateNewBlob params) override;
 
+    // Copies of the database: database_copies.hpp.
+    Task<void> assert_supports_database_replication(
+        Call& call, xenapi::SrAssertSupportsDatabaseReplication params) override;
+    Task<void> enable_database_replication(Call& call,
+                                           xenapi::SrEnableDatabaseReplication params) override;
+    Task<void> disable_database_replication(Call& call,
+                                            xenapi::SrDisableDatabaseReplication params) override;
+
     // figures.cpp
     Task<std::vector<xenapi::DataSource>> get_data_sources(
         Call& call, xenapi::SrGetDataSources params) override;
@@ -70,6 +79,7 @@ class SrDomain final : public xenapi::SrApi {
     core::Core& core_;
     Storage& storage_;
     PbdDomain& pbds_;
+    DatabaseCopies& copies_;
 };
 
 }  // namespace basalt::domain

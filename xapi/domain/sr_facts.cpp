@@ -9,6 +9,7 @@
 #include "idl/records/probe_result.hpp"
 #include "idl/records/sr.hpp"
 #include "idl/records/sr_stat.hpp"
+#include "xapi/domain/database_copies.hpp"
 #include "xapi/domain/sr.hpp"
 #include "xapi/domain/words.hpp"
 
@@ -116,6 +117,20 @@ Task<void> SrDomain::set_virtual_allocation(Call& call, SrSetVirtualAllocation p
     call.db().transact(
         [&](db::Txn& txn) { txn.edit(params.self).virtual_allocation = params.value; });
     co_return;
+}
+
+Task<void> SrDomain::assert_supports_database_replication(
+    Call&, SrAssertSupportsDatabaseReplication params) {
+    copies_.require_supported(params.sr);
+    co_return;
+}
+
+Task<void> SrDomain::enable_database_replication(Call& call, SrEnableDatabaseReplication params) {
+    return copies_.enable(call, params.sr);
+}
+
+Task<void> SrDomain::disable_database_replication(Call& call, SrDisableDatabaseReplication params) {
+    return copies_.disable(call, params.sr);
 }
 
 }  // namespace basalt::domain

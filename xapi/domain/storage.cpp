@@ -503,7 +503,9 @@ void Storage::land_disk(db::Txn& txn, Ref<Sr> sr, const agent::VdiInfo& info,
     row.name_description = info.description;
     row.managed = true;
     row.read_only = info.read_only;
-    row.type = VdiType::user;
+    // A database that somebody has left there, perhaps for us (database_copies.cpp).
+    row.type =
+        info.sm_config.contains(std::string(database_mark)) ? VdiType::metadata : VdiType::user;
     apply(row, info);
     txn.insert(std::move(row));
 }

@@ -23,6 +23,10 @@ using NextOperation = std::function<agent::Operation()>;
 /// In other_config of a VM that is being imported: the task of the import.
 inline constexpr std::string_view import_task_key = "import_task";
 
+/// In sm_config of a disk on which a pool keeps a copy of its database: the pool's uuid. Whoever
+/// finds the disk in its repository learns by it what the disk is for.
+inline constexpr std::string_view database_mark = "database_of_pool";
+
 /// The rows of a VM whose import has come to nothing, its disks aside.
 void erase_imported(db::Txn& txn, xenapi::Ref<xenapi::Vm> vm);
 
@@ -118,6 +122,9 @@ class Storage {
 
     /// Without it (a simulated pool) no disk can be read here.
     void read_by(Adopt adopt) { adopt_ = std::move(adopt); }
+
+    /// An NBD connection to the disk, export "disk", by its home host. The driver's errors.
+    Task<std::unique_ptr<Stream>> open_disk(xenapi::Ref<xenapi::Vdi> disk, agent::Access access);
 
     /// MD5 of the disk's bytes as lower-case hex; they are all read. VDI_IN_USE while somebody
     /// writes to it.

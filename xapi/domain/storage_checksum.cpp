@@ -34,15 +34,20 @@ std::string finished(EVP_MD_CTX* digest) {
 
 }  // namespace
 
+Task<std::unique_ptr<Stream>> Storage::open_disk(Ref<Vdi> disk, agent::Access access) {
+    if (!adopt_) throw err::internal_error("disks cannot be read by this process");
+    const Ref<Sr> sr = core_.db.get(disk).SR;
+    co_return adopt_(co_await home_agent(sr).vdi_open({disk_ref(disk), access}));
+}
+
 Task<std::string> Storage::checksum(Call& call, Ref<Vdi> disk) {
     if (!adopt_) throw err::internal_error("disks cannot be read by this process");
     core::Operation operation(call);
-    const Ref<Sr> sr = call.db().transact([&](db::Txn& txn) {
+    call.db().transact([&](db::Txn& txn) {
         require(txn, disk, VdiOperations::copy);
         operation.mark(txn, disk, VdiOperations::copy);
-        return txn.get(disk).SR;
     });
-    auto stream = adopt_(co_await home_agent(sr).vdi_open({disk_ref(disk), agent::Access::ro}));
+    auto stream = co_await open_disk(disk, agent::Access::ro);
     const auto server = co_await nbd::Client::open(std::move(stream), "disk");
     const Digest digest(EVP_MD_CTX_new());
     EVP_DigestInit_ex(digest.get(), EVP_md5(), nullptr);

@@ -4,6 +4,7 @@
 #include "idl/records/sr.hpp"
 #include "idl/records/vbd.hpp"
 #include "idl/records/vdi.hpp"
+#include "xapi/domain/database_copies.hpp"
 #include "xapi/domain/storage.hpp"
 #include "xapi/domain/views.hpp"
 #include "xapi/domain/words.hpp"
@@ -144,6 +145,14 @@ Task<void> VdiDomain::set_on_boot(Call& call, VdiSetOnBoot params) {
         txn.edit(params.self).on_boot = params.value;
     });
     co_return;
+}
+
+Task<Ref<Session>> VdiDomain::open_database(Call& call, VdiOpenDatabase params) {
+    return copies_.open(call, params.self);
+}
+
+Task<std::string> VdiDomain::read_database_pool_uuid(Call& call, VdiReadDatabasePoolUuid params) {
+    return copies_.pool_uuid(call, params.self);
 }
 
 }  // namespace basalt::domain

@@ -4,13 +4,15 @@
 
 namespace basalt::domain {
 
+class DatabaseCopies;
 class Storage;
 
 /// Class VDI: the disks. What is done to files is in storage.cpp; rows that come and go without
 /// their files are in vdi_records.cpp, NBD is in vdi_nbd.cpp.
 class VdiDomain final : public xenapi::VdiApi {
   public:
-    VdiDomain(core::Core& core, Storage& storage) : core_(core), storage_(storage) {}
+    VdiDomain(core::Core& core, Storage& storage, DatabaseCopies& copies)
+        : core_(core), storage_(storage), copies_(copies) {}
 
     Task<xenapi::Ref<xenapi::Vdi>> create(Call& call, xenapi::VdiCreate params) override;
     Task<void> destroy(Call& call, xenapi::VdiDestroy params) override;
@@ -38,6 +40,12 @@ class VdiDomain final : public xenapi::VdiApi {
     Task<void> set_virtual_size(Call& call, xenapi::VdiSetVirtualSize params) override;
     Task<void> set_on_boot(Call& call, xenapi::VdiSetOnBoot params) override;
 
+    // Copies of databases: database_copies.hpp.
+    Task<xenapi::Ref<xenapi::Session>> open_database(Call& call,
+                                                     xenapi::VdiOpenDatabase params) override;
+    Task<std::string> read_database_pool_uuid(Call& call,
+                                              xenapi::VdiReadDatabasePoolUuid params) override;
+
     // vdi_changes.cpp
     Task<void> enable_cbt(Call& call, xenapi::VdiEnableCbt params) override;
     Task<void> disable_cbt(Call& call, xenapi::VdiDisableCbt params) override;
@@ -62,6 +70,7 @@ class VdiDomain final : public xenapi::VdiApi {
   private:
     core::Core& core_;
     Storage& storage_;
+    DatabaseCopies& copies_;
 };
 
 }  // namespace basalt::domain

@@ -50,6 +50,7 @@ rules::DeviceVmView device_vm(const db::Txn& txn, Ref<xenapi::Vm> ref) {
 // Another user of the disk that excludes this one: a disk has any number of readers or one writer.
 bool busy_elsewhere(const db::Txn& txn, Ref<xenapi::Vbd> self, const xenapi::Vbd& vbd,
                     const xenapi::Vdi& vdi) {
+    if (vdi.metadata_of_pool) return true;  // we write to it, now and then
     if (vdi.sharable) return false;
     return std::ranges::any_of(vdi.VBDs, [&](Ref<xenapi::Vbd> ref) {
         const xenapi::Vbd* other = ref == self ? nullptr : txn.find(ref);
@@ -147,6 +148,8 @@ rules::VdiView view(const db::Txn& txn, Ref<xenapi::Vdi> ref, const xenapi::Vdi&
         out.attached = true;
         out.attached_for_writing |= row->mode == xenapi::VbdMode::rw;
     }
+    // The database is copied to it.
+    if (vdi.metadata_of_pool) out.attached = out.attached_for_writing = true;
     out.current = as_std_map(vdi.current_operations);
     return out;
 }

@@ -92,6 +92,8 @@ std::optional<ApiError> why_not_users(const VdiView& vdi, VdiOperations op) {
     if (op == VdiOperations::copy)
         return vdi.attached_for_writing ? std::optional(err::vdi_in_use(vdi.ref, name))
                                         : std::nullopt;
+    if (op == VdiOperations::destroy && vdi.type == VdiType::redo_log && vdi.attached)
+        return err::redo_log_is_enabled();
     if (vdi.attached && !tolerates_users(op)) return err::vdi_in_use(vdi.ref, name);
     return std::nullopt;
 }

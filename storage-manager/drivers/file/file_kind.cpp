@@ -80,7 +80,7 @@ std::vector<std::string> qcow2_capabilities() {
             "VDI_CREATE",     "VDI_DELETE",     "VDI_ATTACH",        "VDI_DETACH",
             "VDI_ACTIVATE",   "VDI_CLONE",      "VDI_SNAPSHOT",      "VDI_RESIZE",
             "LARGE_VDI",      "VDI_DEACTIVATE", "THIN_PROVISIONING", "VDI_RESIZE_ONLINE",
-            "VDI_CONFIG_CBT", "VDI_INTRODUCE",  "VDI_REVERT"};
+            "VDI_CONFIG_CBT", "VDI_INTRODUCE",  "VDI_REVERT",        "SR_METADATA"};
 }
 
 Task<void> create_folder_sr(RealLoop& loop, std::string sr_uuid, fs::path folder) {

@@ -24,6 +24,7 @@
 #include "xapi/db/database.hpp"
 #include "xapi/db/store/files.hpp"
 #include "xapi/db/store/schema.hpp"
+#include "xapi/db/stored_form.hpp"
 #include "xapi/db/token.hpp"
 
 namespace basalt::db {
@@ -363,6 +364,28 @@ void write_dump(const std::string& store, const std::string& to) {
     });
 }
 
+namespace {
+
+StoreContents contents_of(const pugi::xml_document& document,
+                          const pugi::xml_parse_result& parsed) {
+    if (!parsed)
+        reject(std::string(parsed.description()) + " at byte " + std::to_string(parsed.offset));
+    const pugi::xml_node database = document.child("database");
+    if (!database || !database.attribute("format")) reject("it is no dump of a database");
+    return DumpReader().read(database);
+}
+
+std::shared_ptr<Database> look_at(StoreContents contents) {
+    try {
+        const auto look = std::make_shared<Look>(std::move(contents));
+        return {look, &look->db};
+    } catch (const ApiError& error) {
+        reject(error.what());
+    }
+}
+
+}  // namespace
+
 StoreContents read_dump(const std::string& from) {
     pugi::xml_document document;
     const pugi::xml_parse_result parsed =
@@ -373,11 +396,39 @@ StoreContents read_dump(const std::string& from) {
         const std::string why = unreadable ? std::strerror(errno) : parsed.description();
         throw err::internal_error(from + ": " + why);
     }
-    if (!parsed)
-        reject(std::string(parsed.description()) + " at byte " + std::to_string(parsed.offset));
-    const pugi::xml_node database = document.child("database");
-    if (!database || !database.attribute("format")) reject("it is no dump of a database");
-    return DumpReader().read(database);
+    return contents_of(document, parsed);
+}
+
+Picture picture_of(const Database& db) {
+    static const StoredForm form;
+    Picture out;
+    out.heading.epoch = db.epoch();
+    for (const ClassInfo& cls : xenapi::classes())
+        if (form.kind(cls) != StoredForm::Kind::none) out.tables.push_back(db.snapshot(cls));
+    return out;
+}
+
+std::string dump_text(const Picture& picture) {
+    const StoredForm form;
+    std::vector<const Row*> rows;
+    for (const Rows& table : picture.tables)
+        std::ranges::copy(table.pointers(), std::back_inserter(rows));
+    std::ranges::sort(rows, {}, &Row::serial);
+    StoreContents heading = picture.heading;
+    // What is not stored of a row changes without a change of the text.
+    const auto modified = [&](const Row& row) {
+        return form.kind(*row.cls) == StoredForm::Kind::stub ? row.created : row.modified;
+    };
+    for (const Row* row : rows)
+        heading.reserved = std::max(heading.reserved, modified(*row));
+    std::string out = opening(heading);
+    for (const Row* row : rows) {
+        Change now = form.change(*row->cls, row->ref, row->serial, row->created, row->record.get(),
+                                 row->unknown_fields.get());
+        out += text_of(StoredRow{std::move(now.class_name), row->ref, row->serial, row->created,
+                                 modified(*row), *std::move(now.json)});
+    }
+    return out + closing(rows.size(), 0);
 }
 
 StoreReport check_store(const std::string& store) {
@@ -392,13 +443,14 @@ StoreReport check_store(const std::string& store) {
 }
 
 std::shared_ptr<Database> open_dump(const std::string& from) {
-    StoreContents contents = read_dump(from);
-    try {
-        const auto look = std::make_shared<Look>(std::move(contents));
-        return {look, &look->db};
-    } catch (const ApiError& error) {
-        reject(error.what());
-    }
+    return look_at(read_dump(from));
+}
+
+std::shared_ptr<Database> open_dump_text(const std::string& text) {
+    pugi::xml_document document;
+    const pugi::xml_parse_result parsed =
+        document.load_buffer(text.data(), text.size(), pugi::parse_escapes | pugi::parse_cdata);
+    return look_at(contents_of(document, parsed));
 }
 
 StoreReport check_contents(StoreContents& contents, std::string_view host) {
