@@ -366,11 +366,11 @@ class HostLife(unittest.TestCase):
         self.console.run("until journalctl -u basalt-healthy -o cat | grep -q 'b is chosen'; "
                          "do sleep 1; done", machine.BOOT_SECONDS)
         self.find_everything()
-        said = len(self.running.text())
+        said = len(self.console.text())
         self.console.run("systemctl --no-block reboot")
         self.began = time.monotonic()
         self.console.wait("GRUB", machine.BOOT_SECONDS, said)
-        self.log_in(said + self.running.text()[said:].index("GRUB"))
+        self.log_in(said + self.console.text()[said:].index("GRUB"))
         self.assertEqual(self.slot(), "b")
         self.assertNotIn("basalt.trial", self.console.run("cat /proc/cmdline"))
         self.find_everything()

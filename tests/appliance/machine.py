@@ -27,6 +27,11 @@ STILL_SECONDS = 1
 # Of an empty screen of this size the PNG has about a kilobyte.
 PICTURE_BYTES_MIN = 2500
 COLOURS = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
+# Xen and the kernel write to the serial line too, in the middle of what somebody else is writing.
+# Such a line is left out, whole or not; one that stands by itself stays. The end of the text is
+# held back as long as it may become the beginning of one.
+STRAY = re.compile(r"(?<=[^\n])(?<!\(XEN\) )(?:(?:\(XEN\) |\[ *\d+\.\d{6}\] )[^\n]*(?:\n|$))+"
+                   r"|\((?:X(?:E(?:N\)?)?)?)?$|\[[ .\d]*\]?$")
 MIB = 1 << 20
 
 
@@ -57,6 +62,12 @@ def connect(machine):
         time.sleep(0.1)
 
 
+def without_strays(text):
+    """What a console says, without lines that came in the middle of others. Of a text that goes
+    on, this goes on, too: places in it stay."""
+    return STRAY.sub("", text)
+
+
 class Console:
     """The serial line of a machine: what it says from now on, and what is typed."""
 
@@ -72,10 +83,14 @@ class Console:
             while self.line.recv(65536):
                 pass
 
+    def text(self):
+        """All that was said, without what came in the middle of it: where `start` is a place."""
+        return without_strays(self.machine.text())
+
     def wait(self, pattern, seconds=ACT_SECONDS, start=0):
         deadline = time.monotonic() + seconds
         while time.monotonic() < deadline:
-            text = self.machine.text()[start:]
+            text = self.text()[start:]
             if found := re.search(pattern, text):
                 return found
             if self.machine.ended():
@@ -90,7 +105,7 @@ class Console:
             time.sleep(0.1)
 
     def log_in(self, password):
-        start = len(self.machine.text())
+        start = len(self.text())
         self.type("\n")
         self.wait("login: ", start=start)
         self.type("root\n")
@@ -98,13 +113,13 @@ class Console:
         self.type(password + "\n")
         self.wait(r"root@\S*:~#", start=start)
         # Its own editing of lines would break long ones in what the line shows.
-        start = len(self.machine.text())
+        start = len(self.text())
         self.type("exec bash --noediting\n")
-        self.wait(r"(?s)noediting.*root@\S*:~#", start=start)
+        self.wait(r"root@\S*:~#", start=start)
 
     def run(self, command, seconds=ACT_SECONDS):
         """What a command says at the console's shell; fails when the command does."""
-        start = len(self.machine.text())
+        start = len(self.text())
         self.type(f"{command}; echo \"status=\"$?\n")
         found = self.wait(r"(?s)status=\"\$\?\r?\n(.*?)status=(\d+)\r?\n", seconds, start)
         if found[2] != "0":
