@@ -119,7 +119,9 @@ def make(package, args):
         for path in tree.rglob("*"):
             executable = path.is_dir() or os.access(path, os.X_OK)
             path.chmod(0o755 if executable else 0o644)
-        size = sum(path.lstat().st_size for path in tree.rglob("*")) // 1024
+        # A folder counts as a kilobyte, whatever the file system here makes of it.
+        size = sum(-(-path.lstat().st_size // 1024) if path.is_file() else 1
+                   for path in tree.rglob("*"))
         debian = tree / "DEBIAN"
         debian.mkdir()
         (debian / "control").write_text(

@@ -4,8 +4,8 @@
 #   make.sh BASE DEBS OUT LEVEL      (as root, inside the build root, in a mount namespace of its own)
 #
 # BASE is what dom0-image/base.sh made, DEBS a folder of our packages, LEVEL zstd's. Beside OUT lie
-# afterwards OUT.packages (names, versions), OUT.setuid and OUT.sha256. Times come from
-# SOURCE_DATE_EPOCH.
+# afterwards OUT.packages (names, versions, the SHA-256 of each package's file), OUT.setuid and
+# OUT.sha256. Times come from SOURCE_DATE_EPOCH, and the same input makes the same bytes.
 set -euo pipefail
 here=$(dirname "$(readlink -f "$0")")
 base=$1
@@ -30,27 +30,37 @@ install_ours() {
     rm -r "$root/debs"
     # Name servers are the host's own; these are the building machine's.
     : > "$root/etc/resolv.conf"
-    rm -f "$root"/var/log/dpkg.log "$root"/var/cache/debconf/*-old "$root"/var/lib/dpkg/*-old
+    rm -f "$root"/var/log/*.log "$root"/var/cache/debconf/*-old "$root"/var/lib/dpkg/*-old \
+        "$root"/var/cache/ldconfig/aux-cache
 }
 
 # A host has one user who logs in, root: nobody needs a program that makes more of him.
 take_setuid_away() {
     local path
-    (cd "$root" && find . -xdev -type f -perm /6000 -printf '%P\n') | while read -r path; do
+    while read -r path; do
         chroot "$root" dpkg-statoverride --add --update --force-statoverride-add \
             $(stat --format '%U %G' "$root/$path") \
             "$(printf '%o' $((8#$(stat --format %a "$root/$path") & 8#777)))" "/$path"
-    done
+    done < <(cd "$root" && find . -xdev -type f -perm /6000 -printf '%P\n' | LC_ALL=C sort)
 }
 
 list_contents() {
-    chroot "$root" dpkg-query --show --showformat '${Package} ${Version}\n' | LC_ALL=C sort \
-        > "$out.packages"
+    local deb
+    {
+        cat "$root/usr/share/basalt/debian-packages"
+        for deb in "$debs"/*.deb; do
+            echo "$(dpkg-deb --show --showformat '${Package} ${Version}' "$deb")" \
+                "$(sha256sum "$deb" | cut -d ' ' -f 1)"
+        done
+    } | LC_ALL=C sort > "$out.packages"
+    # What is installed is what is listed.
+    diff <(chroot "$root" dpkg-query --show --showformat '${Package} ${Version}\n' |
+        LC_ALL=C sort) <(cut -d ' ' -f 1,2 "$out.packages")
     (cd "$root" && find . -xdev -type f -perm /6000 -printf '%m %u %P\n' | LC_ALL=C sort -k 3) \
         > "$out.setuid"
 }
 
-write_medium() {
+write_tree() {
     mkdir -p "$medium/boot/grub" "$medium/live"
     cp "$root"/boot/xen-*-amd64.gz "$medium/boot/xen.gz"
     cp "$root"/boot/vmlinuz-* "$medium/boot/vmlinuz"
@@ -58,22 +68,61 @@ write_medium() {
     cp "$here/grub.cfg" "$medium/boot/grub/grub.cfg"
     # What boots lies on the medium itself. The debug files of Xen are of no use here.
     mksquashfs "$root" "$medium/live/root.squashfs" -quiet -no-progress -comp zstd \
-        -Xcompression-level "$level" -b 1M -wildcards -e 'boot/*' 'tmp/*' 'var/tmp/*' 'usr/lib/debug/*'
+        -Xcompression-level "$level" -b 1M -wildcards \
+        -e 'boot/*' 'tmp/*' 'var/tmp/*' 'usr/lib/debug/*'
     (cd "$medium" && find . -type f -not -name sha256sums -print0 | LC_ALL=C sort -z |
         xargs -0 sha256sum > sha256sums)
     cp "$out.packages" "$medium/packages"
+}
+
+# GRUB for both firmwares. What grub-mkrescue does, but that names the medium after the clock; here
+# it is named after SOURCE_DATE_EPOCH and the packages, by which its loaders find it.
+write_loaders() {
+    local grub=/usr/lib/grub target name
+    name=$(sed -E 's/(....)(..)(..)(..)(..)(..)(..)/\1-\2-\3-\4-\5-\6-\7/' <<< "$uuid")
+    cat > "$work/load.cfg" <<END
+search --fs-uuid --set=root $name
+set prefix=(\$root)/boot/grub
+END
+    for target in i386-pc x86_64-efi; do
+        mkdir -p "$medium/boot/grub/$target"
+        cp "$grub/$target"/*.{mod,lst} "$medium/boot/grub/$target/"
+    done
+    grub-mkimage --format=i386-pc-eltorito --directory="$grub/i386-pc" --prefix=/boot/grub \
+        --config="$work/load.cfg" --output="$medium/boot/grub/i386-pc/eltorito.img" \
+        biosdisk iso9660 part_msdos part_gpt search
+    mkdir -p "$work/efi/EFI/BOOT"
+    grub-mkimage --format=x86_64-efi --directory="$grub/x86_64-efi" --prefix=/boot/grub \
+        --config="$work/load.cfg" --output="$work/efi/EFI/BOOT/BOOTX64.EFI" \
+        iso9660 part_msdos part_gpt fat search
+    touch --date="@$SOURCE_DATE_EPOCH" "$work"/efi{,/EFI,/EFI/BOOT,/EFI/BOOT/BOOTX64.EFI}
+    mformat -C -i "$medium/efi.img" -f 2880 -L 16 -N 0 ::
+    mcopy -s -m -i "$medium/efi.img" "$work/efi/EFI" ::
+}
+
+# Hybrid: a CD for both firmwares, and partitions for when the same bytes lie on a stick.
+write_image() {
     find "$medium" -exec touch --no-dereference --date="@$SOURCE_DATE_EPOCH" {} +
-    grub-mkrescue --output="$work/medium.iso" "$medium" -- -volid BASALT \
-        -volume_date all_file_dates "=$SOURCE_DATE_EPOCH" 2> "$work/grub.log" ||
-        { cat "$work/grub.log" >&2; exit 1; }
+    xorriso -as mkisofs -quiet -r -volid BASALT --modification-date="$uuid" \
+        -b boot/grub/i386-pc/eltorito.img -no-emul-boot -boot-load-size 4 -boot-info-table \
+        --grub2-boot-info --grub2-mbr /usr/lib/grub/i386-pc/boot_hybrid.img \
+        --efi-boot efi.img -efi-boot-part --efi-boot-image --protective-msdos-label \
+        -o "$work/medium.iso" "$medium" 2> "$work/xorriso.log" ||
+        { cat "$work/xorriso.log" >&2; exit 1; }
 }
 
 say "installing our packages"
 install_ours
 take_setuid_away
 list_contents
+# A time in hundredths of a second, which ISO 9660 takes for an identity: two media of one commit
+# with other packages are two.
+uuid=$(date --utc --date="@$SOURCE_DATE_EPOCH" +%Y%m%d%H%M)
+uuid+=$(printf '%04d' $((16#$(sha256sum < "$out.packages" | cut -c 1-8) % 6000)))
 say "compressing"
-write_medium
+write_tree
+write_loaders
+write_image
 mv "$work/medium.iso" "$out"
 (cd "$(dirname "$out")" && sha256sum "$(basename "$out")" > "$out.sha256")
 say "$(du --apparent-size -h "$out" | cut -f1) $(wc -l < "$out.packages") packages"

@@ -43,8 +43,12 @@ class Medium(unittest.TestCase):
 
     def test_the_packages_are_those_that_somebody_looked_at(self):
         """A package that comes or goes is a line in a diff of packages.txt."""
-        names = [line.split()[0] for line in self.beside(".packages").splitlines()]
+        lines = self.beside(".packages").splitlines()
+        names = [line.split()[0] for line in lines]
         self.assertEqual(names, (HERE / "packages.txt").read_text().split())
+        # Of each the very file, so that the same medium can be made again.
+        for line in lines:
+            self.assertRegex(line, r"^\S+ \S+ [0-9a-f]{64}$")
 
     def test_no_program_of_the_control_domain_gives_privileges(self):
         self.assertEqual(self.beside(".setuid"), "")

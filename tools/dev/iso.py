@@ -33,11 +33,11 @@ def base_hash(firmware):
     return digest.hexdigest()[:12]
 
 
-def logged(command, epoch):
+def logged(command, epoch=None):
     """Runs inside the build root, which passes the output on line by line."""
     start = time.monotonic()
-    argv = build_root.entered(build_root.ensure(), command,
-                              ["--setenv", "SOURCE_DATE_EPOCH", str(epoch)])
+    extra = ["--setenv", "SOURCE_DATE_EPOCH", str(epoch)] if epoch is not None else []
+    argv = build_root.entered(build_root.ensure(), command, extra)
     # A mount namespace of its own: whatever is mounted on the way ends with it.
     with subprocess.Popen(["unshare", "--mount", *argv], stdout=subprocess.PIPE,
                           stderr=subprocess.STDOUT, text=True, errors="replace") as job:
@@ -47,22 +47,25 @@ def logged(command, epoch):
         raise DevError(f"{Path(command[0]).name} ended with {job.returncode}")
 
 
-def ensure_base(epoch, firmware=True):
+def ensure_base(firmware=True):
     """The folder of the control domain's root as far as it is Debian's, made first if need be.
     `firmware`: with what hardware loads, which is not free software."""
     base = cache() / f"dom0-{base_hash(firmware)}"
-    if base.exists():
-        return base
-    say("making the control domain's root (about 250 MB to download, once)")
-    with tempfile.TemporaryDirectory(dir=cache(), prefix=".dom0-") as scratch:
-        components = FIRMWARE_COMPONENTS if firmware else "main"
-        (Path(scratch) / "sources.list").write_text(apt.sources(components))
-        (Path(scratch) / "apt.conf").write_text(apt.carried_options())
-        made = Path(scratch) / "root"
-        logged([str(DOM0 / "base.sh"), f"{scratch}/sources.list", f"{scratch}/apt.conf", str(made),
-                *([FIRMWARE_PART] if firmware else [])], epoch)
-        made.rename(base)
+    if not base.exists():
+        say("making the control domain's root (about 250 MB to download, once)")
+        with tempfile.TemporaryDirectory(dir=cache(), prefix=".dom0-") as scratch:
+            make_base(Path(scratch) / "root", firmware).rename(base)
     return base
+
+
+def make_base(out, firmware=True):
+    """Makes the folder `out`, and returns it. Today's packages make it what it is, nothing else."""
+    (out.parent / "sources.list").write_text(
+        apt.sources(FIRMWARE_COMPONENTS if firmware else "main"))
+    (out.parent / "apt.conf").write_text(apt.carried_options())
+    logged([str(DOM0 / "base.sh"), str(out.parent / "sources.list"), str(out.parent / "apt.conf"),
+            str(out), *([FIRMWARE_PART] if firmware else [])])
+    return out
 
 
 def commit():
@@ -84,23 +87,34 @@ def product_version():
     return found[1]
 
 
+def make_packages(programs, out):
+    """Our packages, into the folder `out`, from the programs of a build."""
+    epoch, name = commit()
+    stamp = time.strftime("%Y%m%d%H%M", time.gmtime(epoch))
+    logged(["python3", str(DOM0 / "package.py"), "--source", str(SOURCE), "--build",
+            str(programs.parent), "--version", f"0.1~{stamp}.{name}", "--product",
+            product_version(), "--out", str(out)], epoch)
+
+
+def make_image(base, packages, out, level):
+    """The medium `out`, and what is listed beside it. The same input makes the same bytes."""
+    logged([str(SOURCE / "iso/make.sh"), str(base), str(packages), str(out), str(level)],
+           commit()[0])
+
+
 def make(preset, out, level, firmware=True):
     need_root("./dev iso")
     start = time.monotonic()
     programs = build.programs(preset)
     web.ensure(preset)
-    epoch, name = commit()
-    base = ensure_base(epoch, firmware)
+    base = ensure_base(firmware)
     out.parent.mkdir(parents=True, exist_ok=True)
-    stamp = time.strftime("%Y%m%d%H%M", time.gmtime(epoch))
     with tempfile.TemporaryDirectory(dir=cache(), prefix=".iso-") as scratch:
         debs = Path(scratch) / "debs"
         debs.mkdir()
-        logged(["python3", str(DOM0 / "package.py"), "--source", str(SOURCE), "--build",
-                str(programs.parent), "--version", f"0.1~{stamp}.{name}", "--product",
-                product_version(), "--out", str(debs)], epoch)
+        make_packages(programs, debs)
         image = Path(scratch) / "basalt.iso"
-        logged([str(SOURCE / "iso/make.sh"), str(base), str(debs), str(image), str(level)], epoch)
+        make_image(base, debs, image, level)
         # The checksum names the medium as it is called in the end.
         text = Path(f"{image}.sha256").read_text().split()[0]
         Path(f"{image}.sha256").write_text(f"{text}  {out.name}\n")
