@@ -122,6 +122,8 @@ class Host:
         # Set since the start: in force already, and in the configuration from the next start on.
         if (kept := management.kept_by_hostd(self.root)) and kept["address"]:
             config.update((key, kept[key]) for key in ("address", "gateway", "dns"))
+            if kept["address"] == "none":
+                config["address"] = kept["ipv6"]
         release = dict(line.split("=", 1) for line in
                        read(self.root / "usr/share/basalt/release").splitlines() if "=" in line)
         words = read(self.root / "proc/cmdline").split()
@@ -192,8 +194,8 @@ class Host:
              "dns": list(wanted.dns)}, indent=1) + "\n")
         # hostd and xapi start again with it, and give the address to the bridge.
         must(["systemctl", "restart", "basalt-prepare.service"], "Changing the address")
-        must(["systemctl", "start", "hostd.service", "xapi.service", "basalt-lease.service"],
-             "Starting the host's services")
+        must(["systemctl", "start", "hostd.service", "xapi.service", "basalt-lease.service",
+              "basalt-network.service"], "Starting the host's services")
 
     def tell_api(self, wanted):
         """Once the API was told, hostd keeps that: what files say later would not count."""

@@ -22,16 +22,23 @@ def card_below(want, bridge):
 
 
 def parse(management, text):
-    """`management`: the bridge's name; `text`: the network that hostd was last told to have. None
-    when it has no IPv4 address of its own, as one that is managed by IPv6."""
+    """`management`: the bridge's name; `text`: the network that hostd was last told to have. As the
+    installation's answers have it, with `device` and `bridge`; `address` is "none" where the host is
+    managed by IPv6 alone, and `ipv6` its first address then, as far as it is fixed. None when that
+    bridge has no address of either kind."""
     want = json.loads(text)
     for bridge in want["bridges"]:
-        if bridge["name"] == management and (bridge["address"] or bridge["dhcp"]):
-            fixed = not bridge["dhcp"]
-            return {"mac": "", "device": card_below(want, bridge), "bridge": management,
-                    "address": bridge["address"] if fixed else "",
-                    "gateway": bridge["gateway"] if fixed else "",
-                    "dns": bridge["dns"] if fixed else []}
+        if bridge["name"] != management:
+            continue
+        four = bridge["address"] or bridge["dhcp"]
+        if not four and not bridge["ipv6"] and not bridge["autoconf"]:
+            continue
+        fixed = not bridge["dhcp"]
+        return {"mac": "", "device": card_below(want, bridge), "bridge": management,
+                "address": (bridge["address"] if four else "none") if fixed else "",
+                "ipv6": (bridge["ipv6"] or [""])[0],
+                "gateway": bridge["gateway"] if fixed else "",
+                "dns": bridge["dns"] if fixed else []}
     return None
 
 

@@ -51,12 +51,12 @@ class Management(unittest.TestCase):
 
     def test_a_fixed_address_is_known_with_its_card_and_bridge(self):
         self.assertEqual(self.kept("xenbr1", bridge("xenbr1", uplink="eth1", **FIXED)), {
-            "mac": "", "device": "eth1", "bridge": "xenbr1", **FIXED})
+            "mac": "", "device": "eth1", "bridge": "xenbr1", "ipv6": "", **FIXED})
 
     def test_of_a_lease_only_where_it_is_asked_for(self):
         self.assertEqual(self.kept("xenbr0", bridge("xenbr0", uplink="eth0", dhcp=True)), {
-            "mac": "", "device": "eth0", "bridge": "xenbr0", "address": "", "gateway": "",
-            "dns": []})
+            "mac": "", "device": "eth0", "bridge": "xenbr0", "address": "", "ipv6": "",
+            "gateway": "", "dns": []})
 
     def test_below_a_bond_and_a_vlan_there_is_a_card(self):
         bonds = [{"name": "bond0", "members": ["eth2", "eth3"], "mode": "lacp", "properties": {}}]
@@ -70,7 +70,12 @@ class Management(unittest.TestCase):
         self.assertIsNone(management.kept_by_hostd(self.root), "no records")
         self.assertIsNone(self.kept("", bridge("xenbr0", uplink="eth0", **FIXED)))
         self.assertIsNone(self.kept("xenbr9", bridge("xenbr0", uplink="eth0", **FIXED)))
-        self.assertIsNone(self.kept("xenbr0", bridge("xenbr0", uplink="eth0")), "by IPv6")
+        self.assertIsNone(self.kept("xenbr0", bridge("xenbr0", uplink="eth0")), "no address")
+
+    def test_a_host_may_be_managed_by_ipv6_alone(self):
+        for how, first in (({"ipv6": ["2001:db8::7/64"]}, "2001:db8::7/64"), ({"autoconf": True}, "")):
+            found = self.kept("xenbr0", bridge("xenbr0", uplink="eth0", **how))
+            self.assertEqual((found["address"], found["ipv6"]), ("none", first))
 
     def test_what_cannot_be_read_is_said_and_nothing(self):
         for data in (b"", b"no database at all, whatever its name"):

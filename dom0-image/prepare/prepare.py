@@ -12,13 +12,14 @@ import ipaddress
 import json
 import os
 import pwd
+import re
 import secrets
 import socket
 import subprocess
 import sys
 import time
 import uuid
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
@@ -37,6 +38,9 @@ OTHER_WEB_POLICY = "var/lib/basalt/web-policy"
 # No character that looks like another one.
 PASSWORD_LETTERS = "abcdefghjkmnpqrstuvwxyz23456789"
 PASSWORD_LENGTH = 12
+# Source: installer/disks.py.
+SR_GROUP = "basalt-sr"
+NO_ADDRESS = "none"
 
 CONFIG = """\
 # Made by basalt-prepare at each boot.
@@ -54,8 +58,7 @@ run_dir = "/run/basalt"
 xapi_uid = {xapi_uid}
 
 [storage]
-local_sr = "/var/lib/basalt/sr/local"
-iso_sr = "/var/lib/basalt/sr/iso"
+{local_sr}iso_sr = "/var/lib/basalt/sr/iso"
 
 [xapi]
 store = "/var/lib/basalt/xapi/xapi.db"
@@ -86,6 +89,8 @@ class Lease:
     dns: tuple = ()
     dhcp: bool = True
     bridge: str = ""  # that hostd gives it to; empty: the device's own
+    ntp: tuple = ()  # servers of time, by their addresses
+    later: bool = False  # a server is asked over `bridge` as soon as hostd has made that
 
 
 def write(path, text, mode=0o644, owner=None):
@@ -197,7 +202,7 @@ def write_for_scripts(root, host, lease, release):
         "INSTALLATION_UUID": host,
         "INSTALLATION_DATE": made,
         "MANAGEMENT_INTERFACE": lease.bridge or bridge_of(lease.device),
-        "MANAGEMENT_ADDRESS_TYPE": "IPv4",
+        "MANAGEMENT_ADDRESS_TYPE": "IPv6" if ":" in lease.address else "IPv4",
     }
     write(root / "etc/xensource-inventory",
           "".join(f"{name}='{value}'\n" for name, value in values.items()))
@@ -220,10 +225,13 @@ def read_settings(root):
 def read_network(root, settings):
     """What the API was told since, or the host's console, or the installation; None: nobody said
     anything."""
+    told = settings.get("network")
     if kept := management.kept_by_hostd(root):
-        return kept
+        # Of name servers beside DHCP the API knows nothing.
+        asks = not kept["address"] and told and not told["address"]
+        return {**kept, "dns": told["dns"]} if asks else kept
     text = read(root / "var/lib/basalt/management.json")
-    return json.loads(text) if text else settings.get("network")
+    return json.loads(text) if text else told
 
 
 def apply_settings(root, settings):
@@ -241,10 +249,30 @@ def write_settings(root, settings):
     if zone.is_file():
         link(root / "etc/localtime", f"/usr/share/zoneinfo/{settings['timezone']}")
         write(root / "etc/timezone", settings["timezone"] + "\n")
+    write_time_source(root, settings)
+    return "yes"
+
+
+def write_time_source(root, settings):
+    """Servers that were named are the only ones; as the API has it (host_control.py)."""
     if settings["ntp"]:
         write(root / "etc/chrony/sources.d/basalt.sources",
               "".join(f"server {server} iburst\n" for server in settings["ntp"]))
-    return "yes"
+        conf = root / "etc/chrony/chrony.conf"
+        if text := read(conf):
+            write(conf, re.sub(r"(?m)^(pool|server)\b", r"#\1", text) + "\n")
+    if settings.get("ntp_source") == "none":
+        run(["systemctl", "disable", "chrony.service"])
+        # What has this boot started it for is still to come.
+        run(["systemctl", "--no-block", "stop", "chrony.service"])
+
+
+def load_keymap(settings):
+    """Of the machine's own screen. What is typed on a serial line comes as letters."""
+    name = settings.get("keymap", "us")
+    if name != "us" and subprocess.run(["loadkeys", "-q", "-C", "/dev/tty0", name],
+                                       check=False).returncode:
+        print(f"the keyboard {name} cannot be had")
 
 
 def make_sr_folders(root):
@@ -253,11 +281,24 @@ def make_sr_folders(root):
         (root / "var/lib/basalt/sr" / name).mkdir(parents=True, exist_ok=True)
 
 
+def has_local_sr(settings):
+    """Of what was installed before anybody was asked, and of a live system, too."""
+    return settings.get("local_sr", True)
+
+
 def mount_local_sr(root, label="BASALT-SR"):
     """Of an installed host. Not a unit: one would wait for the partition where there is none."""
     device = root / "dev/disk/by-label" / label
     place = root / "var/lib/basalt/sr/local"
-    if not device.exists() or os.path.ismount(place):
+    if os.path.ismount(place):
+        return
+    if not device.exists():
+        # On several disks: volumes appear by themselves, but nobody says when.
+        subprocess.run(["vgchange", "--quiet", "--activate", "y", SR_GROUP], check=False,
+                       stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        subprocess.run(["udevadm", "settle", "--timeout=30"], check=False)
+    if not device.exists():
+        print(f"there is no file system {label}: the local SR lies with the host's state")
         return
     run(["mount", "-t", "ext4", "-o", "noatime", str(device), str(place)])
 
@@ -304,16 +345,18 @@ def parse_lease(device, text):
     except ValueError:
         return None
     return Lease(device, str(address), (values.get("router", "").split() or [""])[0],
-                 tuple(values.get("dns", "").split()))
+                 tuple(values.get("dns", "").split()), ntp=tuple(values.get("ntp", "").split()))
 
 
-def ask_for_lease(device):
-    """The script that udhcpc calls prints what the server gave; None without an answer."""
-    interface = interface_of(ROOT, device)
+def ask_for_lease(device, interface=""):
+    """The script that udhcpc calls prints what the server gave; None without an answer.
+    `interface`: over which it is asked; empty: where an address on `device` belongs."""
+    interface = interface or interface_of(ROOT, device)
     run(["ip", "link", "set", interface, "up"])
     done = subprocess.run(
-        ["busybox", "udhcpc", "-f", "-n", "-q", "-t", str(LEASE_TRIES), "-T", "2", "-i", interface,
-         "-s", "/usr/libexec/basalt/lease-printed"], capture_output=True, text=True, check=False)
+        ["busybox", "udhcpc", "-f", "-n", "-q", "-t", str(LEASE_TRIES), "-T", "2", "-O", "ntpsrv",
+         "-i", interface, "-s", "/usr/libexec/basalt/lease-printed"],
+        capture_output=True, text=True, check=False)
     return parse_lease(device, done.stdout)
 
 
@@ -325,23 +368,38 @@ def with_mac(root, devices, mac):
 def choose_address(root, ask=ask_for_lease, wanted=None):
     """The address that the installation was told, or one by the first network device that gets it
     from a DHCP server."""
-    wanted = wanted or {"mac": "", "address": ""}
-    devices = wait_for_nics(root)
-    if wanted["mac"]:
-        # A card that was replaced must not leave the host without an address.
-        devices = with_mac(root, devices, wanted["mac"]) or devices
-    if wanted.get("device") in devices:
-        devices = [wanted["device"]]
-    if wanted["address"] and devices:
-        bridge = wanted.get("bridge", "")
-        return Lease(devices[0], wanted["address"], wanted["gateway"], tuple(wanted["dns"]), False,
-                     "" if bridge == bridge_of(devices[0]) else bridge)
-    for device in devices:
-        if lease := ask(device):
-            return lease
+    wanted = {"mac": "", "address": "", "bridge": "", "dns": [], **(wanted or {})}
+    devices = cards_wanted(root, wanted)
     device = devices[0] if devices else "eth0"
-    mac = read(root / "sys/class/net" / device / "address")
-    return Lease(device, link_local(mac), dhcp=False)
+    bridge = "" if wanted["bridge"] == bridge_of(device) else wanted["bridge"]
+    dns = tuple(wanted["dns"])
+    own = Lease(device, link_local(read(root / "sys/class/net" / device / "address")), dns=dns,
+                dhcp=False)
+    if wanted["address"] == NO_ADDRESS and wanted["bridge"]:
+        # By IPv6 alone, which hostd gives; its first address is what people are told.
+        return replace(own, address=wanted["ipv6"] or own.address, bridge=wanted["bridge"])
+    if wanted["address"] == NO_ADDRESS or wanted.get("vlan"):
+        # Told, and not made yet (settle_network.py): until then only this machine knows it.
+        return own
+    if bridge and not wanted["address"]:
+        return replace(own, bridge=bridge, later=True)
+    if wanted["address"] and devices:
+        return replace(own, address=wanted["address"], gateway=wanted["gateway"], bridge=bridge)
+    for one in devices:
+        if lease := ask(one):
+            return replace(lease, dns=dns or lease.dns)
+    return own
+
+
+def cards_wanted(root, wanted):
+    """Network devices by which the host may be managed; those of a bond before it is made, too."""
+    devices = wait_for_nics(root)
+    macs = wanted.get("bond") or [wanted["mac"]]
+    if wanted.get("device") in devices:
+        return [wanted["device"]]
+    # A card that was replaced must not leave the host without an address.
+    named = [name for mac in macs if mac for name in with_mac(root, devices, mac)]
+    return named or devices
 
 
 def interface_of(root, device):
@@ -375,12 +433,33 @@ def apply_address(root, lease):
             give_address(interface, lease)
         if lease.gateway:
             run(["ip", "route", "replace", "default", "via", lease.gateway])
+    note_address(root, lease)
+
+
+def note_address(root, lease):
+    """In files: for who looks for name servers, for chrony, and for who asks for leases."""
     if lease.dns:
         write(root / "etc/resolv.conf", "".join(f"nameserver {one}\n" for one in lease.dns))
-    state = root / "run/basalt/lease"
-    state.unlink(missing_ok=True)
-    if lease.dhcp:
-        write(state, f"BRIDGE={bridge_of(lease.device)}\nADDRESS={lease.address.split('/')[0]}\n")
+    note_lease(root, lease)
+    replace_file(root / "run/basalt/lease-wanted",
+                 f"{lease.device} {lease.bridge}\n" if lease.later else "")
+    replace_file(root / "run/chrony-dhcp/basalt.sources",
+                 "".join(f"server {one} iburst\n" for one in lease.ntp))
+
+
+def note_lease(root, lease):
+    """For its keeper (basalt-lease.service)."""
+    address = lease.address.split("/")[0]
+    replace_file(root / "run/basalt/lease",
+                 f"BRIDGE={lease.bridge or bridge_of(lease.device)}\nADDRESS={address}\n"
+                 if lease.dhcp else "")
+
+
+def replace_file(path, text):
+    """No text: no file."""
+    path.unlink(missing_ok=True)
+    if text:
+        write(path, text)
 
 
 def route_lines(lease):
@@ -416,7 +495,9 @@ def give_password(root):
 
 def write_issue(root, lease, password, notice):
     lines = [notice] if notice else []
-    lines.append(f"XenAPI at https://{lease.address.split('/')[0]}")
+    address = lease.address.split("/")[0]
+    lines.append(f"XenAPI at https://[{address}]" if ":" in address else
+                 f"XenAPI at https://{address}")
     if password:
         lines.append(f"This is a live system. User: root  Password: {password}")
     write(root / "run/issue.d/basalt.issue", "\n".join(lines) + "\n\n", 0o600)
@@ -433,7 +514,9 @@ def main(root=ROOT):
     apply_settings(root, settings)
     if settings:
         socket.sethostname(read(root / "etc/hostname"))
-        mount_local_sr(root)
+        load_keymap(settings)
+        if has_local_sr(settings):
+            mount_local_sr(root)
     host = make_identity(root, owner)
     make_ssh_key(root)
     wait_for_nics(root)
@@ -441,9 +524,11 @@ def main(root=ROOT):
     lease = choose_address(root, wanted=read_network(root, settings))
     apply_address(root, lease)
     write_for_scripts(root, host, lease, read_release(root))
+    local_sr = 'local_sr = "/var/lib/basalt/sr/local"\n' if has_local_sr(settings) else ""
     write(root / "etc/basalt/host.toml", CONFIG.format(
         uuid=host, hostname=os.uname().nodename, address=lease.address, device=lease.device,
-        route=route_lines(lease), backend=backend(root), web=web_lines(root), xapi_uid=owner))
+        route=route_lines(lease), backend=backend(root), web=web_lines(root), xapi_uid=owner,
+        local_sr=local_sr))
     write_issue(root, lease, give_password(root) if is_live(root) else "", notice)
     print(f"host {host} at {lease.address} on {lease.device}")
     return 0

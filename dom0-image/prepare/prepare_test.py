@@ -11,7 +11,8 @@ from unittest import mock
 
 import prepare
 
-OFFER = "ip=192.0.2.7\nsubnet=255.255.255.0\nmask=24\nrouter=192.0.2.1 192.0.2.2\ndns=192.0.2.3 192.0.2.4\n"
+OFFER = ("ip=192.0.2.7\nsubnet=255.255.255.0\nmask=24\nrouter=192.0.2.1 192.0.2.2\n"
+         "dns=192.0.2.3 192.0.2.4\nntp=192.0.2.5\n")
 
 
 class PrepareTest(unittest.TestCase):
@@ -69,7 +70,8 @@ class PrepareTest(unittest.TestCase):
     def test_a_lease_is_read_and_a_refusal_is_none(self):
         self.assertEqual(
             prepare.parse_lease("eth0", OFFER),
-            prepare.Lease("eth0", "192.0.2.7/24", "192.0.2.1", ("192.0.2.3", "192.0.2.4")))
+            prepare.Lease("eth0", "192.0.2.7/24", "192.0.2.1", ("192.0.2.3", "192.0.2.4"),
+                          ntp=("192.0.2.5",)))
         self.assertIsNone(prepare.parse_lease("eth0", ""))
         self.assertIsNone(prepare.parse_lease("eth0", "ip=\nsubnet=\n"))
 
@@ -100,9 +102,12 @@ class PrepareTest(unittest.TestCase):
         with mock.patch.object(prepare, "run"):
             prepare.apply_address(self.root, prepare.parse_lease("eth0", OFFER))
             noted = (self.root / "run/basalt/lease").read_text()
+            clock = (self.root / "run/chrony-dhcp/basalt.sources").read_text()
             prepare.apply_address(self.root, prepare.Lease("eth0", "169.254.1.1/16", dhcp=False))
         self.assertEqual(noted, "BRIDGE=xenbr0\nADDRESS=192.0.2.7\n")
+        self.assertEqual(clock, "server 192.0.2.5 iburst\n")
         self.assertFalse((self.root / "run/basalt/lease").exists())
+        self.assertFalse((self.root / "run/chrony-dhcp/basalt.sources").exists())
         self.assertEqual((self.root / "etc/resolv.conf").read_text(),
                          "nameserver 192.0.2.3\nnameserver 192.0.2.4\n")
 
@@ -216,13 +221,89 @@ class PrepareTest(unittest.TestCase):
         self.assertEqual((self.root / "etc/resolv.conf").read_text(), "nameserver 192.0.2.3\n")
         self.assertEqual(prepare.interface_of(self.root, "eth0"), "xenbr0")
 
+    def test_what_is_made_later_has_no_address_before(self):
+        for number in (0, 1):
+            self.nic(f"eth{number}", f"52:54:00:00:00:0{number}")
+        never = mock.Mock(side_effect=AssertionError("nobody is asked"))
+        told = {"mac": "52:54:00:00:00:01", "address": "", "gateway": "", "dns": []}
+        lease = prepare.choose_address(self.root, never, {**told, "vlan": 7})
+        self.assertEqual((lease.device, lease.dhcp, lease.bridge), ("eth1", False, ""))
+        self.assertTrue(lease.address.startswith("169.254."))
+        # By then it is hostd's, which asks no server.
+        lease = prepare.choose_address(self.root, never, {**told, "mac": "", "device": "eth1",
+                                                          "bridge": "xapi0"})
+        self.assertTrue(lease.later)
+        with mock.patch.object(prepare, "run", never):
+            prepare.apply_address(self.root, lease)
+        self.assertEqual((self.root / "run/basalt/lease-wanted").read_text(), "eth1 xapi0\n")
+        prepare.note_address(self.root, prepare.Lease("eth1", "192.0.2.9/24", bridge="xapi0"))
+        self.assertFalse((self.root / "run/basalt/lease-wanted").exists())
+        self.assertEqual((self.root / "run/basalt/lease").read_text(),
+                         "BRIDGE=xapi0\nADDRESS=192.0.2.9\n")
+
+    def test_each_card_of_a_bond_may_bring_the_address(self):
+        for number in (0, 1, 2):
+            self.nic(f"eth{number}", f"52:54:00:00:00:0{number}")
+        told = {"mac": "", "address": "", "gateway": "", "dns": ["192.0.2.9"],
+                "bond": ["52:54:00:00:00:02", "52:54:00:00:00:01"]}
+        lease = prepare.choose_address(
+            self.root, lambda device: prepare.parse_lease(device, OFFER) if device == "eth1" else None,
+            told)
+        self.assertEqual((lease.device, lease.dns), ("eth1", ("192.0.2.9",)))
+
+    def test_a_host_without_ipv4_begins_with_an_address_of_its_own(self):
+        self.nic("eth0", "52:54:00:00:00:00")
+        told = {"mac": "", "address": "none", "ipv6": "2001:db8::7/64", "gateway": "",
+                "dns": ["2001:db8::3"]}
+        lease = prepare.choose_address(self.root, None, told)
+        self.assertTrue(lease.address.startswith("169.254."))
+        lease = prepare.choose_address(self.root, None, {**told, "bridge": "xenbr0"})
+        self.assertEqual((lease.address, lease.dhcp, lease.bridge),
+                         ("2001:db8::7/64", False, "xenbr0"))
+        prepare.write_for_scripts(self.root, "u", lease, {})
+        self.assertIn("MANAGEMENT_ADDRESS_TYPE='IPv6'\n",
+                      (self.root / "etc/xensource-inventory").read_text())
+        prepare.write_issue(self.root, lease, "", "")
+        self.assertIn("https://[2001:db8::7]\n",
+                      (self.root / "run/issue.d/basalt.issue").read_text())
+
+    def test_name_servers_beside_dhcp_are_not_forgotten(self):
+        told = {"mac": "", "address": "", "gateway": "", "dns": ["192.0.2.9"]}
+        kept = {"mac": "", "device": "eth0", "bridge": "xenbr0", "address": "", "ipv6": "",
+                "gateway": "", "dns": []}
+        with mock.patch.object(prepare.management, "kept_by_hostd", return_value=kept):
+            self.assertEqual(prepare.read_network(self.root, {"network": told})["dns"],
+                             ["192.0.2.9"])
+            self.assertEqual(prepare.read_network(self.root, {})["dns"], [])
+
+    def test_the_time_comes_from_where_it_was_told(self):
+        self.put("etc/chrony/chrony.conf", "pool 2.debian.pool.ntp.org iburst\nserver a\nmakestep 1 3\n")
+        with mock.patch.object(prepare, "run") as run:
+            prepare.write_time_source(self.root, {"ntp": ["192.0.2.3"], "ntp_source": "manual"})
+            run.assert_not_called()
+            self.assertEqual((self.root / "etc/chrony/chrony.conf").read_text(),
+                             "#pool 2.debian.pool.ntp.org iburst\n#server a\nmakestep 1 3\n")
+            prepare.write_time_source(self.root, {"ntp": [], "ntp_source": "none"})
+        self.assertEqual([call.args[0][1] for call in run.call_args_list], ["disable", "--no-block"])
+
+    def test_only_another_keyboard_is_loaded(self):
+        with mock.patch.object(prepare.subprocess, "run") as run:
+            run.return_value.returncode = 0
+            prepare.load_keymap({})
+            prepare.load_keymap({"keymap": "us"})
+            run.assert_not_called()
+            prepare.load_keymap({"keymap": "de"})
+        self.assertEqual(run.call_args.args[0][-1], "de")
+
     def test_the_local_sr_is_mounted_where_the_installation_made_one(self):
         for _ in range(2):
             prepare.make_sr_folders(self.root)
         self.assertTrue((self.root / "var/lib/basalt/sr/iso").is_dir())
-        with mock.patch.object(prepare, "run") as run:
+        with mock.patch.object(prepare, "run") as run, \
+                mock.patch.object(prepare.subprocess, "run") as volumes:
             prepare.mount_local_sr(self.root)
             run.assert_not_called()
+            self.assertIn("basalt-sr", volumes.call_args_list[0].args[0])
             self.put("dev/disk/by-label/BASALT-SR")
             prepare.mount_local_sr(self.root)
         place = self.root / "var/lib/basalt/sr/local"
