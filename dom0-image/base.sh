@@ -30,6 +30,7 @@ install_packages() {
         --include="$packages" \
         --essential-hook="cp -rT '$here/overlay/etc/initramfs-tools' \"\$1/etc/initramfs-tools\"" \
         --essential-hook="cp -rT '$here/overlay/etc/default' \"\$1/etc/default\"" \
+        --essential-hook="cp -rT '$here/overlay/etc/mdadm' \"\$1/etc/mdadm\"" \
         --customize-hook="'$here/base.sh' --configure \"\$1\"" \
         trixie "$out" "$sources"
 }

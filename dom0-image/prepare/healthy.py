@@ -17,7 +17,6 @@ import xapi_client
 
 LOCAL_SOCKET = "/var/lib/xcp/xapi"
 STATE = Path("/var/lib/basalt")
-BOOT = Path("/run/basalt-boot")
 PATIENCE_SECONDS = 900
 # A daemon that ends again and again answers in between.
 STEADY_SECONDS = 20
@@ -95,15 +94,6 @@ def becomes_healthy_in_time(seconds, look_now=look):
         signal.signal(signal.SIGALRM, before)
 
 
-def choose(slot):
-    BOOT.mkdir(parents=True, exist_ok=True)
-    subprocess.run(["mount", f"LABEL={slots.BOOT_LABEL}", str(BOOT)], check=True)
-    try:
-        slots.choose(BOOT, slot)
-    finally:
-        subprocess.run(["umount", str(BOOT)], check=True)
-
-
 def start_anew():
     """In order, as long as systemd obeys; else at once, by the kernel."""
     try:
@@ -118,7 +108,7 @@ def main():
     words = Path("/proc/cmdline").read_text().split()
     slot = slots.running(words)
     if becomes_healthy_in_time(patience(words)):
-        choose(slot)
+        slots.choose_everywhere(slot)
         slots.forget(STATE)
         print(f"this system is healthy: slot {slot} is chosen")
         return 0

@@ -21,7 +21,11 @@ import tempfile
 from pathlib import Path
 
 SLOTS = ("a", "b")
-BOOT_LABEL = "BASALT-BOOT"
+# Where the initramfs has mounted it.
+STATE_PLACE = "/run/basalt-live/state"
+BOOT_PLACE = Path("/run/basalt-boot")
+# Source: installer/disks.py.
+BOOT_NUMBER = 2
 TRIAL_WORD = "basalt.trial"
 
 # What administrators and the API change in a system, and the next one goes on with. A layer holds
@@ -101,6 +105,35 @@ def choose(boot, slot):
     change_env(boot, ("set", f"slot={slot}"), ("unset", "trial"))
 
 
+def parse_disks(listed):
+    """`listed`: what lies below a file system, as PATH TYPE lines of lsblk."""
+    pairs = (line.split() for line in listed.splitlines())
+    return sorted({pair[0] for pair in pairs if len(pair) == 2 and pair[1] == "disk"})
+
+
+def boot_partitions():
+    """Of this host: of each disk that its state lies on, one or the two of a mirror."""
+    state = subprocess.run(["findmnt", "--noheadings", "--output", "SOURCE", STATE_PLACE],
+                           capture_output=True, text=True, check=True).stdout.strip()
+    # What is bound from a folder has that behind it.
+    listed = subprocess.run(["lsblk", "--inverse", "--list", "--noheadings", "--output",
+                             "PATH,TYPE", state.split("[")[0]],
+                            capture_output=True, text=True, check=True).stdout
+    return [f"{disk}p{BOOT_NUMBER}" if disk[-1].isdigit() else f"{disk}{BOOT_NUMBER}"
+            for disk in parse_disks(listed)]
+
+
+def choose_everywhere(slot, partitions=boot_partitions):
+    """On the host that runs: whichever of its disks is started from next."""
+    BOOT_PLACE.mkdir(parents=True, exist_ok=True)
+    for partition in partitions():
+        subprocess.run(["mount", partition, str(BOOT_PLACE)], check=True)
+        try:
+            choose(BOOT_PLACE, slot)
+        finally:
+            subprocess.run(["umount", str(BOOT_PLACE)], check=True)
+
+
 # -- what goes along ----------------------------------------------------------------------------------
 
 
@@ -147,7 +180,7 @@ def keep(state, source, target):
     write_durable(shared / PENDING, json.dumps({"from": source, "to": target}) + "\n")
 
 
-def settle(shared, words):
+def settle(shared, words, choose_now=choose_everywhere):
     """At the start of a system with `words` on its kernel's command line. Returns a sentence for
     people when an upgrade was taken back, now or at an earlier start; else nothing."""
     try:
@@ -157,6 +190,11 @@ def settle(shared, words):
     slot = running(words)
     if slot == pending["from"]:
         take_back(shared)
+        # GRUB has forgotten the trial on the disk that it started; the other of a mirror has not.
+        try:
+            choose_now(slot)
+        except (OSError, subprocess.CalledProcessError) as error:
+            print(f"the other disk of a mirror may still try the new system: {error}")
         write_durable(shared / NOTICE, "The last upgrade was taken back: the new system did not "
                                        "become healthy.\n", 0o644)
         forget(shared)

@@ -33,6 +33,10 @@ class SlotsTest(unittest.TestCase):
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text)
 
+    def settle(self, words):
+        self.chosen = []
+        return slots.settle(self.shared, words, self.chosen.append)
+
     def upper(self, slot):
         return self.state / "slots" / slot / "upper"
 
@@ -92,7 +96,7 @@ class SlotsTest(unittest.TestCase):
         slots.keep(self.state, "a", "b")
 
     def run_the_new_system(self):
-        self.assertEqual(slots.settle(self.shared, TRIED), "")
+        self.assertEqual(self.settle(TRIED), "")
         self.put(self.shared / "xapi/xapi.db", "new records")
         self.put(self.shared / "xapi/new-file", "new")
         self.put(self.shared / "hostd.db", "new journal")
@@ -103,13 +107,14 @@ class SlotsTest(unittest.TestCase):
     def test_a_system_that_did_not_become_healthy_leaves_no_records(self):
         self.upgrade()
         self.run_the_new_system()
-        self.assertIn("taken back", slots.settle(self.shared, BEFORE))
+        self.assertIn("taken back", self.settle(BEFORE))
+        self.assertEqual(self.chosen, ["a"])
         self.assertEqual(self.records(), {
             "xapi/xapi.db": "old records", "hostd.db": "old journal", "hostd.db-wal": "old log",
             "sr/local/disk": "written by the guest since",
             "upgrade-notice": slots.read_notice(self.shared) + "\n"})
         # People are told until the next upgrade.
-        self.assertIn("taken back", slots.settle(self.shared, BEFORE))
+        self.assertIn("taken back", self.settle(BEFORE))
 
     def test_a_taking_back_that_the_power_ends_is_finished(self):
         """After each of its renames and removals, one after the other."""
@@ -134,11 +139,11 @@ class SlotsTest(unittest.TestCase):
             first, second = interrupt(after)
             try:
                 with first, second:
-                    slots.settle(self.shared, BEFORE)
+                    self.settle(BEFORE)
                 break
             except KeyboardInterrupt:
                 interruptions += 1
-            slots.settle(self.shared, BEFORE)
+            self.settle(BEFORE)
             found = self.records()
             found.pop("upgrade-notice")
             self.assertEqual(found, {
@@ -150,18 +155,18 @@ class SlotsTest(unittest.TestCase):
         self.upgrade()
         self.run_the_new_system()
         # The power went after GRUB had been told and before the rest was forgotten.
-        self.assertEqual(slots.settle(self.shared, ["boot=basalt", "basalt.slot=b"]), "")
+        self.assertEqual(self.settle(["boot=basalt", "basalt.slot=b"]), "")
         self.assertEqual(self.records()["xapi/xapi.db"], "new records")
         self.assertFalse((self.shared / "before-upgrade").exists())
-        self.assertEqual(slots.settle(self.shared, BEFORE), "")
+        self.assertEqual(self.settle(BEFORE), "")
         self.assertEqual(self.records()["xapi/xapi.db"], "new records")
 
     def test_an_upgrade_after_one_that_failed_is_not_told_of_it(self):
         self.upgrade()
         self.run_the_new_system()
-        slots.settle(self.shared, BEFORE)
+        self.settle(BEFORE)
         self.upgrade()
-        self.assertEqual(slots.settle(self.shared, TRIED), "")
+        self.assertEqual(self.settle(TRIED), "")
 
     def test_a_change_of_what_starts_is_whole_or_not_at_all(self):
         boot = self.state / "boot"
@@ -198,6 +203,32 @@ class SlotsTest(unittest.TestCase):
             with mock.patch("sys.stderr"):
                 self.assertEqual(slots.main(words), 2)
         self.assertFalse((self.state / "slots").exists())
+
+
+class BootPartitions(unittest.TestCase):
+    def test_each_disk_below_the_state_has_one(self):
+        listed = {"/dev/nvme0n1p5": "/dev/nvme0n1p5 part\n/dev/nvme0n1 disk\n",
+                  "/dev/md127p3": "/dev/md127p3 part\n/dev/md127 raid1\n/dev/sda3 part\n"
+                                  "/dev/sda disk\n/dev/sdb3 part\n/dev/sdb disk\n"}
+        for state, found in (("/dev/nvme0n1p5", ["/dev/nvme0n1p2"]),
+                             ("/dev/md127p3[/shared]", ["/dev/sda2", "/dev/sdb2"])):
+            def run(argv, state=state, **_):
+                said = state if argv[0] == "findmnt" else listed[argv[-1]]
+                return subprocess.CompletedProcess(argv, 0, stdout=said + "\n")
+
+            with mock.patch.object(slots.subprocess, "run", run):
+                self.assertEqual(slots.boot_partitions(), found)
+
+    def test_a_slot_is_chosen_on_all_of_them(self):
+        ran, chosen = [], []
+        with tempfile.TemporaryDirectory() as place, \
+                mock.patch.object(slots, "BOOT_PLACE", Path(place)), \
+                mock.patch.object(slots, "choose", lambda boot, slot: chosen.append((boot, slot))), \
+                mock.patch.object(slots.subprocess, "run", lambda argv, **_: ran.append(argv[:2])):
+            slots.choose_everywhere("b", lambda: ["/dev/sda2", "/dev/sdb2"])
+            self.assertEqual(chosen, [(Path(place), "b")] * 2)
+            self.assertEqual(ran, [["mount", "/dev/sda2"], ["umount", place],
+                                   ["mount", "/dev/sdb2"], ["umount", place]])
 
 
 if __name__ == "__main__":
