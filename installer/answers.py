@@ -1,5 +1,5 @@
-"""What an installation is told: a value, read from our own TOML or from the XML that users of
-existing installers have. Nothing here looks at a machine.
+"""What an installation is told: a value, and what is true of all such values. Nothing here reads a
+file (answer_files.py) or looks at a machine.
 
 Whatever this installer cannot do is refused with a reason, before anything is written. What it does
 in another way than the file says is a note, which the summary and the log show.
@@ -7,15 +7,29 @@ in another way than the file says is a note, which the summary and the log show.
 
 import ipaddress
 import re
-import tomllib
 from dataclasses import dataclass
-from xml.etree import ElementTree
 
 PASSWORD_LENGTH_MIN = 6
 THEN = ("reboot", "poweroff", "shell")
 INSTALL, UPGRADE = "install", "upgrade"
 MODES = (INSTALL, UPGRADE)
 FIRST_DISK = "first"
+# In the place of the second disk of a mirror: it is put in later.
+MISSING = "missing"
+# Files on ext4.
+SR_TYPE = "ext"
+NO_ADDRESS = "none"
+AUTOCONF = "autoconf"
+BOND_MODES = ("active-backup", "balance-slb", "lacp")
+# Source: Bond.create of the switch that carries it.
+BOND_CARDS_MIN, BOND_CARDS_MAX = 2, 4
+VLAN_TAG_MAX = 4094
+NTP_SOURCES = ("dhcp", "default", "manual", "none")
+SCHEMES = ("http", "https", "ftp", "nfs", "file")
+# When scripts run: before anything is written; when the new system lies on the disk, twice; at the
+# end, however that came.
+STAGES = ("installation-start", "packages-installed", "filesystem-populated",
+          "installation-complete")
 
 
 class Refused(Exception):
@@ -24,107 +38,68 @@ class Refused(Exception):
 
 @dataclass(frozen=True)
 class Network:
-    """`device`: a name (eth0) or a MAC; empty: the first that a DHCP server answers on."""
+    """The management interface. `device`: a name (eth0) or a MAC; empty: the first that a DHCP
+    server answers on. `bond`: several of them, as one; then `device` is empty."""
 
     device: str = ""
-    address: str = ""  # with its prefix; empty: DHCP
+    address: str = ""  # with its prefix; empty: DHCP; NO_ADDRESS: by IPv6 alone
     gateway: str = ""
     dns: tuple = ()
+    bond: tuple = ()
+    bond_mode: str = BOND_MODES[0]
+    vlan: int = 0  # 0: untagged
+    ipv6: str = ""  # with its prefix; empty: none; AUTOCONF: as routers announce
+    gateway6: str = ""
+    names: tuple = ()  # (eth0, MAC or PCI slot or firmware's label): what cards are called
+
+
+@dataclass(frozen=True)
+class Script:
+    """Is run at `stage` (STAGES); the shebang says by what."""
+
+    stage: str
+    url: str
 
 
 @dataclass(frozen=True)
 class Answers:
-    """An upgrade keeps what the host was told before: it takes `disk`, `confirm`, `then`."""
+    """An upgrade keeps what the host was told before: it takes `disk`, `confirm`, `then`, and
+    scripts."""
 
     password_hash: str = ""
     mode: str = INSTALL
     disk: str = FIRST_DISK
+    mirror: str = ""  # a second disk with the same on it, or MISSING; empty: there is none
+    reuse: bool = False  # the disks' partitions stay, and the local SR with what is in it
+    wipe: tuple = ()  # other disks, of which everything is to be forgotten
     local_sr: bool = True
+    sr_gib: int = 0  # 0: all the room that is left
+    guest_disks: tuple = ()  # that belong to the local SR as well
     network: Network = Network()
     hostname: str = "localhost"
     timezone: str = "Etc/UTC"
-    ntp: tuple = ()  # empty: what Debian has by default
+    keymap: str = "us"
+    ntp: tuple = ()
+    ntp_source: str = ""  # NTP_SOURCES; empty: as `settled_ntp_source` says
+    scripts: tuple = ()
+    pv_only: bool = False  # a processor on which only PV guests run will do
     confirm: bool = False
     then: str = "reboot"
     notes: tuple = ()
 
-
-def parse(data, hash_password):
-    """`data`: the file's bytes. `hash_password` makes what /etc/shadow has of a plain text."""
-    text = decoded(data)
-    if text.lstrip().startswith("<"):
-        return from_xml(text, hash_password)
-    return from_toml(text, hash_password)
-
-
-def decoded(data):
-    try:
-        return data.decode()
-    except UnicodeDecodeError as error:
-        raise Refused(f"The answer file is not text: {error}.") from error
+    def settled_ntp_source(self):
+        if self.ntp_source:
+            return self.ntp_source
+        if self.ntp:
+            return "manual"
+        return "default" if self.network.address else "dhcp"
 
 
-# -- our own schema -----------------------------------------------------------------------------------
-
-SCHEMA = {
-    "disk": {"target": str, "local_sr": bool},
-    "network": {"device": str, "address": str, "gateway": str, "dns": list},
-    "host": {"hostname": str, "password": str, "password_hash": str, "timezone": str, "ntp": list},
-    "installer": {"mode": str, "confirm": bool, "then": str},
-}
-# What an upgrade can be told; all else would change the host.
-UPGRADE_SCHEMA = {"disk": {"target"}, "installer": {"mode", "confirm", "then"}}
-
-
-def from_toml(text, hash_password):
-    try:
-        found = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
-        raise Refused(f"The answer file cannot be read: {error}.") from error
-    for section, values in found.items():
-        require_known(section, values)
-    disk, network, host, installer = (found.get(name, {}) for name in SCHEMA)
-    if checked_mode(installer.get("mode", INSTALL)) == UPGRADE:
-        require_keeping(found)
-        return Answers(mode=UPGRADE, disk=disk.get("target", FIRST_DISK),
-                       confirm=installer.get("confirm", False),
-                       then=checked_then(installer.get("then", Answers.then)))
-    return Answers(
-        password_hash=password(host.get("password", ""), host.get("password_hash", ""),
-                               hash_password),
-        disk=disk.get("target", FIRST_DISK), local_sr=disk.get("local_sr", True),
-        network=checked_network(network.get("device", ""), network.get("address", "dhcp"),
-                                network.get("gateway", ""), network.get("dns", [])),
-        hostname=checked_hostname(host.get("hostname", Answers.hostname)),
-        timezone=checked_timezone(host.get("timezone", Answers.timezone)),
-        ntp=tuple(checked_host(one) for one in host.get("ntp", [])),
-        confirm=installer.get("confirm", False),
-        then=checked_then(installer.get("then", Answers.then)))
-
-
-def require_known(section, values):
-    """A key that nobody reads is most likely misspelt."""
-    if section not in SCHEMA:
-        raise Refused(f"The answer file has a section [{section}] that nobody reads.")
-    if not isinstance(values, dict):
-        raise Refused(f"[{section}] is not a section.")
-    for key, value in values.items():
-        if key not in SCHEMA[section]:
-            raise Refused(f"The answer file has {section}.{key}, which nobody reads.")
-        kind = SCHEMA[section][key]
-        if type(value) is not kind or (kind is list and any(type(one) is not str for one in value)):
-            raise Refused(f"{section}.{key} is not of the type that it has to be.")
-
-
-def require_keeping(found):
-    for section, values in found.items():
-        for key in values:
-            if key not in UPGRADE_SCHEMA.get(section, ()):
-                raise Refused(f"An upgrade keeps what the host was told: {section}.{key} has no "
-                              "place in its answers.")
+# -- checks ---------------------------------------------------------------------------------------------
 
 
 def password(plain, hashed, hash_password):
+    """The hash. `hash_password` makes what /etc/shadow has of a plain text."""
     if hashed:
         if plain:
             raise Refused("There are two passwords for root, a plain one and a hash.")
@@ -136,32 +111,112 @@ def password(plain, hashed, hash_password):
     return hash_password(plain)
 
 
-# -- checks ---------------------------------------------------------------------------------------------
-
-
-def checked_network(device, address, gateway, dns):
+def checked_network(device, address, gateway, dns, **more):
+    """`address`: with its prefix, "dhcp" or "none"; `more`: the other members of Network."""
+    network = Network(device, "", "", tuple(str(checked_address(one)) for one in dns), **more)
+    require_whole(network)
+    if network.ipv6 not in ("", AUTOCONF):
+        six = interface(network.ipv6, 6)
+        require_router(network.gateway6, six, 6)
+    elif network.gateway6:
+        raise Refused("A router of IPv6 belongs to a fixed address; others announce themselves.")
+    if address == NO_ADDRESS and not network.ipv6:
+        raise Refused("The management interface has neither an IPv4 nor an IPv6 address.")
+    require_reachable_servers(network, address)
+    if address == NO_ADDRESS:
+        if gateway:
+            raise Refused(f"The router {gateway} belongs to an address, and there is none.")
+        return changed(network, address=NO_ADDRESS)
     if address == "dhcp":
-        if gateway or dns:
-            raise Refused("With DHCP the router and the name servers come from the server.")
-        return Network(device)
-    try:
-        interface = ipaddress.IPv4Interface(address)
-    except ValueError as error:
-        raise Refused(f"The address {address!r} is not an IPv4 address with its prefix.") from error
-    if "/" not in address:
-        raise Refused(f"The address {address!r} lacks its prefix, as in 192.0.2.10/24.")
-    if gateway and checked_address(gateway) not in interface.network:
-        raise Refused(f"The router {gateway} is not in the network {interface.network}.")
-    if not device:
+        if gateway:
+            raise Refused("With DHCP the router comes from the server.")
+        return network
+    four = interface(address, 4)
+    require_router(gateway, four, 4)
+    if not device and not network.bond:
         raise Refused("A fixed address needs a network device to be on.")
-    return Network(device, str(interface), gateway, tuple(str(checked_address(one)) for one in dns))
+    return changed(network, address=str(four), gateway=gateway)
+
+
+def changed(network, **values):
+    return Network(**{**network.__dict__, **values})
+
+
+def require_whole(network):
+    if network.bond:
+        if network.device:
+            raise Refused("The management interface is one device, or a bond of several.")
+        count = len({one.lower() for one in network.bond})
+        if count != len(network.bond) or not BOND_CARDS_MIN <= count <= BOND_CARDS_MAX:
+            raise Refused(f"A bond is made of {BOND_CARDS_MIN} to {BOND_CARDS_MAX} different "
+                          "network devices.")
+    if network.bond_mode not in BOND_MODES:
+        raise Refused(f"A bond's mode is one of {', '.join(BOND_MODES)}, "
+                      f"not {network.bond_mode!r}.")
+    if not 0 <= network.vlan <= VLAN_TAG_MAX:
+        raise Refused(f"A VLAN's tag is a number from 1 to {VLAN_TAG_MAX}, not {network.vlan}.")
+    if network.vlan and not network.device and not network.bond:
+        raise Refused("A VLAN needs a network device to be on.")
+    names = [name for name, _ in network.names]
+    for name in names:
+        if not re.fullmatch(r"eth(0|[1-9][0-9]?)", name):
+            raise Refused(f"Network devices are called eth0 to eth99, not {name!r}.")
+    if len(set(names)) != len(names) or len({what for _, what in network.names}) != len(names):
+        raise Refused("Two network devices cannot have one name, nor one of them two.")
+
+
+def interface(text, version):
+    """An address with its prefix."""
+    example = "192.0.2.10/24" if version == 4 else "2001:db8::10/64"
+    try:
+        found = ipaddress.ip_interface(text)
+    except ValueError as error:
+        raise Refused(f"The address {text!r} is not an IPv{version} address with its prefix.") \
+            from error
+    if found.version != version:
+        raise Refused(f"The address {text!r} is not an IPv{version} address with its prefix.")
+    if "/" not in text:
+        raise Refused(f"The address {text!r} lacks its prefix, as in {example}.")
+    return found
+
+
+def require_router(gateway, own, version):
+    """A router of IPv6 may be known by its link-local address."""
+    if not gateway:
+        return
+    router = checked_address(gateway)
+    if router.version != version:
+        raise Refused(f"The router {gateway} is not of IPv{version}.")
+    if router not in own.network and not (version == 6 and router.is_link_local):
+        raise Refused(f"The router {gateway} is not in the network {own.network}.")
+
+
+def require_reachable_servers(network, address):
+    """The API has one list of them for an interface, which comes with a fixed address of IPv6, or
+    with IPv4."""
+    versions = {ipaddress.ip_address(one).version for one in network.dns}
+    if len(versions) > 1:
+        raise Refused("Name servers are all of IPv4, or all of IPv6.")
+    if 4 in versions and address == NO_ADDRESS:
+        raise Refused("Name servers of IPv4 cannot be asked without an IPv4 address.")
+    if 6 in versions and network.ipv6 in ("", AUTOCONF):
+        raise Refused("Name servers of IPv6 belong to a fixed IPv6 address.")
 
 
 def checked_address(text):
     try:
-        return ipaddress.IPv4Address(text)
+        return ipaddress.ip_address(text)
     except ValueError as error:
-        raise Refused(f"{text!r} is not an IPv4 address.") from error
+        raise Refused(f"{text!r} is not an IP address.") from error
+
+
+def checked_vlan(text):
+    """A tag as files of text have it; empty: none."""
+    if not text:
+        return 0
+    if not text.isdigit() or not 1 <= int(text) <= VLAN_TAG_MAX:
+        raise Refused(f"A VLAN's tag is a number from 1 to {VLAN_TAG_MAX}, not {text!r}.")
+    return int(text)
 
 
 def checked_hostname(name):
@@ -178,10 +233,64 @@ def checked_host(name):
         return checked_hostname(name)
 
 
+def checked_ntp(source, servers):
+    """(source, servers); source empty: nothing was said of it."""
+    if source and source not in NTP_SOURCES:
+        raise Refused(f"The time's source is one of {', '.join(NTP_SOURCES)}, not {source!r}.")
+    if servers and source not in ("", "manual"):
+        raise Refused(f"The time's source {source!r} and servers of time exclude each other.")
+    if source == "manual" and not servers:
+        raise Refused("With the time's source \"manual\" there must be a server of time.")
+    return source, tuple(checked_host(one) for one in servers)
+
+
 def checked_timezone(name):
     if not re.fullmatch(r"[A-Za-z0-9_+-]+(/[A-Za-z0-9_+-]+)*", name):
         raise Refused(f"{name!r} is not a time zone.")
     return name
+
+
+def checked_keymap(name):
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}", name):
+        raise Refused(f"{name!r} is not the name of a keyboard.")
+    return name
+
+
+def checked_url(url):
+    scheme, colon, rest = url.partition("://")
+    if not colon or scheme not in SCHEMES or not rest or re.search(r"\s", url):
+        raise Refused(f"Files are fetched by {', '.join(SCHEMES)}, not from {url!r}.")
+    return url
+
+
+def checked_script(stage, url):
+    if stage not in STAGES:
+        raise Refused(f"A script's stage is one of {', '.join(STAGES)}, not {stage!r}.")
+    return Script(stage, checked_url(url))
+
+
+def checked_disks(answers):
+    """`answers`, when what it says of disks goes together."""
+    named = [answers.disk, answers.mirror, *answers.guest_disks, *answers.wipe]
+    several = [one for one in named if one not in ("", MISSING)]
+    if len(set(several)) != len(several):
+        raise Refused("A disk is named twice.")
+    if answers.mirror and answers.disk == FIRST_DISK:
+        raise Refused("A mirror needs both of its disks named.")
+    if answers.reuse and (answers.mirror or answers.guest_disks or answers.sr_gib):
+        raise Refused("What is used again stays as it is: nothing can be said of a mirror, of more "
+                      "disks or of the local SR's size.")
+    if answers.reuse and not answers.local_sr:
+        raise Refused("Partitions are used again for the local SR in them: it cannot be left out.")
+    if answers.sr_gib < 0 or (answers.sr_gib and not answers.local_sr):
+        raise Refused("The local SR's size is a number of GiB, of an SR that there is.")
+    return answers
+
+
+def checked_sr_type(kind):
+    if kind != SR_TYPE:
+        raise Refused(f"The local SR is of the type {SR_TYPE} (files on ext4), not {kind!r}.")
+    return kind
 
 
 def checked_mode(word):
@@ -194,121 +303,3 @@ def checked_then(word):
     if word not in THEN:
         raise Refused(f"What follows the installation is one of {', '.join(THEN)}, not {word!r}.")
     return word
-
-
-# -- the XML of existing installers ---------------------------------------------------------------------
-
-# Elements that say what happens here anyway, or what has no meaning without the other product.
-WITHOUT_EFFECT = {"keymap": "the console's keyboard is the kernel's (US)",
-                  "bootloader": "it is GRUB, for BIOS and UEFI",
-                  "network-backend": "it is Open vSwitch until it is switched by the API",
-                  "source": "what is installed is on the medium"}
-KNOWN = {"primary-disk", "guest-disks", "guest-disk", "admin-interface", "root-password",
-         "name-server", "nameserver", "hostname", "timezone", "ntp", "ntp-server", "ntp-servers",
-         "ui-confirmation-prompt", *WITHOUT_EFFECT}
-
-
-def from_xml(text, hash_password):
-    # No document type: entities could grow without bound.
-    if "<!" in re.sub(r"<!--.*?-->", "", text, flags=re.DOTALL):
-        raise Refused("The answer file has declarations, which no answer file needs.")
-    try:
-        root = ElementTree.fromstring(text)
-    except ElementTree.ParseError as error:
-        raise Refused(f"The answer file cannot be read: {error}.") from error
-    mode = root.get("mode", "fresh")
-    if root.tag != "installation" or mode not in ("fresh", UPGRADE):
-        raise Refused("This installer makes fresh installations and upgrades only: "
-                      "<installation mode=\"fresh\">.")
-    if mode == UPGRADE:
-        return xml_upgrade(root)
-    for element in root:
-        if element.tag not in KNOWN:
-            raise Refused(f"This installer does not know what to do with <{element.tag}>.")
-    notes = []
-    primary = required(root, "primary-disk")
-    if is_true(primary.get("swraid")) or "," in content(primary):
-        raise Refused("This installer makes no software RAID.")
-    if is_true(primary.get("sr-at-end")) or is_true(primary.get("preserve-first-partition")):
-        notes.append("The whole disk is partitioned anew, with the local SR at its end.")
-    if content(root.find("guest-disks")) or root.findall("guest-disk"):
-        raise Refused("This installer makes a local SR on the primary disk only.")
-    if root.get("sr-type", root.get("srtype", "lvm")) == "lvm":
-        notes.append("The local SR holds files on ext4: there is no SR of type lvm.")
-    if content(root.find("source")) and root.find("source").get("type") != "local":
-        notes.append("Nothing is fetched from a repository: what is installed is on the medium.")
-    return Answers(
-        password_hash=xml_password(required(root, "root-password"), hash_password),
-        disk=disk_path(content(primary)),
-        local_sr=is_true(primary.get("guest-storage", primary.get("gueststorage", "true"))),
-        network=xml_network(required(root, "admin-interface"),
-                            [content(one) for tag in ("name-server", "nameserver")
-                             for one in root.findall(tag)]),
-        hostname=checked_hostname(content(root.find("hostname")) or "localhost.localdomain"),
-        timezone=checked_timezone(content(root.find("timezone")) or Answers.timezone),
-        ntp=xml_ntp(root),
-        confirm=is_true(content(root.find("ui-confirmation-prompt"))),
-        notes=tuple(notes))
-
-
-def xml_upgrade(root):
-    for element in root:
-        if element.tag not in ("existing-installation", "ui-confirmation-prompt", *WITHOUT_EFFECT):
-            raise Refused("An upgrade keeps what the host was told: "
-                          f"<{element.tag}> has no place in its answers.")
-    return Answers(mode=UPGRADE, disk=disk_path(content(required(root, "existing-installation"))),
-                   confirm=is_true(content(root.find("ui-confirmation-prompt"))))
-
-
-def content(element):
-    return "" if element is None else (element.text or "").strip()
-
-
-def required(root, tag):
-    element = root.find(tag)
-    if element is None:
-        raise Refused(f"The answer file has no <{tag}>.")
-    return element
-
-
-def is_true(text):
-    word = (text or "false").lower()
-    if word not in ("true", "false", "yes", "no", "if-utility"):
-        raise Refused(f"{text!r} is neither true nor false.")
-    return word in ("true", "yes")
-
-
-def disk_path(name):
-    if not name:
-        raise Refused("The answer file names no disk.")
-    return name if name.startswith("/dev/") else f"/dev/{name}"
-
-
-def xml_password(element, hash_password):
-    if element.get("type", "plaintext") == "hash":
-        return password("", content(element), hash_password)
-    return password(content(element), "", hash_password)
-
-
-def xml_network(element, dns):
-    if element.get("vlan"):
-        raise Refused("This installer cannot put the management interface on a VLAN.")
-    if element.get("protov6", "none") != "none":
-        raise Refused("This installer gives the management interface an IPv4 address only.")
-    device = element.get("name") or element.get("hwaddr", "").lower()
-    kind = element.get("proto", "")
-    if kind == "dhcp":
-        return checked_network(device, "dhcp", "", [])
-    if kind != "static":
-        raise Refused(f"<admin-interface> has the proto {kind!r}, not dhcp or static.")
-    address = content(element.find("ipaddr")) or content(element.find("ip"))
-    mask = content(element.find("subnet")) or content(element.find("subnet-mask"))
-    return checked_network(device, f"{address}/{mask}", content(element.find("gateway")), dns)
-
-
-def xml_ntp(root):
-    servers = [content(one) for tag in ("ntp-server", "ntp-servers") for one in root.findall(tag)]
-    source = "" if root.find("ntp") is None else root.find("ntp").get("source", "")
-    if servers and source in ("dhcp", "default", "none"):
-        raise Refused(f"<ntp source=\"{source}\"> and <ntp-server> exclude each other.")
-    return tuple(checked_host(one) for one in servers)

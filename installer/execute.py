@@ -3,6 +3,7 @@
 import os
 import subprocess
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import plan
@@ -46,28 +47,53 @@ def take(step):
 
 def let_go():
     """After a failure nothing stays mounted, so that the next attempt can begin anew."""
-    for place in (plan.BOOT, plan.STATE):
+    for place in (plan.ROOT, plan.IMAGE, plan.BOOT, f"{plan.BOOT}2", plan.STATE):
         subprocess.run(["umount", place], stderr=subprocess.DEVNULL, check=False)
 
 
 def execute(made, log, say, take_step=take):
-    """Throws Failed, with nothing left mounted. `say` gets a line a step, the file `log` all."""
+    """Throws Failed, with nothing left mounted. `say` gets a line a step, the file `log` all. Then
+    come the steps `after`, whatever happened before."""
+    def note(text):
+        note_in(log, text)
+
+    note(plan.text_of(made))
+    outcome = "1"
+    try:
+        take_all(made.steps, say, note, take_step)
+        outcome = "0"
+    finally:
+        for step in made.after:
+            finish(replace(step, argv=(*step.argv, outcome)), say, note, take_step)
+    note("installed")
+
+
+def note_in(log, text):
     Path(log).parent.mkdir(parents=True, exist_ok=True)
     with open(log, "a", encoding="utf-8") as file:
-        def note(text):
-            file.write(f"{time.strftime('%H:%M:%S')} {text}\n")
-            file.flush()
+        file.write(f"{time.strftime('%H:%M:%S')} {text}\n")
 
-        note(plan.text_of(made))
-        for number, step in enumerate(made.steps, 1):
-            say(f"[{number}/{len(made.steps)}] {step.name}")
-            note(plan.describe(step))
-            try:
-                words = take_step(step)
-            except Failed as error:
-                note(f"failed: {error}")
-                let_go()
-                raise
-            if words:
-                note(words)
-        note("installed")
+
+def take_all(steps, say, note, take_step):
+    for number, step in enumerate(steps, 1):
+        say(f"[{number}/{len(steps)}] {step.name}")
+        note(plan.describe(step))
+        try:
+            words = take_step(step)
+        except Failed as error:
+            note(f"failed: {error}")
+            let_go()
+            raise
+        if words:
+            note(words)
+
+
+def finish(step, say, note, take_step):
+    """What a person has added for the end must not hide what happened before it."""
+    say(step.name)
+    note(plan.describe(step))
+    try:
+        note(take_step(step) or "done")
+    except Failed as error:
+        say(f"It failed: {error}")
+        note(f"failed: {error}")

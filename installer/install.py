@@ -1,15 +1,15 @@
 """Installs a host from the medium that this system was booted from. Runs on the console.
 
-Who asks: the kernel's `answerfile=URL` (http, https, file), or a file on a file system with the
-label BASALT-ANSWERS (answers.toml, answerfile.xml), or a person.
+Who asks: the kernel's `answerfile=URL` or `answerfile_generator=URL`, or a file on a file system
+with the label BASALT-ANSWERS (answers.toml, answerfile.xml), or a person.
 """
 
 import getpass
+import os
 import subprocess
 import sys
 import time
-import urllib.error
-import urllib.request
+from dataclasses import replace
 from pathlib import Path
 
 import ask
@@ -17,18 +17,19 @@ import execute
 import machine
 import plan
 import upgrade
-from answers import THEN, UPGRADE, Refused, checked_network, parse
+from answer_files import parse
+from answers import THEN, UPGRADE, Refused, checked_network, checked_vlan
+from fetch import BYTES_MAX, fetch, needs_network
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import prepare
 
-LOG = "/var/log/basalt-install.log"
+LOG = plan.LOG
 ANSWERS_LABEL = "BASALT-ANSWERS"
 ANSWERS_NAMES = ("answers.toml", "answerfile.xml")
-ANSWERS_BYTES_MAX = 1 << 20
 ANSWERS_PLACE = "/run/basalt-answers"
-FETCH_SECONDS = 60
+GENERATOR_SECONDS = 300
 
 
 def say(text):
@@ -40,9 +41,109 @@ def hash_password(plain):
                           capture_output=True, check=True).stdout.strip()
 
 
+def load_keymap(name):
+    """Of the screen at which a person sits; a serial line has a keyboard of its own."""
+    if subprocess.run(["loadkeys", name], check=False, stdout=subprocess.DEVNULL,
+                      stderr=subprocess.DEVNULL).returncode:
+        say("The keyboard stays as it is: this console has none of its own.")
+
+
+# -- the kernel's command line --------------------------------------------------------------------------
+
+
 def kernel_words(text):
     """NAME=VALUE words of the kernel's command line; a word alone is true."""
     return dict(word.split("=", 1) if "=" in word else (word, "true") for word in text.split())
+
+
+def first_of(words, *names):
+    """The value of the first that is there; None: there is none."""
+    return next((words[name] for name in names if name in words), None)
+
+
+def network_for_answers(words, cards):
+    """How answers are fetched, by the kernel's parameters of existing installers:
+    `network_device=NAME|MAC|all` and `network_config=dhcp[:vlan=N]` or
+    `static:ip=ADDRESS;netmask=MASK;gateway=ADDRESS;dns=ADDRESS,...;vlan=N`. As
+    `prepare.choose_address` takes it, with the tag as `vlan`; `cards`: name -> MAC."""
+    device = first_of(words, "network_device", "answerfile_device") or "all"
+    kind, _, rest = words.get("network_config", "dhcp").partition(":")
+    values = dict(pair.partition("=")[::2] for pair in rest.split(";") if pair)
+    known = {"dhcp": {"vlan"}, "static": {"ip", "netmask", "gateway", "dns", "vlan"}}
+    if kind not in known or set(values) - known[kind]:
+        raise Refused("Answers are fetched with network_config=dhcp or static:ip=...;netmask=..., "
+                      f"not with {words['network_config']}.")
+    vlan = checked_vlan(values.pop("vlan", ""))
+    network = checked_network(
+        device, f"{values.get('ip', '')}/{values.get('netmask', '')}" if kind == "static" else kind,
+        values.get("gateway", ""), values.get("dns", "").replace(",", " ").split())
+    return {"mac": "" if device == "all" else plan.choose_nic(device, cards), "vlan": vlan,
+            "address": network.address, "gateway": network.gateway, "dns": network.dns}
+
+
+def card_names(text):
+    """What `map_netdev=` words of the kernel's command line call the network devices, as
+    Network.names has it: `map_netdev=[eth]NUMBER[:d|s]:MAC|PCI|LABEL`."""
+    names = []
+    for word in text.split():
+        if not word.startswith("map_netdev="):
+            continue
+        name, _, what = word.removeprefix("map_netdev=").partition(":")
+        # Whether a name came from a rule or from a person makes no difference here: both stay.
+        if what[:2] in ("d:", "s:"):
+            what = what[2:]
+        name = f"eth{name}" if name.isdigit() else name
+        if not what:
+            raise Refused(f"{word} is not written as map_netdev=NUMBER:MAC.")
+        names.append((name, what.lower()))
+    checked_network("", "dhcp", "", [], names=tuple(names))
+    return tuple(names)
+
+
+# -- where answers come from ----------------------------------------------------------------------------
+
+
+class Net:
+    """The network of the installation itself, brought up once when somebody needs it."""
+
+    def __init__(self, words, cards, called=None):
+        """`cards`: name -> MAC as they are; `called`: as they are to be called."""
+        self.words, self.cards, self.called = words, cards, called or cards
+        self.is_up = False
+
+    def up(self):
+        if self.is_up:
+            return
+        wanted = network_for_answers(self.words, self.called)
+        if wanted["vlan"]:
+            lease = self.tagged(wanted)
+        else:
+            lease = prepare.choose_address(Path("/"), wanted=wanted)
+        prepare.apply_address(Path("/"), lease)
+        self.is_up = True
+
+    def tagged(self, wanted):
+        """By the kernel's own VLAN device on the device that is meant, or on the first that brings
+        a lease."""
+        for name, mac in sorted(self.cards.items()):
+            if wanted["mac"] not in ("", mac):
+                continue
+            tagged = f"{name}.{wanted['vlan']}"
+            prepare.run(["ip", "link", "set", name, "up"])
+            prepare.run(["ip", "link", "add", "link", name, "name", tagged, "type", "vlan",
+                         "id", str(wanted["vlan"])])
+            if wanted["address"]:
+                return prepare.Lease(tagged, wanted["address"], wanted["gateway"],
+                                     tuple(wanted["dns"]), dhcp=False)
+            if lease := prepare.ask_for_lease(tagged):
+                return lease
+            prepare.run(["ip", "link", "del", tagged])
+        raise Refused(f"No DHCP server answers on VLAN {wanted['vlan']}.")
+
+    def fetch(self, url, what):
+        if needs_network(url):
+            self.up()
+        return fetch(url, what)
 
 
 def labelled_answers():
@@ -56,56 +157,68 @@ def labelled_answers():
         for name in ANSWERS_NAMES:
             path = Path(ANSWERS_PLACE) / name
             if path.is_file():
-                return path.read_bytes()[:ANSWERS_BYTES_MAX]
+                return path.read_bytes()[:BYTES_MAX]
     finally:
         subprocess.run(["umount", ANSWERS_PLACE], check=True)
     raise Refused(f"The file system {ANSWERS_LABEL} has none of {', '.join(ANSWERS_NAMES)}.")
 
 
-def network_for_answers(words, nics):
-    """How answers are fetched, as `prepare.choose_address` takes it: by the kernel's parameters of
-    existing installers, `network_device=NAME|MAC|all` and `network_config=dhcp` or
-    `static:ip=ADDRESS;netmask=MASK;gateway=ADDRESS;dns=ADDRESS,...`."""
-    device = words.get("network_device", "all")
-    kind, _, rest = words.get("network_config", "dhcp").partition(":")
-    values = dict(pair.partition("=")[::2] for pair in rest.split(";") if pair)
-    known = {"dhcp": set(), "static": {"ip", "netmask", "gateway", "dns"}}
-    if kind not in known or set(values) - known[kind]:
-        raise Refused("Answers are fetched with network_config=dhcp or static:ip=...;netmask=..., "
-                      f"not with {words['network_config']}.")
-    network = checked_network(
-        device, f"{values.get('ip', '')}/{values.get('netmask', '')}" if values else kind,
-        values.get("gateway", ""), values.get("dns", "").replace(",", " ").split())
-    return {"mac": "" if device == "all" else plan.choose_nic(device, nics),
-            "address": network.address, "gateway": network.gateway, "dns": network.dns}
+def keep_script(path, data):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(data)
+    path.chmod(0o700)
 
 
-def fetch(url, words, nics):
-    if url.startswith(("http://", "https://")):
-        wanted = network_for_answers(words, nics)
-        prepare.apply_address(Path("/"), prepare.choose_address(Path("/"), wanted=wanted))
-    elif not url.startswith("file:///"):
-        raise Refused(f"Answers are fetched by http, https or file, not from {url}.")
+def generated(url, net):
+    """What a script that answers this machine's questions prints."""
+    path = Path(plan.WORK) / "generator"
+    keep_script(path, net.fetch(url, "The script that makes the answer file"))
     try:
-        with urllib.request.urlopen(url, timeout=FETCH_SECONDS) as answer:
-            return answer.read(ANSWERS_BYTES_MAX)
-    except (urllib.error.URLError, OSError) as error:
-        raise Refused(f"The answer file cannot be had from {url}: {error}") from error
+        done = subprocess.run([path], capture_output=True, check=False, timeout=GENERATOR_SECONDS)
+    except (OSError, subprocess.TimeoutExpired) as error:
+        raise Refused(f"The script {url} cannot be run: {error}") from error
+    if done.returncode:
+        why = done.stderr.decode(errors="replace").strip()[-300:]
+        raise Refused(f"The script {url} ended with {done.returncode}: {why}")
+    return done.stdout
 
 
-def answers_of(words, facts):
-    if "answerfile" in words:
-        return parse(fetch(words["answerfile"], words, facts.nics), hash_password)
+def answers_of(words, facts, net):
+    if url := first_of(words, "answerfile", "rt_answerfile"):
+        return parse(net.fetch(url, "The answer file"), hash_password)
+    if url := first_of(words, "answerfile_generator"):
+        return parse(generated(url, net), hash_password)
     data = labelled_answers()
     if data is not None:
         return parse(data, hash_password)
-    return ask.ask(input, getpass.getpass, say, facts, hash_password)
+    return ask.ask(ask.Person(input, getpass.getpass, say, load_keymap), facts, hash_password)
 
 
-def install(words):
-    """What follows: reboot, poweroff or shell."""
+def fetch_scripts(answers, net):
+    """Before anything is written: what cannot be had must not be noticed later."""
+    for number, script in enumerate(answers.scripts):
+        data = net.fetch(script.url, "The script")
+        if not data.startswith(b"#!"):
+            raise Refused(f"The script {script.url} does not begin with #! and by what it is run.")
+        keep_script(Path(plan.script_path(number)), data)
+
+
+# -- all ------------------------------------------------------------------------------------------------
+
+
+def install(text):
+    """`text`: the kernel's command line. What follows: reboot, poweroff or shell."""
+    words = kernel_words(text)
     facts = machine.read_machine()
-    answers = answers_of(words, facts)
+    names = card_names(text)
+    called = {name: mac for mac, name in plan.card_names(names, facts).items()}
+    net = Net(words, facts.nics, called)
+    answers = answers_of(words, facts, net)
+    if names:
+        if answers.network.names:
+            raise Refused("Network devices are named by map_netdev and by the answer file.")
+        answers = replace(answers, network=replace(answers.network, names=names))
+    fetch_scripts(answers, net)
     made = (upgrade if answers.mode == UPGRADE else plan).plan(answers, facts)
     if answers.confirm and not ask.confirmed(input, say, made):
         raise Refused("Nothing was written.")
@@ -117,14 +230,17 @@ def install(words):
 
 
 def main():
-    words = kernel_words(Path("/proc/cmdline").read_text())
+    text = Path("/proc/cmdline").read_text()
+    os.umask(0o022)
     try:
-        then = install(words)
+        then = install(text)
     except (Refused, execute.Failed, EOFError) as error:
-        say(f"The host is not installed. {error or 'Nobody answers.'}\nThe log is {LOG}.")
+        why = f"The host is not installed. {error or 'Nobody answers.'}"
+        say(f"{why}\nThe log is {LOG}.")
+        execute.note_in(LOG, why)
         return 1
     # The parameter of existing installers wins over the file.
-    then = words.get("atexit", then)
+    then = kernel_words(text).get("atexit", then)
     if then in THEN and then != "shell":
         say("The machine is about to " + ("restart." if then == "reboot" else "be switched off."))
         subprocess.run(["systemctl", "--no-block", then], check=True)

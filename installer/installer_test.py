@@ -5,139 +5,42 @@ GOLDEN_UPDATE=1 rewrites the plans in golden/.
 
 import json
 import os
+import sys
 import tempfile
 import unittest
 from dataclasses import replace
 from pathlib import Path
 from unittest import mock
 
+HERE = Path(__file__).resolve().parent
+# Installed, it lies one folder higher; in the source tree it does not.
+sys.path.append(str(HERE.parent / "dom0-image/prepare"))
+
 import answers
-import ask
+import answer_files
+import disks
 import execute
 import machine
 import plan
 from answers import Refused
+from answers_test import HASH, TOML, WHOLE, XML, hashed
 
-GOLDEN = Path(__file__).resolve().parent / "golden"
-GIB = plan.GIB
-HASH = "$6$salt$hash"
-
-TOML = b"""
-[disk]
-target = "/dev/disk/by-id/virtio-one"
-[network]
-device = "eth1"
-address = "192.0.2.10/24"
-gateway = "192.0.2.1"
-dns = ["192.0.2.2", "192.0.2.3"]
-[host]
-hostname = "host1.example.org"
-password = "secret1"
-timezone = "Europe/Berlin"
-ntp = ["192.0.2.4", "ntp.example.org"]
-[installer]
-then = "poweroff"
-"""
-
-XML = b"""<?xml version="1.0"?>
-<!-- as users have it -->
-<installation mode="fresh" srtype="ext">
-  <primary-disk guest-storage="no">sda</primary-disk>
-  <guest-disks/>
-  <keymap>de</keymap>
-  <root-password type="hash">$6$salt$hash</root-password>
-  <source type="local"/>
-  <admin-interface name="eth0" proto="static">
-    <ip>192.0.2.10</ip><subnet-mask>255.255.255.0</subnet-mask><gateway>192.0.2.1</gateway>
-  </admin-interface>
-  <nameserver>192.0.2.2</nameserver>
-  <hostname>host1</hostname>
-  <timezone>Europe/Berlin</timezone>
-  <ntp-servers>192.0.2.4</ntp-servers>
-</installation>
-"""
-
-
-def hashed(plain):
-    return HASH if plain == "secret1" else f"$6$other${plain}"
-
+GOLDEN = HERE / "golden"
+GIB = disks.GIB
 
 def machine_with(*disks, **changes):
     made = plan.Machine(disks=disks, nics={"eth0": "52:54:00:00:00:01", "eth1": "52:54:00:00:00:02"},
-                        memory_bytes=8 * GIB, virtualises=True, medium="/run/medium",
+                        memory_bytes=8 * GIB, lacks="", medium="/run/medium",
                         image_bytes=250 << 20)
     return replace(made, **changes)
 
 
-ONE = plan.Disk("/dev/vda", 40 * GIB, "disk", ("/dev/disk/by-id/virtio-one",))
-NVME = plan.Disk("/dev/nvme0n1", 40 * GIB)
+ONE = disks.Disk("/dev/vda", 40 * GIB, "disk", ("/dev/disk/by-id/virtio-one",))
+NVME = disks.Disk("/dev/nvme0n1", 40 * GIB)
 
 
-class AnswersTest(unittest.TestCase):
-    def refusal(self, text):
-        with self.assertRaises(Refused) as refused:
-            answers.parse(text.encode(), hashed)
-        return str(refused.exception)
-
-    def test_our_own_schema_is_read(self):
-        self.assertEqual(answers.parse(TOML, hashed), answers.Answers(
-            password_hash=HASH, disk="/dev/disk/by-id/virtio-one", hostname="host1.example.org",
-            network=answers.Network("eth1", "192.0.2.10/24", "192.0.2.1",
-                                    ("192.0.2.2", "192.0.2.3")),
-            timezone="Europe/Berlin", ntp=("192.0.2.4", "ntp.example.org"), then="poweroff"))
-
-    def test_a_password_is_all_that_must_be_answered(self):
-        self.assertEqual(answers.parse(b'[host]\npassword_hash = "$6$salt$hash"\n', hashed),
-                         answers.Answers(password_hash=HASH))
-
-    def test_the_xml_of_other_installers_says_the_same(self):
-        self.assertEqual(answers.parse(XML, hashed), answers.Answers(
-            password_hash=HASH, disk="/dev/sda", local_sr=False, hostname="host1",
-            network=answers.Network("eth0", "192.0.2.10/24", "192.0.2.1", ("192.0.2.2",)),
-            timezone="Europe/Berlin", ntp=("192.0.2.4",)))
-
-    def test_what_is_done_otherwise_is_noted(self):
-        text = XML.decode().replace('srtype="ext"', "").replace(
-            '<source type="local"/>', '<source type="url">http://192.0.2.9/</source>')
-        notes = answers.parse(text.encode(), hashed).notes
-        self.assertEqual(len(notes), 2)
-        self.assertIn("lvm", notes[0])
-        self.assertIn("repository", notes[1])
-
-    def test_misspelt_and_wrong_answers_are_refused_with_the_reason(self):
-        good = TOML.decode()
-        for old, new, reason in [
-                ("[disk]", "[disc]", "[disc]"), ("target", "traget", "disk.traget"),
-                ('"192.0.2.10/24"', '"192.0.2.10"', "lacks its prefix"),
-                ('"192.0.2.1"', '"198.51.100.1"', "not in the network"),
-                ('"192.0.2.10/24"', '"dhcp"', "With DHCP"), ('"eth1"', '""', "a network device"),
-                ('"secret1"', '"short"', "6 characters"), ('"host1.example.org"', '"a b"', "host name"),
-                ('"Europe/Berlin"', '"../../etc/passwd"', "time zone"),
-                ('"poweroff"', '"dance"', "reboot, poweroff, shell"),
-                ('"192.0.2.3"]', "7]", "network.dns"), ("[host]", "[host", "cannot be read")]:
-            with self.subTest(new):
-                self.assertIn(reason, self.refusal(good.replace(old, new, 1)))
-
-    def test_xml_that_asks_for_more_than_this_installer_does_is_refused(self):
-        good = XML.decode()
-        for old, new, reason in [
-                ("fresh", "reinstall", "fresh installations and upgrades"), (">sda<", ">sda,sdb<", "RAID"),
-                ("<guest-disks/>", "<guest-disk>sdb</guest-disk>", "primary disk only"),
-                ('name="eth0"', 'name="eth0" vlan="7"', "VLAN"),
-                ('proto="static"', 'proto="none"', "not dhcp or static"),
-                ("<keymap>", "<script>x</script><keymap>", "<script>"),
-                ('<source type="local"/>', '<ntp source="dhcp"/>', "exclude each other"),
-                ('guest-storage="no"', 'guest-storage="perhaps"', "neither true nor false"),
-                ('<?xml version="1.0"?>', '<!DOCTYPE a [<!ENTITY b "c">]>', "declarations"),
-                ("</installation>", "", "cannot be read")]:
-            with self.subTest(new):
-                self.assertIn(reason, self.refusal(good.replace(old, new, 1)))
-        self.assertIn("not text", str(self.assert_refused(b"\xff\xfe")))
-
-    def assert_refused(self, data):
-        with self.assertRaises(Refused) as refused:
-            answers.parse(data, hashed)
-        return refused.exception
+MIRROR_PARTS = ("basalt-bios", "basalt-boot", "basalt-raid", "basalt-a", "basalt-b", "basalt-state",
+                "basalt-sr")
 
 
 class PlanTest(unittest.TestCase):
@@ -154,14 +57,31 @@ class PlanTest(unittest.TestCase):
         return str(refused.exception)
 
     def test_a_plan_with_a_local_sr(self):
-        self.check("local_sr", plan.plan(answers.parse(TOML, hashed), machine_with(ONE)))
+        self.check("local_sr", plan.plan(answer_files.parse(TOML, hashed), machine_with(ONE)))
 
     def test_a_plan_without_one_by_xml_on_a_disk_whose_partitions_have_a_p(self):
-        given = replace(answers.parse(XML, hashed), disk="/dev/nvme0n1", notes=("A note.",))
-        self.check("nvme", plan.plan(given, machine_with(ONE, NVME, virtualises=False)))
+        given = replace(answer_files.parse(XML, hashed), disk="/dev/nvme0n1", notes=("A note.",),
+                        keymap="us")
+        self.check("nvme", plan.plan(given, machine_with(ONE, NVME, lacks="No VT-x.")))
+
+    def test_a_plan_of_a_mirror_with_a_bond_and_more_disks(self):
+        given = replace(answer_files.parse(WHOLE.encode(), hashed), network=answers.Network(
+            bond=("eth1", "eth0"), bond_mode="lacp", vlan=7, ipv6="autoconf"), keymap="us")
+        old = (("lvm", "/dev/mapper/old-local"), ("raid1", "/dev/md127"))
+        sda, sdb, sdc = (disks.Disk(f"/dev/sd{letter}", 40 * GIB, stack=old if letter != "c" else ())
+                         for letter in "abc")
+        found = machine_with(sda, replace(sdb, stack=old[1:]), sdc, disks.Disk("/dev/sdd", GIB),
+                             arrays=("/dev/md126", "/dev/md127"))
+        self.check("mirror", plan.plan(replace(given, sr_gib=10), found))
+
+    def test_a_plan_that_keeps_the_local_sr_of_a_mirror(self):
+        given = answers.Answers(password_hash=HASH, disk="/dev/sdb", reuse=True)
+        pair = [disks.Disk(path, 40 * GIB, slot="b", raid="/dev/md127", parts=MIRROR_PARTS,
+                           stack=(("raid1", "/dev/md127"),)) for path in ("/dev/sda", "/dev/sdb")]
+        self.check("reuse", plan.plan(given, machine_with(*pair, arrays=("/dev/md127",))))
 
     def test_the_text_keeps_the_secret_that_the_step_writes(self):
-        made = plan.plan(answers.parse(TOML, hashed), machine_with(ONE))
+        made = plan.plan(answer_files.parse(TOML, hashed), machine_with(ONE))
         kept = next(step for step in made.steps if step.path)
         self.assertEqual(json.loads(kept.text)["password_hash"], HASH)
         self.assertEqual(kept.mode, 0o600)
@@ -169,7 +89,7 @@ class PlanTest(unittest.TestCase):
         self.assertNotIn(HASH, plan.text_of(made))
 
     def test_nothing_is_written_before_the_medium_is_checked(self):
-        made = plan.plan(answers.parse(TOML, hashed), machine_with(ONE))
+        made = plan.plan(answer_files.parse(TOML, hashed), machine_with(ONE))
         self.assertEqual(made.steps[0].argv[:2], ("sha256sum", "--check"))
 
     def test_what_cannot_be_is_refused(self):
@@ -180,12 +100,82 @@ class PlanTest(unittest.TestCase):
         self.assertIn("in use", self.refusal(replace(given, disk="/dev/vda"), machine_with(busy)))
         self.assertIn("there are: /dev/vda", self.refusal(replace(given, disk="/dev/sdx"),
                                                           machine_with(ONE)))
-        self.assertIn("GiB are needed", self.refusal(given, machine_with(plan.Disk("/dev/vda", 13 * GIB))))
+        self.assertIn("GiB are needed", self.refusal(given, machine_with(disks.Disk("/dev/vda", 13 * GIB))))
         self.assertIn("memory", self.refusal(given, machine_with(ONE, memory_bytes=GIB)))
         self.assertIn("network device", self.refusal(given, machine_with(ONE, nics={})))
         self.assertIn("no network device eth7", self.refusal(
             replace(given, network=answers.Network("eth7")), machine_with(ONE)))
         self.assertIn("larger", self.refusal(given, machine_with(ONE, image_bytes=3 * GIB)))
+        self.assertIn("pv_only", self.refusal(given, machine_with(ONE, lacks="No VT-x.")))
+        self.assertIn("'de'", self.refusal(replace(given, keymap="de"), machine_with(ONE)))
+        self.assertIn("'Here'", self.refusal(replace(given, timezone="Here"),
+                                             machine_with(ONE, zones=("Etc/UTC",))))
+
+    def test_what_cannot_be_of_several_disks_is_refused(self):
+        given = answers.Answers(password_hash=HASH, disk="/dev/vda", mirror="/dev/vdb")
+        small = disks.Disk("/dev/vdb", 13 * GIB)
+        self.assertIn("/dev/vdb has 13.0", self.refusal(given, machine_with(ONE, small)))
+        self.assertIn("no disk /dev/vdb", self.refusal(given, machine_with(ONE)))
+        self.assertIn("named twice", self.refusal(replace(given, mirror=ONE.links[0]),
+                                                  machine_with(ONE)))
+        tiny = replace(given, mirror="", guest_disks=("/dev/vdb",))
+        self.assertIn("too small for the local SR", self.refusal(
+            tiny, machine_with(ONE, disks.Disk("/dev/vdb", GIB))))
+        self.assertIn("no host with a local SR", self.refusal(
+            replace(given, mirror="", reuse=True), machine_with(ONE)))
+
+    def test_two_hosts_are_not_left_beside_each_other(self):
+        other = disks.Disk("/dev/vdb", 40 * GIB, slot="a")
+        given = answers.Answers(password_hash=HASH, disk="/dev/vda")
+        self.assertIn('disk.wipe = ["/dev/vdb"]', self.refusal(given, machine_with(ONE, other)))
+        made = plan.plan(replace(given, wipe=("/dev/vdb",)), machine_with(ONE, other))
+        self.assertIn(("wipefs", "--all", "--force", "/dev/vdb"), [step.argv for step in made.steps])
+        # One half of a mirror is installed on anew: the other half still holds the host.
+        halves = [disks.Disk(path, 40 * GIB, slot="a", raid="/dev/md127") for path in
+                  ("/dev/vda", "/dev/vdb")]
+        self.assertIn("/dev/vdb too", self.refusal(given, machine_with(*halves)))
+
+    def test_a_mirror_may_begin_with_one_disk(self):
+        made = plan.plan(answers.Answers(password_hash=HASH, disk="/dev/vda", mirror="missing"),
+                         machine_with(ONE))
+        create = next(step for step in made.steps if "--create" in step.argv)
+        self.assertEqual(create.argv[-2:], ("/dev/vda3", "missing"))
+        self.assertTrue(any("mirror has one disk" in note for note in made.notes))
+
+    def test_cards_are_called_as_they_are_to_be(self):
+        def names(*wanted, **changes):
+            return plan.card_names(wanted, machine_with(
+                ONE, slots={"eth0": "0000:00:03.0", "eth1": "0000:00:04.0"},
+                labels={"eth1": "Port 2"}, **changes))
+
+        one, two = "52:54:00:00:00:01", "52:54:00:00:00:02"
+        self.assertEqual(names(), {one: "eth0", two: "eth1"})
+        self.assertEqual(names(("eth0", two)), {two: "eth0", one: "eth1"})
+        self.assertEqual(names(("eth0", "0000:00:04.0"), ("eth1", one)), {two: "eth0", one: "eth1"})
+        self.assertEqual(names(("eth5", "port 2")), {two: "eth5", one: "eth0"})
+        for wanted, why in (((("eth0", "nobody"),), "no network device 'nobody'"),
+                            ((("eth0", one), ("eth1", "0000:00:03.0")), "named twice")):
+            with self.assertRaisesRegex(Refused, why):
+                names(*wanted)
+        # Who says eth0 means the card that will be called so.
+        given = answers.Answers(password_hash=HASH, network=answers.Network(
+            "eth0", names=(("eth0", two), ("eth1", one))))
+        kept = next(step for step in plan.plan(given, machine_with(ONE)).steps
+                    if step.path.endswith("install.json"))
+        self.assertEqual(json.loads(kept.text)["network"]["mac"], two)
+
+    def test_scripts_run_at_their_stages(self):
+        given = answers.Answers(password_hash=HASH, scripts=tuple(
+            answers.Script(stage, f"http://a/{number}")
+            for number, stage in enumerate(answers.STAGES)))
+        made = plan.plan(given, machine_with(ONE))
+        argv = [step.argv for step in made.steps]
+        start = argv.index((plan.script_path(0),))
+        self.assertLess(start, next(at for at, words in enumerate(argv) if words[:1] == ("wipefs",)))
+        mounted = next(at for at, words in enumerate(argv) if "overlay" in words)
+        self.assertEqual(argv[mounted + 1:mounted + 3],
+                         [(plan.script_path(1), plan.ROOT), (plan.script_path(2), plan.ROOT)])
+        self.assertEqual([step.argv for step in made.after], [(plan.script_path(3),)])
 
     def test_the_smallest_disk_that_is_accepted_holds_all_partitions(self):
         given = answers.Answers(password_hash=HASH)
@@ -193,13 +183,14 @@ class PlanTest(unittest.TestCase):
             size = GIB
             while True:
                 try:
-                    plan.plan(replace(given, local_sr=local_sr), machine_with(plan.Disk("/dev/a", size)))
+                    plan.plan(replace(given, local_sr=local_sr), machine_with(disks.Disk("/dev/a", size)))
                     break
                 except Refused:
-                    size += plan.MIB
-            fixed = sum(part or 0 for _, _, part in plan.partitions(local_sr))
-            rest = plan.SR_BYTES_MIN if local_sr else plan.STATE_BYTES
-            self.assertGreaterEqual(size, fixed + rest + 2 * plan.MIB)
+                    size += disks.MIB
+            parts = [*disks.outer_parts(), *disks.inner_parts(local_sr)]
+            fixed = sum(part or 0 for _, _, part in parts)
+            rest = disks.SR_BYTES_MIN if local_sr else disks.STATE_BYTES
+            self.assertGreaterEqual(size, fixed + rest + 2 * disks.MIB)
 
 
 class MachineTest(unittest.TestCase):
@@ -212,13 +203,16 @@ class MachineTest(unittest.TestCase):
             {"path": "/dev/sdb", "type": "disk", "size": 9, "model": None, "ro": True, "mountpoints": [None]},
             {"path": "/dev/sdc", "type": "disk", "size": 0, "model": None, "ro": False, "mountpoints": []}]})
         self.assertEqual(machine.parse_disks(listed, {"/dev/sdb": ["/dev/disk/by-id/b"]}), (
-            plan.Disk("/dev/sda", 7, "A", (), True, False),
-            plan.Disk("/dev/sdb", 9, "", ("/dev/disk/by-id/b",), False, True)))
+            disks.Disk("/dev/sda", 7, "A", (), True, False),
+            disks.Disk("/dev/sdb", 9, "", ("/dev/disk/by-id/b",), False, True)))
 
     def test_memory_and_processor_are_read(self):
         self.assertEqual(machine.parse_memory("MemTotal:  2048 kB\nMemFree: 1 kB\n"), 2 << 20)
-        self.assertTrue(machine.parse_virtualises("model\t: x\nflags\t\t: fpu svm npt\n"))
-        self.assertFalse(machine.parse_virtualises("flags\t\t: fpu vmxx\n"))
+        for flags, lacks in (("fpu svm npt", ""), ("vmx ept", ""), ("fpu vmxx", "VT-x or AMD-V"),
+                             ("vmx", "nested page tables")):
+            said = machine.parse_lacks(f"model\t: x\nflags\t\t: {flags}\nflags\t\t: svm npt\n")
+            self.assertIn(lacks, said)
+            self.assertEqual(bool(lacks), bool(said))
 
 
 class ExecuteTest(unittest.TestCase):
@@ -261,57 +255,33 @@ class ExecuteTest(unittest.TestCase):
         with self.assertRaises(execute.Failed):
             execute.take(plan.Step("absent", path="/no/such/folder/file"))
 
+    def test_what_follows_is_told_how_it_ended(self):
+        told = self.folder / "told"
+        after = [plan.Step("tell", ("sh", "-c", 'echo "$0" >> "$1"; exit 1', "ended", str(told)))]
+        said = []
+        execute.execute(replace(self.made(), after=after), self.folder / "log", said.append)
+        with mock.patch.object(execute, "let_go"), self.assertRaises(execute.Failed):
+            execute.execute(replace(self.made(plan.Step("break", ("false",))), after=after),
+                            self.folder / "log", said.append)
+        self.assertEqual(told.read_text(), "ended\nended\n")
+        log = (self.folder / "log").read_text()
+        self.assertRegex(log, r"(?s)told 0\n.*installed\n.*told 1\n")
+        self.assertEqual(log.count(" installed\n"), 1)
+        self.assertTrue(any(line.startswith("It failed: tell") for line in said))
+
     @unittest.skipUnless(Path("/sbin/sfdisk").exists(), "there is no sfdisk here")
     def test_the_partitions_are_those_that_were_planned(self):
         image = self.folder / "disk"
         with open(image, "wb") as file:
             file.truncate(40 * GIB)
-        disk = plan.Disk(str(image), 40 * GIB)
-        parts = plan.partitions(local_sr=True)
-        execute.take(next(step for step in plan.partition_steps(disk, parts)
-                          if step.argv[0] == "sfdisk"))
+        parts = [*disks.outer_parts(), *disks.inner_parts(local_sr=True)]
+        execute.take(plan.table_step(str(image), parts))
         told = json.loads(execute.take(plan.Step("look", ("/sbin/sfdisk", "--json", str(image)))))
         made = [(part["name"], part["type"], part["size"] * 512)
                 for part in told["partitiontable"]["partitions"]]
         self.assertEqual(made[:-1], parts[:-1])
         self.assertEqual(made[-1][:2], parts[-1][:2])
         self.assertGreater(made[-1][2], 27 * GIB)
-
-
-class AskTest(unittest.TestCase):
-    def test_a_person_is_asked_until_the_answers_are_right(self):
-        lines = iter(["7", "2", "2", "192.0.2.10", "192.0.2.10/24", "192.0.2.1", "192.0.2.2 192.0.2.3",
-                      "a b", "host1", ""])
-        secrets = iter(["secret1", "secret2", "short", "short", "secret1", "secret1"])
-        said = []
-        found = machine_with(ONE, replace(NVME, path="/dev/vdb"))
-
-        # The wrong address is asked for again, with its router and servers.
-        def read(question):
-            if "Router" in question and said[-1:] != ["wrong"] and not read.asked:
-                read.asked = True
-                return ""
-            if "Name servers" in question and not read.servers:
-                read.servers = True
-                return ""
-            return next(lines)
-
-        read.asked = read.servers = False
-        given = ask.ask(read, lambda _: next(secrets), said.append, found, hashed)
-        self.assertEqual(given, answers.Answers(
-            password_hash=HASH, disk="/dev/vdb", hostname="host1", timezone="Etc/UTC", confirm=True,
-            network=answers.Network("52:54:00:00:00:02", "192.0.2.10/24", "192.0.2.1",
-                                    ("192.0.2.2", "192.0.2.3"))))
-        self.assertTrue(any("lacks its prefix" in line for line in said))
-        self.assertIn("These are not the same.", said)
-
-    def test_only_the_word_goes_on(self):
-        made = plan.plan(answers.Answers(password_hash=HASH), machine_with(ONE))
-        said = []
-        self.assertFalse(ask.confirmed(lambda _: "y", said.append, made))
-        self.assertFalse(ask.confirmed(lambda _: "", said.append, made))
-        self.assertTrue(ask.confirmed(lambda _: " install ", said.append, made))
-        self.assertIn("/dev/vda is about to be erased", said[0])
 
 
 if __name__ == "__main__":

@@ -2,18 +2,26 @@
 
 import json
 import subprocess
+import sys
 import tempfile
 from dataclasses import replace
 from pathlib import Path
 
-from plan import SLOTS, Disk, Machine, partition_path
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+import nics as nics_
+from disks import RAID_PART, SLOTS, Disk, partition_path
+from plan import Machine
 
 MEDIUM = "/run/basalt-live/medium"
 COLUMNS = "PATH,TYPE,SIZE,MODEL,RO,MOUNTPOINTS,PARTLABEL"
+KEYMAPS = "/usr/share/keymaps/i386"
+ZONES = "/usr/share/zoneinfo/tzdata.zi"
 
-
-# The first partitions of an installation, by which it is known.
+# The first partitions of an installation, by which it is known: on a disk of its own, or on each
+# disk of a mirror and in its array.
 INSTALLED = ["basalt-bios", "basalt-boot", "basalt-a", "basalt-b", "basalt-state"]
+MIRRORED, IN_ARRAY = [*INSTALLED[:2], RAID_PART], INSTALLED[2:]
 
 
 def read_text(path):
@@ -21,6 +29,9 @@ def read_text(path):
         return Path(path).read_text(errors="replace").strip()
     except OSError:
         return ""
+
+
+# -- disks ----------------------------------------------------------------------------------------------
 
 
 def links_by_target(folder="/dev/disk/by-id"):
@@ -32,12 +43,45 @@ def links_by_target(folder="/dev/disk/by-id"):
     return out
 
 
+def children(device):
+    return device.get("children", [])
+
+
 def mounted(device):
-    return any(device.get("mountpoints") or []) or any(map(mounted, device.get("children", [])))
+    return any(device.get("mountpoints") or []) or any(map(mounted, children(device)))
 
 
 def labels(device):
-    return [one.get("partlabel") for one in device.get("children", [])]
+    return [one.get("partlabel") or "" for one in children(device) if one["type"] == "part"]
+
+
+def stack_of(device):
+    """(kind, path) of all that lies on a disk's partitions or on itself, the topmost first."""
+    out = []
+    for child in children(device):
+        out += stack_of(child)
+        if child["type"] not in ("part", "disk"):
+            out.append((child["type"], child["path"]))
+    return out
+
+
+def array_on(device):
+    """What a mirror's disk has most of its installation in; None: it is none, or not running."""
+    for child in children(device):
+        if child.get("partlabel") == RAID_PART:
+            return next((one for one in children(child) if one["type"] == "raid1"), None)
+    return None
+
+
+def parts_of(device):
+    """(names of an installation's partitions, its array's path); nothing where there is none."""
+    names = labels(device)
+    if names[:5] == INSTALLED:
+        return tuple(names), ""
+    array = array_on(device)
+    if names[:3] == MIRRORED and array and labels(array)[:3] == IN_ARRAY:
+        return (*names, *labels(array)), array["path"]
+    return (), ""
 
 
 def parse_disks(listed, links, slot_of=lambda path: ""):
@@ -47,9 +91,11 @@ def parse_disks(listed, links, slot_of=lambda path: ""):
         if device["type"] != "disk" or not device["size"]:
             continue
         disk = Disk(device["path"], int(device["size"]), (device["model"] or "").strip(),
-                    tuple(links.get(device["path"], ())), mounted(device), bool(device["ro"]))
-        if labels(device)[:5] == INSTALLED and not disk.in_use:
-            disk = replace(disk, slot=slot_of(disk.path))
+                    tuple(links.get(device["path"], ())), mounted(device), bool(device["ro"]),
+                    stack=tuple(stack_of(device)))
+        parts, raid = parts_of(device)
+        if parts and not disk.in_use:
+            disk = replace(disk, slot=slot_of(disk.path), parts=parts, raid=raid)
         disks.append(disk)
     return tuple(disks)
 
@@ -75,15 +121,16 @@ def read_slot(disk):
 
 
 def read_disks():
+    # Arrays of which a disk is missing: by themselves they wait for it.
+    subprocess.run(["mdadm", "--incremental", "--run", "--scan"], check=False,
+                   stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    subprocess.run(["udevadm", "settle", "--timeout=30"], check=False)
     listed = subprocess.run(["lsblk", "--json", "--bytes", "--tree", "--output", COLUMNS],
                             capture_output=True, text=True, check=True).stdout
     return parse_disks(listed, links_by_target(), read_slot)
 
 
-def read_nics(root="/sys/class/net"):
-    """Network devices with hardware below: name -> MAC."""
-    return {path.name: read_text(path / "address").lower() for path in sorted(Path(root).iterdir())
-            if (path / "device").exists()}
+# -- the rest -------------------------------------------------------------------------------------------
 
 
 def parse_memory(text):
@@ -93,16 +140,46 @@ def parse_memory(text):
     return 0
 
 
-def parse_virtualises(text):
+def parse_lacks(text):
+    """`text`: /proc/cpuinfo. Xen is built without shadow paging: without page tables of its own for
+    guests (EPT, NPT), hardware virtualisation is of no use to it."""
+    flags = set()
     for line in text.splitlines():
         if line.startswith("flags"):
-            return bool({"vmx", "svm"} & set(line.split(":", 1)[1].split()))
-    return False
+            flags = set(line.split(":", 1)[1].split())
+            break
+    if not {"vmx", "svm"} & flags:
+        return ("The processor offers no hardware virtualisation (VT-x or AMD-V): it has none, or "
+                "the firmware's setup has switched it off.")
+    if not {"ept", "npt"} & flags:
+        return "The processor's hardware virtualisation lacks nested page tables (EPT or NPT)."
+    return ""
 
 
-def read_machine():
-    image = Path(MEDIUM) / "live/root.squashfs"
-    return Machine(disks=read_disks(), nics=read_nics(),
+def read_arrays(root="/sys/class/block"):
+    return tuple(sorted(f"/dev/{path.name}" for path in Path(root).glob("md*")
+                        if (path / "md").is_dir()))
+
+
+def read_keymaps(root=KEYMAPS):
+    found = (path.name for path in Path(root).rglob("*.kmap.gz"))
+    return tuple(sorted({name.removesuffix(".kmap.gz") for name in found}))
+
+
+def parse_zones(text):
+    """`text`: the time zones' own list (zic(8)): Z lines define one, L lines name it again."""
+    words = [line.split() for line in text.splitlines() if line[:2] in ("Z ", "L ")]
+    return tuple(sorted({line[1] if line[0] == "Z" else line[2] for line in words}))
+
+
+def read_machine(medium=MEDIUM):
+    image = Path(medium) / "live/root.squashfs"
+    cards = nics_.cards(Path("/"))
+    return Machine(disks=read_disks(), nics={name: mac for name, mac, _ in cards},
+                   slots={name: slot for name, _, slot in cards},
+                   labels={name: read_text(f"/sys/class/net/{name}/device/label")
+                           for name, _, _ in cards},
                    memory_bytes=parse_memory(read_text("/proc/meminfo")),
-                   virtualises=parse_virtualises(read_text("/proc/cpuinfo")),
-                   medium=MEDIUM, image_bytes=image.stat().st_size)
+                   lacks=parse_lacks(read_text("/proc/cpuinfo")), arrays=read_arrays(),
+                   keymaps=read_keymaps(), zones=parse_zones(read_text(ZONES)),
+                   medium=medium, image_bytes=image.stat().st_size)

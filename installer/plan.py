@@ -1,63 +1,45 @@
 """What an installation will do, as data: a pure function of the answers and of what the machine is.
 
-A plan is a list of steps that execute.py takes one by one. Its text is what the summary shows, and
-what the tests compare.
+A plan is a list of steps that execute.py takes one by one. Its text is what the log shows, and what
+the tests compare; its summary is for people.
 """
 
 import json
 from dataclasses import dataclass, field
 
-from answers import FIRST_DISK, Refused
+import disks as disks_
+from answers import MISSING, NO_ADDRESS, Refused
+from disks import (BOOT_LABEL, GIB, LINUX_LVM, MIB, SLOTS, SR_GROUP, SR_LABEL, SR_PART, SR_VOLUME,
+                   STATE_LABEL, Layout, partition_path)
 
-MIB = 1 << 20
-GIB = 1 << 30
-
-BIOS_BYTES = 2 * MIB
-BOOT_BYTES = 512 * MIB
-SLOT_BYTES = 2 * GIB
-STATE_BYTES = 8 * GIB
-SR_BYTES_MIN = 1 * GIB
-# A partition table at each end, and what alignment takes.
-MARGIN_BYTES = 4 * MIB
 MEMORY_BYTES_MIN = 1900 * MIB
-
-BIOS_BOOT = "21686148-6449-6E6F-744E-656564454649"
-EFI_SYSTEM = "C12A7328-F81F-11D2-BA4B-00A0C93EC93B"
-LINUX = "0FC63DAF-8483-4772-8E79-3D69D8477DE4"
-
-# Labels of file systems and names of partitions; the initramfs and units of the control domain
-# look for these.
-BOOT_LABEL = "BASALT-BOOT"
-STATE_LABEL = "BASALT-STATE"
-SR_LABEL = "BASALT-SR"
-SLOTS = ("a", "b")
 
 WORK = "/run/basalt-install"
 BOOT = f"{WORK}/boot"
 STATE = f"{WORK}/state"
+# The new system as it will run, for scripts.
+IMAGE, ROOT = f"{WORK}/image", f"{WORK}/root"
+SCRIPTS = f"{WORK}/scripts"
 # Where the medium's own system has ours.
 PROGRAMS = "/usr/lib/basalt"
-
-
-@dataclass(frozen=True)
-class Disk:
-    path: str
-    size_bytes: int
-    model: str = ""
-    links: tuple = ()  # other paths of the same disk: /dev/disk/by-id/...
-    in_use: bool = False  # something on it is mounted
-    read_only: bool = False
-    slot: str = ""  # of the installation on it, the one that starts; empty: there is none
+LOG = "/var/log/basalt-install.log"
+# The highest number is what the kernel itself gives first.
+ARRAYS = [f"/dev/md{number}" for number in range(127, 99, -1)]
 
 
 @dataclass(frozen=True)
 class Machine:
     disks: tuple
-    nics: dict  # name -> MAC
+    nics: dict  # name -> MAC, as they are called now
     memory_bytes: int
-    virtualises: bool  # the processor can, and the firmware lets it
+    lacks: str  # in hardware, for guests of all kinds; a sentence. Empty: nothing
     medium: str  # where it is mounted
     image_bytes: int
+    slots: dict = field(default_factory=dict)  # name -> the PCI slot of a network device
+    labels: dict = field(default_factory=dict)  # name -> what the firmware calls it
+    arrays: tuple = ()  # paths of arrays that the kernel has
+    keymaps: tuple = ()
+    zones: tuple = ()  # empty: nobody knows
 
 
 @dataclass(frozen=True)
@@ -76,72 +58,70 @@ class Step:
 @dataclass(frozen=True)
 class Plan:
     disk: str
-    what: str  # what is about to happen to the disk, in a sentence
+    what: str  # what is about to happen to the disks, in a sentence
     steps: list
     notes: list = field(default_factory=list)
     then: str = "reboot"
     word: str = "install"  # by which a person says yes
+    summary: list = field(default_factory=list)  # (what, how) for people
+    # Taken in any case, with one word more: 0 when all went well, else 1. Their failure is none.
+    after: list = field(default_factory=list)
 
 
 def plan(answers, machine):
-    require_machine(machine)
-    disk = choose_disk(answers.disk, machine.disks)
-    require_room(disk, answers.local_sr, machine.image_bytes)
-    nic = choose_nic(answers.network.device, machine.nics)
+    require_machine(answers, machine)
+    chosen = disks_.choose_disks(answers, machine.disks)
+    disks_.require_image_fits(machine.image_bytes)
+    names = card_names(answers.network.names, machine)
+    nics = {name: mac for mac, name in names.items()}
+    cards = tuple(choose_nic(one, nics)
+                  for one in answers.network.bond or (answers.network.device,))
+    if len(set(cards)) != len(cards):
+        raise Refused("A bond is made of different network devices.")
     notes = list(answers.notes)
-    if not machine.virtualises:
-        notes.append("The processor offers no hardware virtualisation: only PV guests can run.")
-    parts = partitions(answers.local_sr)
+    if machine.lacks:
+        notes.append(f"{machine.lacks} Only PV guests can run.")
+    if answers.mirror == MISSING:
+        notes.append("The mirror has one disk. Until the second is put in, nothing is safe from "
+                     "the loss of the first.")
+    layout, disk_steps = (reuse_steps if answers.reuse else fresh_steps)(answers, chosen, machine)
+    disks_.require_alone(machine.disks, {*layout.disks, *(disk.path for disk in chosen.all)})
     steps = [
         check_step(machine.medium),
-        *partition_steps(disk, parts),
-        *file_system_steps(disk, parts),
-        *system_steps(disk, machine.medium),
-        *settings_steps(answers, nic, machine.nics),
-        *last_steps(disk),
+        *script_steps(answers.scripts, "installation-start"),
+        *disk_steps,
+        *mount_steps(layout),
+        *system_steps(layout, machine.medium),
+        *settings_steps(answers, cards, names),
+        *populated_steps(answers.scripts, layout, SLOTS[0]),
+        *last_steps(layout),
     ]
-    return Plan(disk.path, f"The disk {disk.path} is about to be erased.", steps, notes, answers.then)
+    erased = disks_.known_paths(chosen.all)
+    what = f"The disk{'s' if len(chosen.all) > 1 else ''} {erased} " \
+           f"{'are' if len(chosen.all) > 1 else 'is'} about to be erased."
+    if answers.reuse:
+        what = f"The host on {erased} is about to be erased; its local SR stays."
+    return Plan(erased, what, steps, notes, answers.then,
+                summary=summary_of(answers, chosen, cards, nics),
+                after=script_steps(answers.scripts, "installation-complete"))
 
 
 # -- whether it can be done -----------------------------------------------------------------------------
 
 
-def require_machine(machine):
+def require_machine(answers, machine):
     if machine.memory_bytes < MEMORY_BYTES_MIN:
         raise Refused(f"This machine has {machine.memory_bytes // MIB} MiB of memory; "
                       "a host needs 2 GiB.")
     if not machine.nics:
         raise Refused("There is no network device that this system knows.")
-
-
-def choose_disk(wanted, disks):
-    usable = [disk for disk in disks if not disk.in_use and not disk.read_only]
-    if wanted == FIRST_DISK:
-        if not usable:
-            raise Refused("There is no disk to install on.")
-        return usable[0]
-    for disk in disks:
-        if wanted not in (disk.path, *disk.links):
-            continue
-        if disk not in usable:
-            raise Refused(f"The disk {wanted} is in use, or cannot be written.")
-        return disk
-    known = ", ".join(disk.path for disk in usable) or "none"
-    raise Refused(f"There is no disk {wanted}; there are: {known}.")
-
-
-def require_room(disk, local_sr, image_bytes):
-    needed = BIOS_BYTES + BOOT_BYTES + 2 * SLOT_BYTES + STATE_BYTES + MARGIN_BYTES
-    needed += SR_BYTES_MIN if local_sr else 0
-    if disk.size_bytes < needed:
-        raise Refused(f"The disk {disk.path} has {disk.size_bytes / GIB:.1f} GiB; "
-                      f"{needed / GIB:.1f} GiB are needed.")
-    require_image_fits(image_bytes)
-
-
-def require_image_fits(image_bytes):
-    if image_bytes > SLOT_BYTES:
-        raise Refused("The medium's system is larger than the partition for it.")
+    if machine.lacks and not answers.pv_only:
+        raise Refused(f"{machine.lacks} Only PV guests could run. If that will do, say so: "
+                      "host.pv_only = true.")
+    if answers.keymap not in ("us", *machine.keymaps):
+        raise Refused(f"There is no keyboard {answers.keymap!r} here.")
+    if machine.zones and answers.timezone not in machine.zones:
+        raise Refused(f"There is no time zone {answers.timezone!r} here.")
 
 
 def choose_nic(wanted, nics):
@@ -156,111 +136,230 @@ def choose_nic(wanted, nics):
     raise Refused(f"There is no network device {wanted}; there are: {known}.")
 
 
-# -- the steps ------------------------------------------------------------------------------------------
+def card_of(what, machine):
+    """The MAC of the card that has this MAC, PCI slot or label."""
+    for name, mac in machine.nics.items():
+        if what.lower() in (mac, machine.slots.get(name, "").lower(),
+                            machine.labels.get(name, "").lower()):
+            return mac
+    raise Refused(f"There is no network device {what!r} that could be given a name.")
 
 
-def partitions(local_sr):
-    """(name, type, size in bytes or None for the rest), in their order on the disk."""
-    first = [("basalt-bios", BIOS_BOOT, BIOS_BYTES), ("basalt-boot", EFI_SYSTEM, BOOT_BYTES)]
-    slots = [(f"basalt-{slot}", LINUX, SLOT_BYTES) for slot in SLOTS]
-    if local_sr:
-        return [*first, *slots, ("basalt-state", LINUX, STATE_BYTES), ("basalt-sr", LINUX, None)]
-    return [*first, *slots, ("basalt-state", LINUX, None)]
+def card_names(wanted, machine):
+    """MAC -> name. Those that are not named in `wanted` keep the names that they have now, unless
+    these are given away; then they get the next free ones."""
+    names = {}
+    for name, what in wanted:
+        mac = card_of(what, machine)
+        if mac in names:
+            raise Refused(f"The network device {what!r} is named twice.")
+        names[mac] = name
+    rest = sorted((name, mac) for name, mac in machine.nics.items()
+                  if name.startswith("eth") and mac not in names)
+    for name, mac in [*(one for one in rest if one[0] not in names.values()),
+                      *(one for one in rest if one[0] in names.values())]:
+        taken = names.values()
+        free = (f"eth{number}" for number in range(100) if f"eth{number}" not in taken)
+        names[mac] = name if name not in taken else next(free)
+    return names
 
 
-def partition_path(disk, number):
-    """/dev/sda3, /dev/nvme0n1p3."""
-    return f"{disk}p{number}" if disk[-1].isdigit() else f"{disk}{number}"
-
-
-def slot_path(disk, slot):
-    """The partition of a slot, which every layout has at the same place."""
-    return partition_path(disk.path, 3 + SLOTS.index(slot))
+# -- disks ----------------------------------------------------------------------------------------------
 
 
 def check_step(medium):
     return Step("check the medium", ("sha256sum", "--check", "--quiet", "sha256sums"), folder=medium)
 
 
-def last_steps(disk):
-    return [Step("let go of the boot partition", ("umount", BOOT)),
-            Step("let go of the state", ("umount", STATE)),
-            Step("write everything out", ("blockdev", "--flushbufs", disk.path))]
+def fresh_steps(answers, chosen, machine):
+    """(layout, steps)"""
+    disks_.require_room(answers, chosen)
+    raid = free_array(chosen, machine.arrays) if answers.mirror else ""
+    layout = Layout(tuple(disk.path for disk in chosen.starts), raid)
+    guests = [partition_path(disk.path, 1) for disk in chosen.guests]
+    is_group = len(guests) + answers.local_sr > 1
+    inner = disks_.inner_parts(answers.local_sr, answers.sr_gib * GIB,
+                               LINUX_LVM if is_group else disks_.LINUX)
+    outer = [*disks_.outer_parts(), *([disks_.raid_part()] if raid else inner)]
+    steps = [*release_steps(chosen.all), *(forget_step(disk) for disk in chosen.all)]
+    steps += [table_step(disk.path, outer) for disk in chosen.starts]
+    steps += [table_step(disk.path, [(SR_PART, LINUX_LVM if is_group else disks_.LINUX, None)])
+              for disk in chosen.guests]
+    steps.append(SETTLE)
+    if raid:
+        steps += array_steps(raid, layout.disks, inner)
+    steps += file_system_steps(layout)
+    members = [*([layout.local_sr] if answers.local_sr else []), *guests]
+    return layout, steps + sr_steps(members)
 
 
-def partition_steps(disk, parts):
-    lines = ["label: gpt"]
-    for name, kind, size in parts:
-        length = "" if size is None else f"size={size // MIB}MiB, "
-        lines.append(f"{length}type={kind}, name={name}")
+def reuse_steps(answers, chosen, machine):
+    """(layout, steps): the partitions are as an earlier installation made them."""
+    disks_.require_reusable(chosen.starts[0])
+    layout = disks_.layout_of(chosen.starts[0], machine.disks)
+    steps = [*release_steps(chosen.wiped), *(forget_step(disk) for disk in chosen.wiped)]
+    return layout, steps + file_system_steps(layout)
+
+
+SETTLE = Step("wait for the partitions", ("udevadm", "settle", "--timeout=60"))
+
+
+def release_steps(chosen):
+    """What the kernel has made of old contents must go before they can."""
+    steps = []
+    for disk in chosen:
+        for kind, path in disk.stack:
+            step = Step(f"let go of the array {path}", ("mdadm", "--stop", path)) \
+                if kind.startswith("raid") or kind == "linear" else \
+                Step(f"let go of the volume {path}", ("dmsetup", "remove", "--retry", path))
+            # Two disks of one array both tell of it.
+            if step not in steps:
+                steps.append(step)
+    return steps
+
+
+def forget_step(disk):
+    return Step(f"forget what was on {disk.path}", ("wipefs", "--all", "--force", disk.path))
+
+
+def table_step(path, parts):
+    return Step(f"partition {path}", ("sfdisk", "--wipe=always", "--wipe-partitions=always", path),
+                text=disks_.table_text(parts))
+
+
+def free_array(chosen, arrays):
+    """A name for a new one. Those that are let go of leave theirs."""
+    gone = {path for disk in chosen.all for _, path in disk.stack}
+    return next(path for path in ARRAYS if path not in arrays or path in gone)
+
+
+def array_steps(raid, disks, parts):
+    """Of one disk, and of one that is missing, as well as of two."""
+    members = [partition_path(disk, 3) for disk in disks]
+    members += [MISSING] * (2 - len(members))
     return [
-        Step("forget what was on the disk", ("wipefs", "--all", "--force", disk.path)),
-        Step("partition the disk", ("sfdisk", "--wipe=always", "--wipe-partitions=always",
-                                    disk.path), text="\n".join(lines) + "\n"),
-        Step("wait for the partitions", ("udevadm", "settle", "--timeout=60")),
+        Step("make the array of both disks",
+             ("mdadm", "--create", raid, "--run", "--level=1", "--raid-devices=2",
+              "--metadata=1.2", "--bitmap=internal", "--homehost=any", "--name=basalt", *members)),
+        table_step(raid, parts),
+        SETTLE,
     ]
 
 
-def file_system_steps(disk, parts):
-    place = {name: partition_path(disk.path, number) for number, (name, _, _) in enumerate(parts, 1)}
-    ext4 = ("mkfs.ext4", "-q", "-F", "-L")
-    steps = [
-        Step("make the boot file system",
-             ("mkfs.vfat", "-F", "32", "-n", BOOT_LABEL, place["basalt-boot"])),
+def file_system_steps(layout):
+    """Those of a host. There is a boot file system on each disk that starts it."""
+    return [
+        *(Step(f"make the boot file system on {boot}",
+               ("mkfs.vfat", "-F", "32", "-n", BOOT_LABEL, boot)) for boot in layout.boots),
         Step("make the file system of the host's state",
-             (*ext4, STATE_LABEL, place["basalt-state"])),
+             ("mkfs.ext4", "-q", "-F", "-L", STATE_LABEL, layout.state)),
     ]
-    if "basalt-sr" in place:
-        steps.append(Step("make the file system of the local SR",
-                          (*ext4, SR_LABEL, "-m", "0", place["basalt-sr"])))
-    return [*steps, *mount_steps(disk)]
 
 
-def mount_steps(disk):
-    return [Step("make places to mount at", ("mkdir", "-p", BOOT, STATE)),
-            Step("mount the boot file system", ("mount", partition_path(disk.path, 2), BOOT)),
-            Step("mount the state", ("mount", partition_path(disk.path, 5), STATE))]
+def sr_steps(members):
+    """The local SR on what it has: a partition, or several as one volume."""
+    if not members:
+        return []
+    steps, place = [], members[0]
+    if len(members) > 1:
+        place = f"/dev/{SR_GROUP}/{SR_VOLUME}"
+        steps = [
+            Step("prepare the disks of the local SR", ("pvcreate", "--yes", "-ff", *members)),
+            Step("join the disks of the local SR", ("vgcreate", SR_GROUP, *members)),
+            Step("make the local SR's volume",
+                 ("lvcreate", "--yes", "--extents=100%FREE", f"--name={SR_VOLUME}", SR_GROUP)),
+        ]
+    return [*steps, Step("make the file system of the local SR",
+                         ("mkfs.ext4", "-q", "-F", "-L", SR_LABEL, "-m", "0", place))]
 
 
-def image_steps(disk, medium, slot):
-    """The system itself, and what GRUB starts it with."""
-    target = f"{BOOT}/{slot}"
+def boot_places(layout):
+    """(partition, where it is mounted)"""
+    return [(boot, BOOT if number == 0 else f"{BOOT}{number + 1}")
+            for number, boot in enumerate(layout.boots)]
+
+
+def mount_steps(layout):
+    places = boot_places(layout)
+    return [Step("make places to mount at",
+                 ("mkdir", "-p", *(place for _, place in places), STATE)),
+            *(Step(f"mount the boot file system {boot}", ("mount", boot, place))
+              for boot, place in places),
+            Step("mount the state", ("mount", layout.state, STATE))]
+
+
+def last_steps(layout):
+    steps = [Step("keep the log", ("cp", LOG, f"{STATE}/shared/install.log")),
+             *(Step(f"let go of the boot file system {boot}", ("umount", place))
+               for boot, place in boot_places(layout)),
+             Step("let go of the state", ("umount", STATE)),
+             *(Step(f"write everything out to {disk}", ("blockdev", "--flushbufs", disk))
+               for disk in layout.disks)]
+    if layout.raid:
+        steps += [Step("write everything out to the array",
+                       ("blockdev", "--flushbufs", layout.raid)),
+                  # 1: the local SR's volume holds it, and the machine's end lets go of both.
+                  Step("let go of the array", ("mdadm", "--stop", layout.raid), fine=(0, 1))]
+    return steps
+
+
+# -- the system -----------------------------------------------------------------------------------------
+
+
+def image_steps(layout, medium, slot):
+    """The system itself, and what GRUB starts it with, from each disk."""
     files = [f"{medium}/boot/{name}" for name in ("xen.gz", "vmlinuz", "initrd.img")]
-    return [
-        Step("write the system", ("dd", f"if={medium}/live/root.squashfs",
-                                  f"of={slot_path(disk, slot)}", "bs=4M", "conv=fsync",
-                                  "status=none")),
-        Step("forget what the slot started with", ("rm", "-rf", target)),
-        Step("make the slot's folder", ("mkdir", target)),
-        Step("copy Xen and the kernel", ("cp", *files, f"{PROGRAMS}/installer/menu.cfg", target)),
-    ]
+    steps = [Step("write the system", ("dd", f"if={medium}/live/root.squashfs",
+                                       f"of={layout.slot(slot)}", "bs=4M", "conv=fsync",
+                                       "status=none"))]
+    for _, place in boot_places(layout):
+        target = f"{place}/{slot}"
+        steps += [
+            Step("forget what the slot started with", ("rm", "-rf", target)),
+            Step("make the slot's folder", ("mkdir", target)),
+            Step("copy Xen and the kernel",
+                 ("cp", *files, f"{PROGRAMS}/installer/menu.cfg", target)),
+        ]
+    return steps
 
 
-def system_steps(disk, medium):
+def system_steps(layout, medium):
     slot = SLOTS[0]
-    grub = ("grub-install", "--no-floppy", f"--boot-directory={BOOT}", "--modules=part_gpt fat")
-    return [
-        *image_steps(disk, medium, slot),
-        Step("install GRUB for BIOS", (*grub, "--target=i386-pc", disk.path)),
-        Step("install GRUB for UEFI", (*grub, "--target=x86_64-efi", f"--efi-directory={BOOT}",
-                                       "--removable", "--no-nvram")),
-        Step("copy the menu", ("cp", f"{PROGRAMS}/installer/grub.cfg", f"{BOOT}/grub/grub.cfg")),
-        Step("choose the slot", ("grub-editenv", f"{BOOT}/grub/grubenv", "set", f"slot={slot}")),
-    ]
+    steps = image_steps(layout, medium, slot)
+    for disk, (_, place) in zip(layout.disks, boot_places(layout), strict=True):
+        grub = ("grub-install", "--no-floppy", f"--boot-directory={place}",
+                "--modules=part_gpt fat")
+        steps += [
+            Step(f"install GRUB for BIOS on {disk}", (*grub, "--target=i386-pc", disk)),
+            Step(f"install GRUB for UEFI on {disk}",
+                 (*grub, "--target=x86_64-efi", f"--efi-directory={place}", "--removable",
+                  "--no-nvram")),
+            Step("copy the menu",
+                 ("cp", f"{PROGRAMS}/installer/grub.cfg", f"{place}/grub/grub.cfg")),
+            Step("choose the slot",
+                 ("grub-editenv", f"{place}/grub/grubenv", "set", f"slot={slot}")),
+        ]
+    return steps
 
 
-def settings_steps(answers, nic, nics):
-    """The host reads them at each boot: dom0-image/prepare. Its network cards are called there as
-    they are here."""
-    names = [{"mac": mac, "slot": "", "name": name} for name, mac in sorted(nics.items())
-             if name.startswith("eth")]
+def settings_steps(answers, cards, names):
+    """The host reads them at each boot: dom0-image/prepare. `names`: MAC -> what its network cards
+    are called there."""
+    listed = [{"mac": mac, "slot": "", "name": name}
+              for mac, name in sorted(names.items(), key=lambda pair: pair[1])]
+    network = answers.network
     settings = {
         "hostname": answers.hostname,
         "password_hash": answers.password_hash,
         "timezone": answers.timezone,
+        "keymap": answers.keymap,
         "ntp": list(answers.ntp),
-        "network": {"mac": nic, "address": answers.network.address,
-                    "gateway": answers.network.gateway, "dns": list(answers.network.dns)},
+        "ntp_source": answers.settled_ntp_source(),
+        "local_sr": bool(answers.local_sr or answers.guest_disks),
+        "network": {"mac": "" if network.bond else cards[0], "address": network.address,
+                    "gateway": network.gateway, "dns": list(network.dns),
+                    "bond": list(cards) if network.bond else [], "bond_mode": network.bond_mode,
+                    "vlan": network.vlan, "ipv6": network.ipv6, "gateway6": network.gateway6},
     }
     shared = f"{STATE}/shared"
     return [
@@ -268,11 +367,93 @@ def settings_steps(answers, nic, nics):
         Step("keep the answers", path=f"{shared}/install.json", mode=0o600,
              text=json.dumps(settings, indent=1) + "\n"),
         Step("keep the names of the network cards", path=f"{shared}/nics.json",
-             text=json.dumps(names, indent=1) + "\n"),
+             text=json.dumps(listed, indent=1) + "\n"),
+    ]
+
+
+# -- scripts --------------------------------------------------------------------------------------------
+
+
+def script_path(number):
+    """Where install.py puts the one with this number among all."""
+    return f"{SCRIPTS}/{number}"
+
+
+def script_steps(scripts, stage, *words):
+    return [Step(f"run the script {one.url} ({stage})", (script_path(number), *words))
+            for number, one in enumerate(scripts) if one.stage == stage]
+
+
+def populated_steps(scripts, layout, slot):
+    """Scripts that look at the new system or change it: what they write lies in its layer, as what
+    is written when it runs."""
+    runs = [*script_steps(scripts, "packages-installed", ROOT),
+            *script_steps(scripts, "filesystem-populated", ROOT)]
+    if not runs:
+        return []
+    layer = f"{STATE}/slots/{slot}"
+    options = f"lowerdir={IMAGE},upperdir={layer}/upper,workdir={layer}/work"
+    return [
+        Step("make places for the new system",
+             ("mkdir", "-p", IMAGE, ROOT, f"{layer}/upper", f"{layer}/work")),
+        Step("mount the new system",
+             ("mount", "-t", "squashfs", "-o", "ro", layout.slot(slot), IMAGE)),
+        Step("mount its layer", ("mount", "-t", "overlay", "-o", options, "overlay", ROOT)),
+        *runs,
+        Step("let go of its layer", ("umount", ROOT)),
+        Step("let go of the new system", ("umount", IMAGE)),
     ]
 
 
 # -- for people -----------------------------------------------------------------------------------------
+
+
+def summary_of(answers, chosen, cards, nics):
+    """[(what, how)]: what a person has to agree to."""
+    network = answers.network
+    by_mac = {mac: name for name, mac in nics.items()}
+    named = ", ".join(by_mac.get(mac, mac) for mac in cards if mac)
+    device = named or "the first on which a DHCP server answers"
+    if network.bond:
+        device = f"bond of {named} ({network.bond_mode})"
+    if network.vlan:
+        device += f", VLAN {network.vlan}"
+    four = {"": "by DHCP", NO_ADDRESS: "none"}.get(network.address, network.address)
+    lines = [("Disk", describe_disk(answers, chosen)),
+             ("Local SR", describe_sr(answers, chosen)),
+             ("Management", device),
+             ("IPv4", four + (f", router {network.gateway}" if network.gateway else ""))]
+    if network.ipv6:
+        router = f", router {network.gateway6}" if network.gateway6 else ""
+        lines.append(("IPv6", network.ipv6 + router))
+    if network.dns:
+        lines.append(("Name servers", ", ".join(network.dns)))
+    source = answers.settled_ntp_source()
+    lines += [("Host name", answers.hostname),
+              ("Time zone", answers.timezone),
+              ("Time from", ", ".join(answers.ntp) if source == "manual" else source),
+              ("Keyboard", answers.keymap)]
+    return lines + [("Script", f"{one.url} ({one.stage})") for one in answers.scripts]
+
+
+def describe_disk(answers, chosen):
+    disks = " and ".join(f"{disk.path} ({disk.size_bytes / GIB:.1f} GiB)" for disk in chosen.starts)
+    if answers.mirror:
+        disks += ", a mirror" if answers.mirror != MISSING else ", a mirror with one disk missing"
+    if chosen.wiped:
+        disks += f"; wiped: {disks_.known_paths(chosen.wiped)}"
+    return disks + ("; partitions are used again" if answers.reuse else "")
+
+
+def describe_sr(answers, chosen):
+    if answers.reuse:
+        return "stays, with what is in it"
+    if not answers.local_sr and not chosen.guests:
+        return "none"
+    places = []
+    if answers.local_sr:
+        places.append(f"{answers.sr_gib} GiB" if answers.sr_gib else "the rest of the disk")
+    return f"files on ext4: {', '.join(places + [disk.path for disk in chosen.guests])}"
 
 
 def describe(step):
@@ -283,9 +464,11 @@ def describe(step):
 
 def text_of(made):
     """All of it but what is secret."""
-    lines = [f"disk {made.disk}", *(f"note: {note}" for note in made.notes)]
+    lines = [f"disk {made.disk}", *(f"{what}: {how}" for what, how in made.summary),
+             *(f"note: {note}" for note in made.notes)]
     for step in made.steps:
         lines.append(describe(step))
         if step.argv:
             lines += [f"    {line}" for line in step.text.splitlines()]
+    lines += [f"in any case {describe(step)} 0|1" for step in made.after]
     return "\n".join([*lines, f"then {made.then}"]) + "\n"
