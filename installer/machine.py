@@ -94,8 +94,9 @@ def parse_disks(listed, links, slot_of=lambda path: ""):
                     tuple(links.get(device["path"], ())), mounted(device), bool(device["ro"]),
                     stack=tuple(stack_of(device)))
         parts, raid = parts_of(device)
+        disk = replace(disk, parts=parts, raid=raid)
         if parts and not disk.in_use:
-            disk = replace(disk, slot=slot_of(disk.path), parts=parts, raid=raid)
+            disk = replace(disk, slot=slot_of(disk.path))
         disks.append(disk)
     return tuple(disks)
 
@@ -120,14 +121,17 @@ def read_slot(disk):
             subprocess.run(["umount", place], check=True)
 
 
+def list_disks():
+    return subprocess.run(["lsblk", "--json", "--bytes", "--tree", "--output", COLUMNS],
+                          capture_output=True, text=True, check=True).stdout
+
+
 def read_disks():
     # Arrays of which a disk is missing: by themselves they wait for it.
     subprocess.run(["mdadm", "--incremental", "--run", "--scan"], check=False,
                    stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     subprocess.run(["udevadm", "settle", "--timeout=30"], check=False)
-    listed = subprocess.run(["lsblk", "--json", "--bytes", "--tree", "--output", COLUMNS],
-                            capture_output=True, text=True, check=True).stdout
-    return parse_disks(listed, links_by_target(), read_slot)
+    return parse_disks(list_disks(), links_by_target(), read_slot)
 
 
 # -- the rest -------------------------------------------------------------------------------------------

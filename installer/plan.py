@@ -327,19 +327,23 @@ def system_steps(layout, medium):
     slot = SLOTS[0]
     steps = image_steps(layout, medium, slot)
     for disk, (_, place) in zip(layout.disks, boot_places(layout), strict=True):
-        grub = ("grub-install", "--no-floppy", f"--boot-directory={place}",
-                "--modules=part_gpt fat")
         steps += [
-            Step(f"install GRUB for BIOS on {disk}", (*grub, "--target=i386-pc", disk)),
-            Step(f"install GRUB for UEFI on {disk}",
-                 (*grub, "--target=x86_64-efi", f"--efi-directory={place}", "--removable",
-                  "--no-nvram")),
+            *grub_steps(disk, place),
             Step("copy the menu",
                  ("cp", f"{PROGRAMS}/installer/grub.cfg", f"{place}/grub/grub.cfg")),
             Step("choose the slot",
                  ("grub-editenv", f"{place}/grub/grubenv", "set", f"slot={slot}")),
         ]
     return steps
+
+
+def grub_steps(disk, place):
+    """GRUB's files are at `place`, by which firmware of both kinds finds them on `disk`."""
+    grub = ("grub-install", "--no-floppy", f"--boot-directory={place}", "--modules=part_gpt fat")
+    return [Step(f"install GRUB for BIOS on {disk}", (*grub, "--target=i386-pc", disk)),
+            Step(f"install GRUB for UEFI on {disk}",
+                 (*grub, "--target=x86_64-efi", f"--efi-directory={place}", "--removable",
+                  "--no-nvram"))]
 
 
 def settings_steps(answers, cards, names):

@@ -214,6 +214,21 @@ class FactsTest(unittest.TestCase):
         self.assertIn("do not answer", shown)
         self.assertIn("It was taken back.", shown)
 
+    def test_a_mirror_that_lacks_a_disk_is_told(self):
+        made = host.Host(self.root, str(self.root / "no-socket"))
+        for lacking, said in (("0", ""), ("1", "The mirror lacks a disk")):
+            self.put("sys/block/md127/md/degraded", f"{lacking}\n")
+            self.put("sys/block/md126/md/degraded", "0\n")
+            self.assertTrue(made.facts().notice.startswith(said))
+            self.assertEqual(bool(made.facts().notice), bool(said))
+
+    def test_a_host_that_is_managed_by_ipv6_shows_that(self):
+        self.put("etc/basalt/host.toml", '[host]\naddress = "169.254.1.1/16"\n')
+        kept = {"address": "none", "ipv6": "2001:db8::7/64", "gateway": "", "dns": []}
+        with mock.patch.object(host.management, "kept_by_hostd", return_value=kept):
+            found = host.Host(self.root, str(self.root / "no-socket")).facts()
+        self.assertEqual(found.address, "2001:db8::7/64")
+
     def test_a_machine_without_any_of_it_has_a_console_too(self):
         found = host.Host(self.root, str(self.root / "no-socket")).facts()
         for item in menu.ITEMS:

@@ -136,9 +136,16 @@ class Host:
             "device": device, "mac": read(self.root / "sys/class/net" / device / "address"),
             "dhcp": (self.root / "run/basalt/lease").exists(),
             "fingerprint": fingerprint(read(self.root / "var/lib/basalt/xapi/tls.pem")),
-            "notice": slots.read_notice(self.root / "var/lib/basalt"),
+            "notice": " ".join(filter(None, [slots.read_notice(self.root / "var/lib/basalt"),
+                                             self.mirror_notice()])),
             "live": "boot=basalt" in words and not slots.running(words),
         }
+
+    def mirror_notice(self):
+        """Empty when no array lacks a disk."""
+        lacks = [path for path in self.root.glob("sys/block/md*/md/degraded")
+                 if read(path) not in ("", "0")]
+        return "The mirror lacks a disk: guests run on, until the other one fails." if lacks else ""
 
     def with_api(self, facts, details):
         with xapi_client.Session(f"unix:{self.socket}", "root", "") as api:
