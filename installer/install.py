@@ -61,6 +61,28 @@ def first_of(words, *names):
     return next((words[name] for name in names if name in words), None)
 
 
+# Of existing installers, and why nothing comes of them here.
+IDLE_WORDS = {"extrarepo": "nothing is fetched from repositories",
+              "bash-shell": "the medium's menu has a rescue shell",
+              "device_mapper_multipath": "disks are taken by one path"}
+
+
+def tell_of_idle_words(words):
+    for word, why in IDLE_WORDS.items():
+        if word in words:
+            say(f"Note: {word} on the kernel's command line has no effect: {why}.")
+
+
+def open_ssh(words, net):
+    """`sshpassword=PASSWORD`: who watches from afar logs in as root."""
+    if "sshpassword" not in words:
+        return
+    subprocess.run(["chpasswd"], input=f"root:{words['sshpassword']}\n", text=True, check=True)
+    net.up()
+    prepare.make_ssh_key(Path("/"))
+    subprocess.run(["systemctl", "start", "ssh.service"], check=True)
+
+
 def network_for_answers(words, cards):
     """How answers are fetched, by the kernel's parameters of existing installers:
     `network_device=NAME|MAC|all` and `network_config=dhcp[:vlan=N]` or
@@ -147,7 +169,8 @@ class Net:
 
 
 def labelled_answers():
-    """The bytes of an answer file on a disk, a stick or a CD beside the medium; None: there is none."""
+    """The bytes of an answer file on a disk, a stick or a CD beside the medium; None: there is
+    none."""
     device = Path(f"/dev/disk/by-label/{ANSWERS_LABEL}")
     if not device.exists():
         return None
@@ -213,6 +236,8 @@ def install(text):
     names = card_names(text)
     called = {name: mac for mac, name in plan.card_names(names, facts).items()}
     net = Net(words, facts.nics, called)
+    tell_of_idle_words(words)
+    open_ssh(words, net)
     answers = answers_of(words, facts, net)
     if names:
         if answers.network.names:

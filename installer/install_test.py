@@ -86,6 +86,27 @@ class NetTest(unittest.TestCase):
         self.assertEqual((had.device, had.address, had.dhcp), ("eth1.7", "192.0.2.7/24", False))
 
 
+class OtherWords(unittest.TestCase):
+    def test_what_has_no_effect_is_told(self):
+        said = []
+        with mock.patch.object(install, "say", said.append):
+            install.tell_of_idle_words(install.kernel_words("quiet extrarepo=http://a bash-shell"))
+        self.assertEqual(len(said), 2)
+        self.assertIn("extrarepo", said[0])
+
+    def test_ssh_is_opened_for_who_has_a_password(self):
+        net = mock.Mock()
+        with mock.patch.object(install.subprocess, "run") as run, \
+                mock.patch.object(install.prepare, "make_ssh_key") as key:
+            install.open_ssh({}, net)
+            run.assert_not_called()
+            install.open_ssh({"sshpassword": "secret1"}, net)
+        self.assertEqual(run.call_args_list[0].kwargs["input"], "root:secret1\n")
+        self.assertEqual(run.call_args_list[-1].args[0][-1], "ssh.service")
+        net.up.assert_called_once_with()
+        key.assert_called_once()
+
+
 class CardNames(unittest.TestCase):
     def test_all_spellings_of_the_kernel_s_parameter(self):
         self.assertEqual(install.card_names(
