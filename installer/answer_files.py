@@ -12,7 +12,8 @@ SCHEMA = {
     "disk": {"target": str, "mirror": str, "reuse": bool, "wipe": list, "local_sr": bool,
              "sr_type": str, "sr_gib": int, "guest_disks": list},
     "network": {"device": str, "bond": list, "bond_mode": str, "vlan": int, "address": str,
-                "gateway": str, "dns": list, "ipv6": str, "gateway6": str, "names": dict},
+                "gateway": str, "dns": list, "backend": str, "ipv6": str, "gateway6": str,
+                "names": dict},
     "host": {"hostname": str, "password": str, "password_hash": str, "timezone": str,
              "keymap": str, "ntp": list, "ntp_source": str, "pv_only": bool},
     "installer": {"mode": str, "confirm": bool, "then": str},
@@ -72,6 +73,7 @@ def toml_network(values):
         values.get("device", ""), values.get("address", "dhcp"), values.get("gateway", ""),
         values.get("dns", []), bond=tuple(values.get("bond", ())),
         bond_mode=values.get("bond_mode", Network.bond_mode), vlan=values.get("vlan", 0),
+        backend=values.get("backend", Network.backend),
         ipv6=toml_ipv6(values.get("ipv6", "none")), gateway6=values.get("gateway6", ""),
         names=tuple((name, what.lower()) for name, what in sorted(names.items())))
 

@@ -3,17 +3,16 @@
 import re
 from xml.etree import ElementTree
 
-from answers import (AUTOCONF, MISSING, NO_ADDRESS, UPGRADE, Answers, Refused, checked_disks,
-                     checked_hostname, checked_keymap, checked_network, checked_ntp,
+from answers import (AUTOCONF, BACKENDS, MISSING, NO_ADDRESS, UPGRADE, Answers, Refused,
+                     checked_disks, checked_hostname, checked_keymap, checked_network, checked_ntp,
                      checked_script, checked_sr_type, checked_timezone, checked_vlan, password)
 
 # Elements that say what happens here anyway, or what has no meaning without the other product.
 WITHOUT_EFFECT = {"bootloader": "it is GRUB, for BIOS and UEFI",
-                  "network-backend": "it is Open vSwitch until it is switched by the API",
                   "source": "what is installed is on the medium"}
 KNOWN = {"primary-disk", "guest-disks", "guest-disk", "admin-interface", "root-password",
          "name-server", "nameserver", "hostname", "timezone", "ntp", "ntp-server", "ntp-servers",
-         "keymap", "script", "post-install-script", "install-failed-script",
+         "keymap", "network-backend", "script", "post-install-script", "install-failed-script",
          "ui-confirmation-prompt", *WITHOUT_EFFECT}
 # What both kinds of files may ask for, and nobody can give.
 NO_DHCPV6 = ("No DHCPv6 server is asked for an address: IPv6 is autoconf, which takes what routers "
@@ -47,7 +46,8 @@ def from_xml(text, hash_password):
     return checked_disks(Answers(
         password_hash=xml_password(required(root, "root-password"), hash_password),
         **xml_disks(root, notes),
-        network=xml_network(required(root, "admin-interface"), texts(root, "name-server")),
+        network=xml_network(required(root, "admin-interface"), texts(root, "name-server"),
+                            xml_backend(root)),
         hostname=checked_hostname(content(root.find("hostname")) or "localhost.localdomain"),
         timezone=checked_timezone(content(root.find("timezone")) or Answers.timezone),
         keymap=checked_keymap(content(root.find("keymap")) or Answers.keymap),
@@ -160,7 +160,13 @@ def xml_password(element, hash_password):
     return password(content(element), "", hash_password)
 
 
-def xml_network(element, dns):
+def xml_backend(root):
+    """Open vSwitch has two names."""
+    word = content(root.find("network-backend"))
+    return BACKENDS[0] if word in ("", "vswitch") else word
+
+
+def xml_network(element, dns, backend):
     device = element.get("name") or element.get("hwaddr", "").lower()
     if "," in device or device.startswith("bond"):
         raise Refused("A bond is asked for in an answer file of our own (TOML): network.bond.")
@@ -174,6 +180,7 @@ def xml_network(element, dns):
         address, gateway = f"{number}/{mask}", content(element.find("gateway"))
     ipv6, gateway6 = xml_ipv6(element)
     return checked_network(device, address, gateway, dns, ipv6=ipv6, gateway6=gateway6,
+                           backend=backend,
                            vlan=checked_vlan(element.get("vlan", "")))
 
 

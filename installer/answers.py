@@ -20,6 +20,7 @@ MISSING = "missing"
 SR_TYPE = "ext"
 NO_ADDRESS = "none"
 AUTOCONF = "autoconf"
+BACKENDS = ("openvswitch", "bridge")
 BOND_MODES = ("active-backup", "balance-slb", "lacp")
 # Source: Bond.create of the switch that carries it.
 BOND_CARDS_MIN, BOND_CARDS_MAX = 2, 4
@@ -50,6 +51,7 @@ class Network:
     vlan: int = 0  # 0: untagged
     ipv6: str = ""  # with its prefix; empty: none; AUTOCONF: as routers announce
     gateway6: str = ""
+    backend: str = BACKENDS[0]
     names: tuple = ()  # (eth0, MAC or PCI slot or firmware's label): what cards are called
 
 
@@ -150,6 +152,11 @@ def require_whole(network):
         if count != len(network.bond) or not BOND_CARDS_MIN <= count <= BOND_CARDS_MAX:
             raise Refused(f"A bond is made of {BOND_CARDS_MIN} to {BOND_CARDS_MAX} different "
                           "network devices.")
+    if network.backend not in BACKENDS:
+        raise Refused(f"The network's backend is one of {', '.join(BACKENDS)}, "
+                      f"not {network.backend!r}.")
+    if network.bond and network.backend != BACKENDS[0]:
+        raise Refused("Bonds are made by Open vSwitch, not by the backend bridge.")
     if network.bond_mode not in BOND_MODES:
         raise Refused(f"A bond's mode is one of {', '.join(BOND_MODES)}, "
                       f"not {network.bond_mode!r}.")

@@ -114,7 +114,7 @@ class TomlTest(Refusals):
             password_hash=HASH, disk="/dev/sda", mirror="/dev/sdb", wipe=("/dev/sdd",), sr_gib=100,
             guest_disks=("/dev/sdc",), keymap="de", ntp_source="none", pv_only=True,
             network=Network("", "192.0.2.10/24", "", ("2001:db8::2",), ("eth0", "eth1"), "lacp", 7,
-                            "2001:db8::10/64", "fe80::1",
+                            "2001:db8::10/64", "fe80::1", "openvswitch",
                             (("eth0", "52:54:00:00:00:01"), ("eth1", "0000:00:03.0"))),
             scripts=(Script("filesystem-populated", "http://192.0.2.9/a"),
                      Script("installation-complete", "nfs://192.0.2.9/share/b"))))
@@ -153,6 +153,8 @@ class TomlTest(Refusals):
             ('bond = ["eth0", "eth1"]', 'bond = ["eth0", "ETH0"]', "different"),
             ('bond = ["eth0", "eth1"]', 'bond = ["eth0"]', "2 to 4"),
             ("bond = [", 'device = "eth0"\nbond = [', "one device, or a bond"),
+            ('bond_mode = "lacp"', 'backend = "bridge"', "Bonds are made by Open vSwitch"),
+            ('bond_mode = "lacp"', 'backend = "ovs"', "openvswitch, bridge"),
             ('bond_mode = "lacp"', 'bond_mode = "best"', "active-backup, balance-slb, lacp"),
             ("vlan = 7", "vlan = 4095", "1 to 4094"), ("vlan = 7", 'vlan = "7"', "network.vlan"),
             ('"2001:db8::10/64"', '"dhcp"', "DHCPv6"),
@@ -212,6 +214,10 @@ class XmlTest(Refusals):
 
     def test_vlans_and_ipv6(self):
         self.assertEqual(self.changed(('name="eth0"', 'name="eth0" vlan="7"')).network.vlan, 7)
+        for word, backend in (("vswitch", "openvswitch"), ("openvswitch", "openvswitch"),
+                              ("bridge", "bridge")):
+            made = self.changed(("<guest-disks/>", f"<network-backend>{word}</network-backend>"))
+            self.assertEqual(made.network.backend, backend)
         begin = XML.decode().index("<admin-interface")
         end = XML.decode().index("</admin-interface>") + len("</admin-interface>")
         whole = XML.decode()[begin:end]

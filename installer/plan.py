@@ -363,7 +363,8 @@ def settings_steps(answers, cards, names):
         "network": {"mac": "" if network.bond else cards[0], "address": network.address,
                     "gateway": network.gateway, "dns": list(network.dns),
                     "bond": list(cards) if network.bond else [], "bond_mode": network.bond_mode,
-                    "vlan": network.vlan, "ipv6": network.ipv6, "gateway6": network.gateway6},
+                    "vlan": network.vlan, "ipv6": network.ipv6, "gateway6": network.gateway6,
+                    "backend": network.backend},
     }
     shared = f"{STATE}/shared"
     return [
@@ -430,6 +431,8 @@ def summary_of(answers, chosen, cards, nics):
     if network.ipv6:
         router = f", router {network.gateway6}" if network.gateway6 else ""
         lines.append(("IPv6", network.ipv6 + router))
+    if network.backend == "bridge":
+        lines.append(("Switch", "the kernel's bridges"))
     if network.dns:
         lines.append(("Name servers", ", ".join(network.dns)))
     source = answers.settled_ntp_source()

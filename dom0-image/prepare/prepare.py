@@ -250,6 +250,8 @@ def write_settings(root, settings):
         link(root / "etc/localtime", f"/usr/share/zoneinfo/{settings['timezone']}")
         write(root / "etc/timezone", settings["timezone"] + "\n")
     write_time_source(root, settings)
+    if backend := settings["network"].get("backend"):
+        write(root / "etc/xensource/network.conf", backend + "\n")
     return "yes"
 
 

@@ -286,6 +286,15 @@ class PrepareTest(unittest.TestCase):
             prepare.write_time_source(self.root, {"ntp": [], "ntp_source": "none"})
         self.assertEqual([call.args[0][1] for call in run.call_args_list], ["disable", "--no-block"])
 
+    def test_the_switch_is_what_was_told(self):
+        settings = {"hostname": "host1", "password_hash": "$6$x$y", "timezone": "Etc/UTC", "ntp": []}
+        for network, word in (({}, "openvswitch\n"), ({"backend": "bridge"}, "bridge\n")):
+            prepare.write_settings(self.root, {**settings, "network": network})
+            prepare.write_for_scripts(self.root, "u", prepare.Lease("eth0", "192.0.2.7/24"), {})
+            conf = self.root / "etc/xensource/network.conf"
+            self.assertEqual(conf.read_text(), word)
+            conf.unlink()
+
     def test_only_another_keyboard_is_loaded(self):
         with mock.patch.object(prepare.subprocess, "run") as run:
             run.return_value.returncode = 0
