@@ -163,6 +163,11 @@ class PlanTest(unittest.TestCase):
         kept = next(step for step in plan.plan(given, machine_with(ONE)).steps
                     if step.path.endswith("install.json"))
         self.assertEqual(json.loads(kept.text)["network"]["mac"], two)
+        made = plan.plan(given, machine_with(ONE, slots={"eth0": "0000:00:03.0"}))
+        kept = next(step for step in made.steps if step.path.endswith("nics.json"))
+        self.assertEqual(json.loads(kept.text), [
+            {"mac": two, "slot": "", "name": "eth0"},
+            {"mac": one, "slot": "0000:00:03.0", "name": "eth1"}])
 
     def test_scripts_run_at_their_stages(self):
         given = answers.Answers(password_hash=HASH, scripts=tuple(

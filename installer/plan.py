@@ -92,7 +92,7 @@ def plan(answers, machine):
         *disk_steps,
         *mount_steps(layout),
         *system_steps(layout, machine.medium),
-        *settings_steps(answers, cards, names),
+        *settings_steps(answers, cards, card_map(names, machine)),
         *populated_steps(answers.scripts, layout, SLOTS[0]),
         *last_steps(layout),
     ]
@@ -346,11 +346,15 @@ def grub_steps(disk, place):
                   "--no-nvram"))]
 
 
-def settings_steps(answers, cards, names):
-    """The host reads them at each boot: dom0-image/prepare. `names`: MAC -> what its network cards
-    are called there."""
-    listed = [{"mac": mac, "slot": "", "name": name}
-              for mac, name in sorted(names.items(), key=lambda pair: pair[1])]
+def card_map(names, machine):
+    """As dom0-image/prepare/nics.py has it: a card that is put where another was gets its name."""
+    slots = {mac: machine.slots.get(name, "") for name, mac in machine.nics.items()}
+    return [{"mac": mac, "slot": slots[mac], "name": name}
+            for mac, name in sorted(names.items(), key=lambda pair: pair[1])]
+
+
+def settings_steps(answers, cards, listed):
+    """The host reads them at each boot: dom0-image/prepare. `listed`: its network cards."""
     network = answers.network
     settings = {
         "hostname": answers.hostname,
