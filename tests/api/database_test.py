@@ -210,6 +210,65 @@ class Database(unittest.TestCase):
         self.xe("network-destroy", f"uuid={old}")
         root.xenapi.session.logout()
 
+    def names_in(self, api, disk):
+        """Of the networks in the copy of the database on the disk."""
+        session = api.VDI.open_database(disk)
+        raw = lab.Raw()
+        rows = raw.call("network.get_all_records", session)["Value"]
+        raw.call("session.logout", session)
+        return {row["name_label"] for row in rows.values()}
+
+    def test_a_copy_on_a_disk_outlives_the_records(self):
+        session = lab.login()
+        api = session.xenapi
+        (pool, pool_row), = api.pool.get_all_records().items()
+        (sr,) = api.SR.get_by_name_label("Local storage")
+        first = self.xe("network-create", "name-label=copied at first")
+        second = None
+        self.xe("sr-enable-database-replication", f"uuid={api.SR.get_uuid(sr)}")
+        (disk,) = api.pool.get_metadata_VDIs(pool)
+        uuid = api.VDI.get_uuid(disk)
+        try:
+            self.assertTrue(api.VDI.get_metadata_latest(disk))
+            self.assertIn("copied at first", self.names_in(api, disk))
+            second = self.xe("network-create", "name-label=copied later")
+            lab.wait_until(lambda: "copied later" in self.names_in(api, disk), 60,
+                           "the copy has what came later")
+            with self.assertRaises(lab.xenapi_module().Failure) as refused:
+                api.VDI.destroy(disk)
+            self.assertEqual(refused.exception.details[0], "VDI_IN_USE")
+
+            # Another pool, which has no record of the disk: it finds what the disk is for on it.
+            api.VDI.set_metadata_of_pool(disk, "OpaqueRef:NULL")
+            api.VDI.forget(disk)
+            api.SR.scan(sr)
+            disk = api.VDI.get_by_uuid(uuid)
+            self.assertEqual(api.VDI.get_type(disk), "metadata")
+            self.assertEqual(api.VDI.read_database_pool_uuid(disk), pool_row["uuid"])
+            self.assertIn("copied later", self.names_in(api, disk))
+        finally:
+            for network in (first, second):
+                if network:
+                    self.xe("network-destroy", f"uuid={network}")
+            api.SR.disable_database_replication(sr)
+            if uuid in {row["uuid"] for row in api.VDI.get_all_records().values()}:
+                api.VDI.destroy(disk)
+        session.xenapi.session.logout()
+
+    def test_the_redo_log_is_a_copy_of_its_own(self):
+        session = lab.login()
+        api = session.xenapi
+        (pool,) = api.pool.get_all()
+        (sr,) = api.SR.get_by_name_label("Local storage")
+        self.xe("pool-enable-redo-log", f"sr-uuid={api.SR.get_uuid(sr)}")
+        log = api.pool.get_redo_log_vdi(pool)
+        self.assertEqual((api.pool.get_redo_log_enabled(pool), api.VDI.get_type(log)),
+                         (True, "redo_log"))
+        self.xe("pool-disable-redo-log")
+        self.assertFalse(api.pool.get_redo_log_enabled(pool))
+        api.VDI.destroy(log)
+        session.xenapi.session.logout()
+
     def test_who_may_not_gets_no_database(self):
         request = urllib.request.Request(f"{self.host.url}/pool/xmldbdump")
         with self.assertRaises(urllib.error.HTTPError) as refused:
