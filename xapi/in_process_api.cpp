@@ -62,17 +62,73 @@ std::string with_specials_as_text(const std::string& text) {
     return out;
 }
 
+wire::Value parsed(std::string text) {
+    // Few answers have any, and large ones are searched faster than copied.
+    if (text.contains("Infinity") || text.contains("NaN")) text = with_specials_as_text(text);
+    return wire::parse_json(text);
+}
+
+/// The rows of an answer themselves: a member becomes a value when somebody asks for it.
+class RowRecords final : public cli::Records {
+  public:
+    explicit RowRecords(db::Rows rows) : rows_(std::move(rows)), pointers_(rows_.pointers()) {
+        refs_.reserve(pointers_.size());
+        for (const db::Row* row : pointers_)
+            refs_.push_back(xenapi::ref_text(row->ref));
+    }
+
+    [[nodiscard]] const std::vector<std::string>& refs() const override { return refs_; }
+
+    [[nodiscard]] std::optional<wire::Value> member(std::size_t place,
+                                                    std::string_view name) const override {
+        const db::Row& row = *pointers_.at(place);
+        const xenapi::FieldInfo* field = row.cls->field(name);
+        if (field == nullptr || field->internal_only) return std::nullopt;
+        if (field->type->kind == xenapi::TypeKind::option) {
+            // It may be absent, which only its record tells.
+            const wire::Value whole = record(place);
+            const wire::Value* found = whole.find(name);
+            return found == nullptr ? std::nullopt : std::optional(*found);
+        }
+        std::string text;
+        wire::JsonWriter writer(text);
+        field->type->write_json(field->in(row.record.get()), writer);
+        return parsed(std::move(text));
+    }
+
+    [[nodiscard]] wire::Value record(std::size_t place) const override {
+        const db::Row& row = *pointers_.at(place);
+        std::string text;
+        wire::JsonWriter writer(text);
+        xenapi::write_record(*row.cls, row.record.get(), writer);
+        return parsed(std::move(text));
+    }
+
+  private:
+    db::Rows rows_;
+    std::vector<const db::Row*> pointers_;
+    std::vector<std::string> refs_;
+};
+
 }  // namespace
+
+Task<std::unique_ptr<cli::Records>> InProcessApi::all_records(std::string class_name,
+                                                              std::string session) {
+    server::MethodCall call{.protocol = server::Protocol::json2,
+                            .method = class_name + ".get_all_records"};
+    call.params.emplace_back(session);
+    server::Answer answer = co_await dispatcher_.run(call, request_);
+    if (!answer.rows)
+        co_return co_await Api::all_records(std::move(class_name), std::move(session));
+    co_return std::make_unique<RowRecords>(std::move(answer.rows->rows));
+}
 
 Task<wire::Value> InProcessApi::call(std::string method, wire::Array params) {
     server::MethodCall call{.protocol = server::Protocol::json2, .method = std::move(method)};
     call.params.assign(std::make_move_iterator(params.begin()),
                        std::make_move_iterator(params.end()));
     const server::Answer answer = co_await dispatcher_.run(call, request_);
-    std::string text = json_of(answer);
-    // Few answers have any, and large ones are searched faster than copied.
-    if (text.contains("Infinity") || text.contains("NaN")) text = with_specials_as_text(text);
-    co_return wire::parse_json(text);
+    co_return parsed(json_of(answer));
 }
 
 }  // namespace basalt

@@ -13,6 +13,8 @@ class InProcessApi final : public cli::Api {
     }
 
     Task<wire::Value> call(std::string method, wire::Array params) override;
+    Task<std::unique_ptr<cli::Records>> all_records(std::string class_name,
+                                                    std::string session) override;
 
   private:
     server::Dispatcher& dispatcher_;

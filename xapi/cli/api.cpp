@@ -4,6 +4,48 @@
 
 namespace basalt::cli {
 
+namespace {
+
+/// Records that came as one answer.
+class AnsweredRecords final : public Records {
+  public:
+    explicit AnsweredRecords(wire::Value answer) {
+        auto* const records = std::get_if<wire::Object>(&answer.data);
+        if (records == nullptr) return;
+        for (auto& [ref, record] : *records) {
+            refs_.push_back(ref);
+            records_.push_back(std::move(record));
+        }
+    }
+
+    [[nodiscard]] const std::vector<std::string>& refs() const override { return refs_; }
+
+    [[nodiscard]] std::optional<wire::Value> member(std::size_t place,
+                                                    std::string_view name) const override {
+        const wire::Value* found = records_.at(place).find(name);
+        return found == nullptr ? std::nullopt : std::optional(*found);
+    }
+
+    [[nodiscard]] wire::Value record(std::size_t place) const override {
+        return records_.at(place);
+    }
+
+  private:
+    std::vector<std::string> refs_;
+    std::vector<wire::Value> records_;
+};
+
+}  // namespace
+
+Task<std::unique_ptr<Records>> Api::all_records(std::string class_name, std::string session) {
+    wire::Value answer = co_await call(class_name + ".get_all_records", args(std::move(session)));
+    co_return std::make_unique<AnsweredRecords>(std::move(answer));
+}
+
+Task<std::unique_ptr<Records>> Session::all_records(std::string class_name) {
+    return api_.all_records(std::move(class_name), ref_);
+}
+
 Task<wire::Value> Session::call(std::string method, wire::Array params) {
     params.insert(params.begin(), wire::Value(ref_));
     co_return co_await api_.call(std::move(method), std::move(params));

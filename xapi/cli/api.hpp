@@ -1,12 +1,29 @@
 #pragma once
+#include <memory>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <utility>
+#include <vector>
 
 #include "base/async.hpp"
 #include "idl/runtime/value.hpp"
 
 namespace basalt::cli {
+
+/// All records of a class as they were at one moment, read member by member: most commands look
+/// at few members, and to make all of a thousand VMs takes longer than everything else.
+class Records {
+  public:
+    virtual ~Records() = default;
+    /// In the server's order.
+    [[nodiscard]] virtual const std::vector<std::string>& refs() const = 0;
+    /// Of the record at that place; nothing when records of its class have no such member.
+    [[nodiscard]] virtual std::optional<wire::Value> member(std::size_t place,
+                                                            std::string_view name) const = 0;
+    /// All of its members.
+    [[nodiscard]] virtual wire::Value record(std::size_t place) const = 0;
+};
 
 /// XenAPI calls within the process, checked as those of any client: commands get no other way in.
 class Api {
@@ -14,6 +31,8 @@ class Api {
     virtual ~Api() = default;
     /// `params` as on the wire, the session first where the message takes one. Throws ApiError.
     virtual Task<wire::Value> call(std::string method, wire::Array params) = 0;
+    /// What CLASS.get_all_records answers to that session. Throws ApiError.
+    virtual Task<std::unique_ptr<Records>> all_records(std::string class_name, std::string session);
 };
 
 /// Parameters of a call, in order.
@@ -36,6 +55,7 @@ class Session {
     [[nodiscard]] Session as(std::string ref) const { return {api_, std::move(ref)}; }
 
     Task<wire::Value> call(std::string method, wire::Array params = {});
+    Task<std::unique_ptr<Records>> all_records(std::string class_name);
     /// The answer as text; empty when it is none.
     Task<std::string> text(std::string method, wire::Array params = {});
     /// The reference of an object. Throws UUID_INVALID.

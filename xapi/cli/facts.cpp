@@ -72,25 +72,34 @@ Shown Shown::of_map(std::vector<std::pair<std::string, std::string>> entries) {
 }
 
 Task<std::vector<std::string>> Facts::all(std::string class_name) {
-    if (const auto& order = classes_[class_name].order) co_return *order;
-    wire::Value answer = co_await session_.call(class_name + ".get_all_records");
+    if (const auto& all = classes_[class_name].all) co_return all->refs();
+    std::unique_ptr<Records> all = co_await session_.all_records(class_name);
     Class& known = classes_[class_name];
-    known.order.emplace();
-    if (auto* records = std::get_if<wire::Object>(&answer.data)) {
-        for (auto& [ref, record] : *records) {
-            known.order->push_back(ref);
-            known.records.insert_or_assign(ref, std::move(record));
-        }
-    }
-    co_return *known.order;
+    known.all = std::move(all);
+    const std::vector<std::string>& refs = known.all->refs();
+    for (std::size_t place = 0; place < refs.size(); ++place)
+        known.places.emplace(refs[place], place);
+    co_return refs;
+}
+
+Task<std::optional<wire::Value>> Facts::member(std::string class_name, std::string ref,
+                                               std::string name) {
+    const Class& known = classes_[class_name];
+    if (const auto place = known.places.find(ref); place != known.places.end())
+        co_return known.all->member(place->second, name);
+    const wire::Value* found = co_await record(std::move(class_name), std::move(ref));
+    const wire::Value* value = found == nullptr ? nullptr : found->find(name);
+    co_return value == nullptr ? std::nullopt : std::optional(*value);
 }
 
 Task<const wire::Value*> Facts::record(std::string class_name, std::string ref) {
     if (is_null_ref(ref)) co_return nullptr;
-    const Class& known = classes_[class_name];
-    if (const auto place = known.records.find(ref); place != known.records.end())
-        co_return &place->second;
-    if (known.order) co_return nullptr;
+    Class& known = classes_[class_name];
+    if (const auto read = known.records.find(ref); read != known.records.end())
+        co_return &read->second;
+    if (const auto place = known.places.find(ref); place != known.places.end())
+        co_return &known.records.emplace(ref, known.all->record(place->second)).first->second;
+    if (known.all) co_return nullptr;
     wire::Value answer;
     try {
         answer = co_await session_.call(class_name + ".get_record", args(ref));
@@ -146,16 +155,14 @@ Task<Shown> Facts::call_source(std::string ref, std::string source) {
 }
 
 Task<Shown> Facts::follow(std::string class_name, std::string ref, std::string path) {
-    const wire::Value* found = co_await record(class_name, std::move(ref));
-    if (found == nullptr) co_return Shown::of(std::string(not_in_database));
     const auto [first, rest] = split_path(path);
-    const wire::Value* value = found->find(first);
-    if (value == nullptr) co_return Shown::of(std::string(not_in_database));
+    std::optional<wire::Value> value = co_await member(class_name, std::move(ref), first);
+    if (!value) co_return Shown::of(std::string(not_in_database));
     const xenapi::ClassInfo* cls = xenapi::find_class(class_name);
     const xenapi::FieldInfo* field = cls == nullptr ? nullptr : cls->field(first);
     const xenapi::ClassInfo* next = field == nullptr ? nullptr : class_behind(field->type);
     if (rest.empty() || next == nullptr) co_return shown_value(*value);
-    co_return co_await descend(*value, std::string(next->name), rest);
+    co_return co_await descend(*std::move(value), std::string(next->name), rest);
 }
 
 Task<Shown> Facts::descend(wire::Value value, std::string class_name, std::string path) {

@@ -1,5 +1,6 @@
 #pragma once
 #include <map>
+#include <memory>
 #include <optional>
 #include <string>
 #include <vector>
@@ -51,9 +52,14 @@ class Facts {
 
   private:
     struct Class {
-        std::map<std::string, wire::Value> records;
-        std::optional<std::vector<std::string>> order;
+        std::map<std::string, wire::Value> records;  // those that were read whole
+        std::unique_ptr<Records> all;
+        std::map<std::string, std::size_t, std::less<>> places;  // in `all`, by reference
     };
+
+    /// Of an object's record; nothing: it is gone, or has no such member.
+    Task<std::optional<wire::Value>> member(std::string class_name, std::string ref,
+                                            std::string name);
 
     Task<Shown> call_source(std::string ref, std::string source);
     Task<Shown> descend(wire::Value value, std::string class_name, std::string path);

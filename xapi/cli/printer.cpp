@@ -2,8 +2,15 @@
 
 #include <algorithm>
 #include <ranges>
+#include <utility>
 
 namespace basalt::cli {
+
+namespace {
+
+constexpr std::size_t piece_bytes = std::size_t{16} * 1024;
+
+}  // namespace
 
 std::string record_text(const Lines& lines) {
     std::size_t width = 0;
@@ -39,10 +46,10 @@ Task<void> Printer::records(std::vector<Lines> all) {
         batches_.push_back(std::move(firsts));
         co_return;
     }
-    for (const Lines& lines : all) {
-        if (lines.empty()) continue;
-        co_await terminal_.print(record_text(lines));
-    }
+    std::vector<std::string> texts;
+    for (const Lines& lines : all)
+        if (!lines.empty()) texts.push_back(record_text(lines));
+    co_await print_all(std::move(texts));
 }
 
 Task<void> Printer::items(std::vector<std::string> all) {
@@ -50,8 +57,23 @@ Task<void> Printer::items(std::vector<std::string> all) {
         batches_.push_back(std::move(all));
         co_return;
     }
-    for (std::string& item : all)
-        co_await terminal_.print(std::move(item));
+    co_await print_all(std::move(all));
+}
+
+/// The client ends each print with a line feed: what is joined by one looks the same, and a
+/// thousand messages are a few.
+Task<void> Printer::print_all(std::vector<std::string> texts) {
+    std::string piece;
+    bool any = false;
+    for (const std::string& text : texts) {
+        if (any) piece += '\n';
+        piece += text;
+        any = true;
+        if (piece.size() < piece_bytes) continue;
+        co_await terminal_.print(std::exchange(piece, {}));
+        any = false;
+    }
+    if (any) co_await terminal_.print(std::move(piece));
 }
 
 Task<void> Printer::item(std::string one) {

@@ -27,6 +27,8 @@ class Printer {
     Task<void> finish();
 
   private:
+    Task<void> print_all(std::vector<std::string> texts);
+
     Terminal& terminal_;
     bool minimal_;
     std::vector<std::vector<std::string>> batches_;
