@@ -42,6 +42,7 @@ const words: Record<string, string> = {
   DISABLE_SSH_FAILED: "Der Host konnte seinen SSH-Dienst nicht beenden.",
   DISABLE_SSH_PARTIALLY_FAILED: "Diese Hosts konnten ihren SSH-Dienst nicht beenden, die anderen schon.",
   DISK_VBD_MUST_BE_READWRITE_FOR_HVM: "Ein voll virtualisierter Gast kann keine Platte haben, die er nur lesen darf.",
+  DOMAIN_BUILDER_ERROR: "Der Hypervisor konnte die virtuelle Maschine nicht bauen.",
   DOMAIN_EXISTS: "Die virtuelle Maschine läuft schon, auf diesem oder einem anderen Host.",
   DUPLICATE_MAC_SEED: "Eine andere virtuelle Maschine bildet ihre Netzadressen aus demselben Startwert.",
   DUPLICATE_PIF_DEVICE_NAME: "Für diese Karte des Hosts gibt es schon einen Anschluss.",
