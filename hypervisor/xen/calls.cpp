@@ -8,6 +8,8 @@
 
 #include "base/error.hpp"
 #include "hypervisor/xen/domain_config.hpp"
+#include "hypervisor/xen/live.hpp"
+#include "hypervisor/xen/store.hpp"
 #include "hypervisor/xen/xl.hpp"
 #include "idl/errors.hpp"
 
@@ -16,8 +18,7 @@ namespace basalt::hv::xen {
 namespace {
 
 constexpr std::uint64_t page_bytes = 4096;
-// What Xen keeps for a domain beside the memory that the guest sees: page tables, grant tables.
-constexpr std::uint64_t overhead_bytes = std::uint64_t{16} << 20;
+constexpr std::uint64_t kibibyte = 1024;
 
 // What the library writes. Its own default is the format before it, which it would convert.
 constexpr std::uint32_t stream_version = 2;
@@ -26,13 +27,48 @@ std::uint32_t number_of(DomId dom) {
     return static_cast<std::uint32_t>(dom);
 }
 
-void require_memory(const Xl& xl, const agent::VmSpec& spec) {
-    OwnedPhysics machine;
-    xl.check("libxl_get_physinfo", libxl_get_physinfo(xl.get(), machine.get()));
-    const std::uint64_t free = machine->free_pages * page_bytes;
-    const std::uint64_t needed = static_cast<std::uint64_t>(spec.memory_bytes) + overhead_bytes;
+void require_hardware(const libxl_physinfo& machine, const DomainConfig& config) {
+    const bool paravirtual = !has_device_model(config.spec.boot) && config.spec.boot.paravirtual;
+    if (!paravirtual && !machine.cap_hvm) throw err::vm_hvm_required(config.spec.uuid);
+}
+
+// The library knows what it will ask of Xen beside the memory that the guest sees: page tables,
+// grant tables, the screen's memory. Pages that are promised to others are not free.
+void require_memory(const Xl& xl, const libxl_physinfo& machine, libxl_domain_config* wanted) {
+    std::uint64_t needed_kib = 0;
+    xl.check("libxl_domain_need_memory",
+             libxl_domain_need_memory(xl.get(), wanted, INVALID_DOMID, &needed_kib));
+    const std::uint64_t promised = std::min(machine.outstanding_pages, machine.free_pages);
+    const std::uint64_t free = (machine.free_pages - promised) * page_bytes;
+    const std::uint64_t needed = needed_kib * kibibyte;
     if (free < needed)
         throw err::host_not_enough_free_memory(std::to_string(needed), std::to_string(free));
+}
+
+void require_room(const Xl& xl, const DomainConfig& config, libxl_domain_config* wanted) {
+    OwnedPhysics machine;
+    xl.check("libxl_get_physinfo", libxl_get_physinfo(xl.get(), machine.get()));
+    require_hardware(*machine.get(), config);
+    require_memory(xl, *machine.get(), wanted);
+}
+
+enum class Made : std::uint8_t { anew, restored };
+
+// What the library does not do by itself.
+DomId finished(const DomainConfig& config, std::uint32_t dom, Made made) {
+    const agent::VmSpec& spec = config.spec;
+    try {
+        if (made == Made::restored && spec.memory_target_bytes > 0)
+            set_memory_target(dom, spec.memory_target_bytes);
+        if (spec.cpu != agent::CpuShares{})
+            set_shares(dom, spec.cpu, std::max(spec.vcpus, spec.vcpus_max));
+        prepare_guest_nodes(dom);
+    } catch (const ApiError&) {
+        const Xl again(Use::destroys);
+        libxl_domain_destroy(again.get(), dom, nullptr);
+        throw;
+    }
+    return dom;
 }
 
 std::string text_of(const libxl_uuid& uuid) {
@@ -64,40 +100,44 @@ void make_blocking(int fd) {
 }  // namespace
 
 DomId create_domain(const DomainConfig& config, const Sources& from) {
-    const Xl xl;
-    require_memory(xl, config.spec);
+    const Xl xl(Use::works);
     OwnedConfig wanted;
     fill(*wanted.get(), config, from);
+    require_room(xl, config, wanted.get());
     std::uint32_t dom = INVALID_DOMID;
-    xl.check("libxl_domain_create_new",
-             libxl_domain_create_new(xl.get(), wanted.get(), &dom, nullptr, nullptr));
-    return dom;
+    xl.check_built("libxl_domain_create_new",
+                   libxl_domain_create_new(xl.get(), wanted.get(), &dom, nullptr, nullptr));
+    return finished(config, dom, Made::anew);
 }
 
 DomId restore_domain(const DomainConfig& config, const Sources& from, int source) {
-    const Xl xl;
-    require_memory(xl, config.spec);
+    const Xl xl(Use::works);
     OwnedConfig wanted;
     fill(*wanted.get(), config, from);
+    require_room(xl, config, wanted.get());
+    // The guest comes back with what it had, which may be more than its target if it has not obeyed
+    // yet: the library would let it have no more than that.
+    wanted->b_info.target_memkb = wanted->b_info.max_memkb;
     OwnedRestore options;
     options->stream_version = stream_version;
     make_blocking(source);
     std::uint32_t dom = INVALID_DOMID;
     constexpr int no_way_back = -1;  // COLO's
+    // What was saved is to blame as often as the domain: this stays an INTERNAL_ERROR.
     xl.check("libxl_domain_create_restore",
              libxl_domain_create_restore(xl.get(), wanted.get(), &dom, source, no_way_back,
                                          options.get(), nullptr, nullptr));
-    return dom;
+    return finished(config, dom, Made::restored);
 }
 
 void destroy_domain(DomId dom) {
-    const Xl xl;
+    const Xl xl(Use::destroys);
     const int code = libxl_domain_destroy(xl.get(), number_of(dom), nullptr);
     if (code != ERROR_DOMAIN_NOTFOUND) xl.check("libxl_domain_destroy", code);
 }
 
 void destroy_domain_of(const std::string& uuid) {
-    const Xl xl;
+    const Xl xl(Use::destroys);
     int count = 0;
     libxl_dominfo* const list = libxl_list_domain(xl.get(), &count);
     DomId found = 0;
@@ -116,23 +156,24 @@ void set_domain_running(DomId dom, bool running) {
         xl.check("libxl_domain_pause", libxl_domain_pause(xl.get(), number_of(dom), nullptr));
 }
 
-void ask_domain(DomId dom, GuestRequest what) {
+Asked ask_domain(DomId dom, GuestRequest what) {
     const Xl xl;
     const bool reboot = what == GuestRequest::reboot;
     const int code = reboot ? libxl_domain_reboot(xl.get(), number_of(dom), nullptr)
                             : libxl_domain_shutdown(xl.get(), number_of(dom), nullptr);
     if (code == ERROR_NOPARAVIRT) {
-        const libxl_trigger button = reboot ? LIBXL_TRIGGER_RESET : LIBXL_TRIGGER_POWER;
         constexpr std::uint32_t first_processor = 0;
         xl.check("libxl_send_trigger",
-                 libxl_send_trigger(xl.get(), number_of(dom), button, first_processor, nullptr));
-        return;
+                 libxl_send_trigger(xl.get(), number_of(dom), LIBXL_TRIGGER_POWER, first_processor,
+                                    nullptr));
+        return Asked::by_power_button;
     }
     xl.check(reboot ? "libxl_domain_reboot" : "libxl_domain_shutdown", code);
+    return Asked::by_store;
 }
 
 void save_domain(DomId dom, int sink) {
-    const Xl xl;
+    const Xl xl(Use::works);
     make_blocking(sink);
     const int code = libxl_domain_suspend(xl.get(), number_of(dom), sink, 0, nullptr);
     if (code == 0) return;
@@ -140,6 +181,19 @@ void save_domain(DomId dom, int sink) {
     constexpr int guest_knows = 1;
     libxl_domain_resume(xl.get(), number_of(dom), guest_knows, nullptr);
     xl.check("libxl_domain_suspend", code);
+}
+
+std::map<DomId, std::int64_t> memory_of_domains() {
+    const Xl xl;
+    int count = 0;
+    libxl_dominfo* const list = libxl_list_domain(xl.get(), &count);
+    if (list == nullptr) throw err::internal_error("libxl_list_domain failed");
+    std::map<DomId, std::int64_t> out;
+    for (int index = 0; index < count; ++index)
+        out.emplace(list[index].domid,
+                    static_cast<std::int64_t>(list[index].current_memkb * kibibyte));
+    libxl_dominfo_list_free(list, count);
+    return out;
 }
 
 std::optional<DomainState> domain_state(DomId dom) {
@@ -181,15 +235,19 @@ WholeMachine read_machine() {
     const Xl xl;
     OwnedPhysics machine;
     xl.check("libxl_get_physinfo", libxl_get_physinfo(xl.get(), machine.get()));
+    // What is still being wiped is free in a moment, what is promised to a domain is not.
+    const std::uint64_t free_pages = machine->free_pages + machine->scrub_pages;
+    const std::uint64_t promised_pages = std::min(machine->outstanding_pages, free_pages);
     const std::uint32_t threads_per_socket =
         std::max(1U, machine->threads_per_core * machine->cores_per_socket);
-    return {.cpu_count = machine->nr_cpus,
-            .cpu_sockets = machine->nr_cpus / threads_per_socket,
-            .cpu_threads_per_core = machine->threads_per_core,
-            .numa_nodes = machine->nr_nodes,
-            .cpu_mhz = machine->cpu_khz / 1000.0,
-            .memory_total_bytes = static_cast<std::int64_t>(machine->total_pages * page_bytes),
-            .memory_free_bytes = static_cast<std::int64_t>(machine->free_pages * page_bytes)};
+    return {
+        .cpu_count = machine->nr_cpus,
+        .cpu_sockets = machine->nr_cpus / threads_per_socket,
+        .cpu_threads_per_core = machine->threads_per_core,
+        .numa_nodes = machine->nr_nodes,
+        .cpu_mhz = machine->cpu_khz / 1000.0,
+        .memory_total_bytes = static_cast<std::int64_t>(machine->total_pages * page_bytes),
+        .memory_free_bytes = static_cast<std::int64_t>((free_pages - promised_pages) * page_bytes)};
 }
 
 }  // namespace basalt::hv::xen

@@ -1,4 +1,6 @@
 #pragma once
+#include <cstdint>
+#include <map>
 #include <optional>
 #include <string>
 
@@ -10,19 +12,25 @@
 /// INTERNAL_ERROR with the library's words: call them off the loop.
 namespace basalt::hv::xen {
 
-/// Builds the domain, paused. Throws HOST_NOT_ENOUGH_FREE_MEMORY before anything is made; what
-/// fails later the library takes away again.
+/// Builds the domain, paused. Throws VM_HVM_REQUIRED and HOST_NOT_ENOUGH_FREE_MEMORY before
+/// anything is made. What fails later is taken away again: DOMAIN_BUILDER_ERROR, whose message has
+/// the library's words.
 DomId create_domain(const DomainConfig& config, const Sources& from);
 DomId restore_domain(const DomainConfig& config, const Sources& from, int source);
 /// Idempotent.
 void destroy_domain(DomId dom);
 void destroy_domain_of(const std::string& uuid);
 void set_domain_running(DomId dom, bool running);
-/// Asks by the store, and a guest without Xen's drivers by its power button; one that does not
-/// listen does nothing.
-void ask_domain(DomId dom, GuestRequest what);
+/// How a guest was asked.
+enum class Asked : std::uint8_t { by_store, by_power_button };
+/// Asks by the store, and a guest without Xen's drivers by its power button, which knows no reboot;
+/// one that does not listen does nothing.
+Asked ask_domain(DomId dom, GuestRequest what);
 /// Leaves the domain stopped; on failure it runs on.
 void save_domain(DomId dom, int sink);
+
+/// What Xen gives each domain now, in bytes.
+std::map<DomId, std::int64_t> memory_of_domains();
 
 /// Nullopt when there is none, or it is about to be gone.
 struct DomainState {

@@ -64,20 +64,20 @@ class Nics : public Devices<libxl_device_nic, libxl_device_nic_list, libxl_devic
 
 void add_disk(DomId dom, const agent::BootSpec& boot, const agent::DiskSpec& disk,
               const std::string& path) {
-    const Xl xl;
+    const Xl xl(Use::works);
     if (Disks(xl, dom).of(disk.device) != nullptr) return;
     OwnedDisk made;
     fill(*made.get(), boot, disk, path);
     const int code = libxl_device_disk_add(xl.get(), number_of(dom), made.get(), nullptr);
     if (code == 0) return;
     // A backend that failed would stay in the store, and in the way of a later restore.
-    const Xl again;
+    const Xl again(Use::works);
     libxl_device_disk_destroy(again.get(), number_of(dom), made.get(), nullptr);
     xl.check("libxl_device_disk_add", code);
 }
 
 void remove_disk(DomId dom, const agent::DiskSpec& disk, bool force) {
-    const Xl xl;
+    const Xl xl(Use::works);
     Disks disks(xl, dom);
     libxl_device_disk* const found = disks.of(disk.device);
     if (found == nullptr) return;
@@ -89,7 +89,7 @@ void remove_disk(DomId dom, const agent::DiskSpec& disk, bool force) {
 
 void change_cd(DomId dom, const agent::BootSpec& boot, const agent::DiskSpec& disk,
                const std::string& path) {
-    const Xl xl;
+    const Xl xl(Use::works);
     OwnedDisk made;
     fill(*made.get(), boot, disk, path);
     xl.check("libxl_cdrom_insert",
@@ -97,19 +97,19 @@ void change_cd(DomId dom, const agent::BootSpec& boot, const agent::DiskSpec& di
 }
 
 void add_nic(DomId dom, const NicAttachment& nic) {
-    const Xl xl;
+    const Xl xl(Use::works);
     if (Nics(xl, dom).of(nic.spec.device) != nullptr) return;
     OwnedNic made;
     fill(*made.get(), nic);
     const int code = libxl_device_nic_add(xl.get(), number_of(dom), made.get(), nullptr);
     if (code == 0) return;
-    const Xl again;
+    const Xl again(Use::works);
     libxl_device_nic_destroy(again.get(), number_of(dom), made.get(), nullptr);
     xl.check("libxl_device_nic_add", code);
 }
 
 void remove_nic(DomId dom, const agent::NicSpec& nic, bool force) {
-    const Xl xl;
+    const Xl xl(Use::works);
     Nics nics(xl, dom);
     libxl_device_nic* const found = nics.of(nic.device);
     if (found == nullptr) return;

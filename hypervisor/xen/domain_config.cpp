@@ -5,6 +5,8 @@
 #include <cstdlib>
 #include <cstring>
 
+#include "hypervisor/xen/platform.hpp"
+
 namespace basalt::hv::xen {
 
 namespace {
@@ -56,10 +58,7 @@ void fill_firmware(libxl_domain_build_info& build, const agent::BootSpec& boot,
     machine.bios =
         boot.firmware == agent::Firmware::uefi ? LIBXL_BIOS_TYPE_OVMF : LIBXL_BIOS_TYPE_SEABIOS;
     machine.boot = owned(boot.order.empty() ? "cd" : boot.order);
-    machine.vga.kind = LIBXL_VGA_INTERFACE_TYPE_STD;
     machine.serial = owned("pty");
-    libxl_defbool_set(&machine.usb, true);
-    machine.usbdevice = owned("tablet");
     // Not at a port of the loopback address, where every program of this system could look.
     libxl_defbool_set(&machine.vnc.enable, false);
     build.extra_hvm = words({"-vnc", "unix:" + screen});
@@ -90,6 +89,7 @@ void fill(libxl_domain_config& out, const DomainConfig& config, const Sources& f
         fill_firmware(build, spec.boot, from.screen);
     else
         fill_kernel(build, spec.boot);
+    fill_platform(out, spec);
     build.max_vcpus = static_cast<int>(spec.vcpus_max);
     set_online(build.avail_vcpus, spec.vcpus, spec.vcpus_max);
     build.max_memkb = static_cast<std::uint64_t>(spec.memory_bytes / kibibyte);

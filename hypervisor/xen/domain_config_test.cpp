@@ -124,5 +124,60 @@ TEST(XenDomainConfig, a_guest_with_firmware_is_hvm_and_keeps_its_empty_drives) {
     EXPECT_STREQ(other->b_info.u.hvm.boot, "n");
 }
 
+DomainConfig firmware_guest() {
+    DomainConfig config = kernel_guest();
+    config.spec.boot = {.kind = agent::BootKind::firmware, .firmware = agent::Firmware::bios};
+    return config;
+}
+
+TEST(XenDomainConfig, the_platform_says_what_the_machine_is) {
+    DomainConfig config = firmware_guest();
+    config.spec.platform = {{"acpi", "1"},     {"pae", "false"},        {"nx", "maybe"},
+                            {"vga", "std"},    {"videoram", "32"},      {"usb_tablet", "false"},
+                            {"tsc_mode", "2"}, {"nested-virt", "true"}, {"device_id", "0002"}};
+    config.spec.bios_strings = {
+        {"system-manufacturer", "Any, Inc."}, {"made-up", "x"}, {"bios-vendor", ""}};
+    OwnedConfig made;
+    fill(*made.get(), config, {});
+    const auto& machine = made->b_info.u.hvm;
+    EXPECT_TRUE(libxl_defbool_val(made->b_info.acpi));
+    EXPECT_FALSE(libxl_defbool_val(machine.pae));
+    EXPECT_TRUE(libxl_defbool_is_default(machine.nx));
+    EXPECT_TRUE(libxl_defbool_is_default(machine.viridian));
+    EXPECT_TRUE(libxl_defbool_val(made->b_info.nested_hvm));
+    EXPECT_EQ(machine.vga.kind, LIBXL_VGA_INTERFACE_TYPE_STD);
+    EXPECT_EQ(made->b_info.video_memkb, 32U * 1024);
+    EXPECT_TRUE(libxl_defbool_val(machine.usb));
+    EXPECT_EQ(machine.usbdevice, nullptr);
+    EXPECT_EQ(made->b_info.tsc_mode, LIBXL_TSC_MODE_NATIVE);
+    EXPECT_EQ(machine.vendor_device, LIBXL_VENDOR_DEVICE_XENSERVER);
+    ASSERT_EQ(machine.num_smbios, 1);
+    EXPECT_EQ(machine.smbios[0].key, LIBXL_SMBIOS_TYPE_SYSTEM_MANUFACTURER);
+    EXPECT_STREQ(machine.smbios[0].value, "Any, Inc.");
+}
+
+TEST(XenDomainConfig, the_guest_is_told_its_platform_as_far_as_the_store_has_names_for_it) {
+    DomainConfig config = kernel_guest();
+    config.spec.platform = {{"cores-per-socket", "2"}, {"a/b", "1"}, {"c", std::string(256, 'x')}};
+    OwnedConfig made;
+    fill(*made.get(), config, {});
+    ASSERT_NE(made->c_info.platformdata, nullptr);
+    EXPECT_STREQ(made->c_info.platformdata[0], "cores-per-socket");
+    EXPECT_STREQ(made->c_info.platformdata[1], "2");
+    EXPECT_EQ(made->c_info.platformdata[2], nullptr);
+}
+
+TEST(XenDomainConfig, the_screen_has_no_less_memory_than_its_kind_needs) {
+    DomainConfig config = firmware_guest();
+    config.spec.platform = {{"videoram", "4"}, {"vga", "cirrus"}, {"usb", "0"}, {"tsc_mode", "9"}};
+    OwnedConfig made;
+    fill(*made.get(), config, {});
+    EXPECT_EQ(made->b_info.video_memkb, LIBXL_MEMKB_DEFAULT);
+    EXPECT_EQ(made->b_info.u.hvm.vga.kind, LIBXL_VGA_INTERFACE_TYPE_CIRRUS);
+    EXPECT_FALSE(libxl_defbool_val(made->b_info.u.hvm.usb));
+    EXPECT_EQ(made->b_info.u.hvm.usbdevice, nullptr);
+    EXPECT_EQ(made->b_info.tsc_mode, LIBXL_TSC_MODE_DEFAULT);
+}
+
 }  // namespace
 }  // namespace basalt::hv::xen

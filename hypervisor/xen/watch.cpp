@@ -22,10 +22,10 @@ extern "C" {
 
 namespace basalt::hv::xen {
 
-namespace {
+// Source: the store's documentation, "special watches".
+const char* const domain_ends = "@releaseDomain";
 
-// Source: the store's documentation, "special watches": fires when a domain stops or is gone.
-constexpr const char* release = "@releaseDomain";
+namespace {
 
 struct Close {
     void operator()(xs_handle* store) const { xs_close(store); }
@@ -37,10 +37,10 @@ struct Close {
 
 }  // namespace
 
-struct DomainWatch::State {
+struct StoreWatch::State {
     explicit State(RealLoop& loop) : store(xs_open(0)), readable(loop.context()) {
         if (!store) fail("the Xen store");
-        if (!xs_watch(store.get(), release, "ended")) fail(release);
+        // A pipe that the library's own thread writes to.
         readable.assign(::fcntl(xs_fileno(store.get()), F_DUPFD_CLOEXEC, 0));
     }
 
@@ -48,18 +48,31 @@ struct DomainWatch::State {
     asio::posix::stream_descriptor readable;
 };
 
-DomainWatch::DomainWatch(RealLoop& loop) : state_(std::make_unique<State>(loop)) {}
+StoreWatch::StoreWatch(RealLoop& loop) : state_(std::make_unique<State>(loop)) {}
 
-DomainWatch::~DomainWatch() = default;
+StoreWatch::~StoreWatch() = default;
 
-Task<void> DomainWatch::next() {
+void StoreWatch::add(const std::string& path) {
+    if (!xs_watch(state_->store.get(), path.c_str(), path.c_str()) && errno != EEXIST)
+        fail(path.c_str());
+}
+
+void StoreWatch::remove(const std::string& path) {
+    xs_unwatch(state_->store.get(), path.c_str(), path.c_str());
+}
+
+Task<std::set<std::string>> StoreWatch::next() {
     {
         const log::Suspension suspended;
         co_await state_->readable.async_wait(asio::posix::stream_descriptor::wait_read,
                                              asio::use_awaitable);
     }
-    while (char** const event = xs_check_watch(state_->store.get()))
+    std::set<std::string> out;
+    while (char** const event = xs_check_watch(state_->store.get())) {
+        out.emplace(event[XS_WATCH_TOKEN]);
         std::free(event);
+    }
+    co_return out;
 }
 
 }  // namespace basalt::hv::xen

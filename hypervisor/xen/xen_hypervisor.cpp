@@ -4,8 +4,6 @@
 
 #include <algorithm>
 #include <boost/system/system_error.hpp>
-#include <map>
-#include <set>
 
 #include "base/error.hpp"
 #include "base/log.hpp"
@@ -14,11 +12,11 @@
 #include "hypervisor/qemu/console_hub.hpp"
 #include "hypervisor/qemu/descriptor.hpp"
 #include "hypervisor/xen/calls.hpp"
-#include "hypervisor/xen/descriptor.hpp"
 #include "hypervisor/xen/devices.hpp"
+#include "hypervisor/xen/domain.hpp"
 #include "hypervisor/xen/domain_config.hpp"
+#include "hypervisor/xen/live.hpp"
 #include "hypervisor/xen/nbd_devices.hpp"
-#include "hypervisor/xen/watch.hpp"
 #include "idl/errors.hpp"
 
 namespace basalt::hv::xen {
@@ -27,38 +25,6 @@ namespace {
 
 constexpr Duration console_limit = 60s;
 constexpr Duration console_pause = 100ms;
-
-struct Domain {
-    Descriptor descriptor;
-    bool running = false;
-    /// Somebody is ending it or has saved it: what the store says of it is no news.
-    bool ending = false;
-    bool preserved = false;
-    std::unique_ptr<qemu::ConsoleHub> console;
-
-    [[nodiscard]] const std::string& uuid() const { return descriptor.config.spec.uuid; }
-};
-
-using DomainPtr = std::shared_ptr<Domain>;
-
-}  // namespace
-
-struct XenHypervisor::State {
-    State(RealLoop& owner, Options given)
-        : loop(owner), options(std::move(given)), descriptors(options.run_dir) {}
-
-    RealLoop& loop;
-    Options options;
-    Descriptors descriptors;
-    Events* events = nullptr;  // null before `adopt` and after the hypervisor is gone
-    std::map<DomId, DomainPtr> domains;
-    std::set<std::string> building;  // VM uuids
-    std::shared_ptr<Job> watching;
-};
-
-namespace {
-
-using StatePtr = std::shared_ptr<XenHypervisor::State>;
 
 DomainPtr domain_or_throw(const XenHypervisor::State& state, DomId dom) {
     const auto found = state.domains.find(dom);
@@ -86,6 +52,8 @@ class Building {
     std::string uuid_;
 };
 
+}  // namespace
+
 agent::DomainInfo info(const Domain& domain) {
     const agent::VmSpec& spec = domain.descriptor.config.spec;
     agent::DomainInfo out;
@@ -93,7 +61,11 @@ agent::DomainInfo info(const Domain& domain) {
     out.domid = domain.descriptor.dom;
     out.power = domain.running ? agent::DomainPower::running : agent::DomainPower::paused;
     out.started_at = domain.descriptor.started_at;
-    out.memory_bytes = spec.memory_bytes;
+    // Xen counts some pages that are not the guest's own: rings, tables, the screen's memory.
+    out.memory_bytes = domain.memory_bytes > 0 ? std::min(domain.memory_bytes, spec.memory_bytes)
+                                               : spec.memory_bytes;
+    out.memory_target_bytes =
+        spec.memory_target_bytes > 0 ? spec.memory_target_bytes : spec.memory_bytes;
     out.vcpus = spec.vcpus;
     for (const DiskAttachment& disk : domain.descriptor.config.disks)
         out.plugged_disks.push_back(disk.spec.device);
@@ -103,17 +75,19 @@ agent::DomainInfo info(const Domain& domain) {
     return out;
 }
 
+Task<void> write(StatePtr state, Descriptor descriptor) {
+    co_await blocking(state->loop, [descriptors = state->descriptors, descriptor] {
+        descriptors.write(descriptor);
+    });
+}
+
+namespace {
+
 std::vector<agent::DomainInfo> all_info(const XenHypervisor::State& state) {
     std::vector<agent::DomainInfo> out;
     for (const auto& [dom, domain] : state.domains)
         out.push_back(info(*domain));
     return out;
-}
-
-Task<void> write(StatePtr state, Descriptor descriptor) {
-    co_await blocking(state->loop, [descriptors = state->descriptors, descriptor] {
-        descriptors.write(descriptor);
-    });
 }
 
 Task<void> remove(StatePtr state, std::string uuid) {
@@ -150,80 +124,6 @@ Task<void> connect_console(StatePtr state, DomainPtr domain) {
     domain->console =
         std::make_unique<qemu::ConsoleHub>(state->loop, std::move(terminal), std::string());
     co_await domain->console->connect();
-}
-
-// -- the end of a domain -------------------------------------------------------------------------
-
-agent::OnHalt policy(const agent::VmSpec& spec, agent::HaltReason reason) {
-    switch (reason) {
-        case agent::HaltReason::shutdown:
-            return spec.on_shutdown;
-        case agent::HaltReason::reboot:
-            return spec.on_reboot;
-        default:
-            return spec.on_crash;
-    }
-}
-
-// Tells nobody: that is for who knows why.
-Task<void> take_away(StatePtr state, DomainPtr domain) {
-    domain->ending = true;
-    std::exception_ptr failure;
-    try {
-        co_await destroy_in_xen(state, domain->descriptor.dom);
-        co_await let_go_of_disks(state, domain->uuid());
-    } catch (const ApiError&) {
-        failure = std::current_exception();
-    }
-    if (failure) {
-        domain->ending = false;
-        std::rethrow_exception(failure);
-    }
-    if (domain->console) domain->console->close();
-    co_await remove(state, domain->uuid());
-    state->domains.erase(domain->descriptor.dom);
-}
-
-Task<void> settle(StatePtr state, DomainPtr domain, agent::HaltReason reason) {
-    const DomId dom = domain->descriptor.dom;
-    if (policy(domain->descriptor.config.spec, reason) == agent::OnHalt::preserve) {
-        domain->preserved = true;
-        domain->running = false;
-        if (state->events != nullptr) state->events->preserved(dom, domain->uuid(), reason);
-        co_return;
-    }
-    co_await take_away(state, domain);
-    if (state->events != nullptr) state->events->ended(dom, domain->uuid(), reason);
-}
-
-// A domain that is not there any more ended in a way that nobody saw.
-Task<void> look_at(StatePtr state, DomainPtr domain) {
-    const auto now = co_await blocking(
-        state->loop, [dom = domain->descriptor.dom] { return domain_state(dom); });
-    if (domain->ending || domain->preserved) co_return;
-    const bool ours = now && now->uuid == domain->uuid();
-    if (!ours) co_return co_await settle(state, domain, agent::HaltReason::crashed);
-    domain->running = !now->paused;
-    if (now->halted) co_await settle(state, domain, *now->halted);
-}
-
-Task<void> look_at_all(StatePtr state) {
-    const auto known = state->domains;  // others come and go meanwhile
-    for (const auto& [dom, domain] : known) {
-        if (domain->ending || domain->preserved) continue;
-        try {
-            co_await look_at(state, domain);
-        } catch (const ApiError& error) {
-            log::error("domain_not_settled", {{"dom", dom}, {"error", error.what()}});
-        }
-    }
-}
-
-Task<void> watch(StatePtr state, std::shared_ptr<DomainWatch> releases) {
-    for (;;) {
-        co_await releases->next();
-        co_await look_at_all(state);
-    }
 }
 
 // -- the beginning of a domain -------------------------------------------------------------------
@@ -276,6 +176,7 @@ Task<DomId> build(StatePtr state, DomainConfig config, Make make) {
         [state, domain, make](Undo& undo) { return build_steps(state, domain, make, undo); });
     const DomId dom = domain->descriptor.dom;
     state->domains.emplace(dom, domain);
+    co_await follow_guest(state, dom);
     log::info("domain_created", {{"vm", domain->uuid()}, {"dom", dom}});
     co_return dom;
 }
@@ -309,14 +210,11 @@ Task<void> adopt_one(StatePtr state, Descriptor descriptor, std::string boot_id)
     state->domains.emplace(dom, domain);
     if (now->halted) co_return co_await settle(state, domain, *now->halted);
     co_await connect_console(state, domain);
+    co_await follow_guest(state, dom);
     log::info("domain_adopted", {{"vm", uuid}, {"dom", dom}});
 }
 
 // -- devices -------------------------------------------------------------------------------------
-
-const agent::BootSpec& boot_of(const Domain& domain) {
-    return domain.descriptor.config.spec.boot;
-}
 
 const DiskAttachment* find_disk(const Domain& domain, const std::string& device) {
     const auto& disks = domain.descriptor.config.disks;
@@ -344,7 +242,7 @@ Task<void> attach_steps(StatePtr state, DomainPtr domain, DiskAttachment disk, U
     const std::string path = co_await connect_disk(state->loop, vm, disk);
     undo.push("let go",
               [state, vm, device = disk.spec.device] { return let_go_of_disk(state, vm, device); });
-    co_await blocking(state->loop, [dom = domain->descriptor.dom, boot = boot_of(*domain),
+    co_await blocking(state->loop, [dom = domain->descriptor.dom, boot = domain->boot(),
                                     spec = disk.spec, path] { add_disk(dom, boot, spec, path); });
 }
 
@@ -372,7 +270,7 @@ Task<void> change_disk(StatePtr state, DomainPtr domain, DiskAttachment disk) {
 
 Task<void> eject(StatePtr state, DomainPtr domain, agent::DiskSpec drive) {
     drive.disk.reset();
-    co_await blocking(state->loop, [dom = domain->descriptor.dom, boot = boot_of(*domain), drive] {
+    co_await blocking(state->loop, [dom = domain->descriptor.dom, boot = domain->boot(), drive] {
         change_cd(dom, boot, drive, "");
     });
     co_await let_go_of_disk(state, domain->uuid(), drive.device);
@@ -383,7 +281,7 @@ Task<void> insert_steps(StatePtr state, DomainPtr domain, DiskAttachment disk, U
     undo.push("let go", [state, vm = domain->uuid(), device = disk.spec.device] {
         return let_go_of_disk(state, vm, device);
     });
-    co_await blocking(state->loop, [dom = domain->descriptor.dom, boot = boot_of(*domain),
+    co_await blocking(state->loop, [dom = domain->descriptor.dom, boot = domain->boot(),
                                     spec = disk.spec, path] { change_cd(dom, boot, spec, path); });
 }
 
@@ -413,7 +311,8 @@ XenHypervisor::XenHypervisor(RealLoop& loop, Options options)
 
 XenHypervisor::~XenHypervisor() {
     state_->events = nullptr;
-    if (state_->watching) state_->watching->cancel();
+    for (const auto& job : state_->jobs)
+        job->cancel();
     for (const auto& [dom, domain] : state_->domains)
         if (domain->console) domain->console->close();
     state_->domains.clear();
@@ -423,8 +322,11 @@ Task<std::vector<agent::DomainInfo>> XenHypervisor::adopt(Events& events) {
     const auto state = state_;
     state->events = &events;
     // Before looking, so that nothing that ends meanwhile is missed.
-    state->watching = spawn(state->loop, "domain watch",
-                            watch(state, std::make_shared<DomainWatch>(state->loop)));
+    const auto ends = std::make_shared<StoreWatch>(state->loop);
+    ends->add(domain_ends);
+    state->jobs.insert(spawn(state->loop, "ends of domains", watch_ends(state, ends)));
+    state->guests = std::make_shared<StoreWatch>(state->loop);
+    state->jobs.insert(spawn(state->loop, "what guests write", watch_writes(state, state->guests)));
     const Descriptors::Found found = co_await blocking(
         state->loop, [descriptors = state->descriptors] { return descriptors.read(); });
     const std::string boot_id = co_await blocking(state->loop, [] { return qemu::host_boot_id(); });
@@ -432,6 +334,7 @@ Task<std::vector<agent::DomainInfo>> XenHypervisor::adopt(Events& events) {
         co_await undo_half_built(state, uuid);
     for (const Descriptor& descriptor : found.all)
         co_await adopt_one(state, descriptor, boot_id);
+    state->jobs.insert(spawn(state->loop, "guests", watch_guests(state)));
     co_return all_info(*state);
 }
 
@@ -469,7 +372,10 @@ Task<void> XenHypervisor::set_running(DomId dom, bool running) {
 
 Task<void> XenHypervisor::request(DomId dom, GuestRequest what) {
     const auto domain = domain_or_throw(*state_, dom);
-    co_await blocking(state_->loop, [dom, what] { ask_domain(dom, what); });
+    const Asked asked =
+        co_await blocking(state_->loop, [dom, what] { return ask_domain(dom, what); });
+    // There is a button for off only: a reboot is off and on again.
+    domain->restart_when_off = what == GuestRequest::reboot && asked == Asked::by_power_button;
 }
 
 Task<void> XenHypervisor::reset(DomId dom) {
@@ -488,22 +394,7 @@ Task<void> XenHypervisor::destroy(DomId dom) {
 }
 
 Task<void> XenHypervisor::save(DomId dom, UniqueFd sink, Progress progress) {
-    const auto state = state_;
-    const auto domain = domain_or_throw(*state, dom);
-    const auto image = std::make_shared<UniqueFd>(std::move(sink));
-    domain->ending = true;
-    std::exception_ptr failure;
-    try {
-        co_await blocking(state->loop, [dom, image] { save_domain(dom, image->get()); });
-        domain->running = false;
-    } catch (const ApiError&) {
-        failure = std::current_exception();
-    }
-    if (failure) {
-        domain->ending = false;
-        std::rethrow_exception(failure);
-    }
-    if (progress) progress(1);
+    return save_to(state_, domain_or_throw(*state_, dom), std::move(sink), std::move(progress));
 }
 
 Task<void> XenHypervisor::plug_disk(DomId dom, DiskAttachment disk) {
@@ -513,7 +404,7 @@ Task<void> XenHypervisor::plug_disk(DomId dom, DiskAttachment disk) {
         if (known->spec.vbd == disk.spec.vbd) co_return;
         throw err::device_already_exists(disk.spec.device);
     }
-    if (disk.spec.kind == agent::DiskKind::cd && has_device_model(boot_of(*domain)))
+    if (disk.spec.kind == agent::DiskKind::cd && has_device_model(domain->boot()))
         throw err::operation_not_allowed("a CD drive cannot be added to a running VM");
     co_await attach(state, domain, disk);
     domain->descriptor.config.disks.push_back(std::move(disk));
@@ -526,7 +417,7 @@ Task<void> XenHypervisor::unplug_disk(DomId dom, std::string device, bool force)
     agent::DiskSpec disk;
     disk.device = device;
     if (const auto* const known = find_disk(*domain, device)) disk = known->spec;
-    if (disk.kind == agent::DiskKind::cd && has_device_model(boot_of(*domain)))
+    if (disk.kind == agent::DiskKind::cd && has_device_model(domain->boot()))
         throw err::operation_not_allowed("a CD drive cannot be taken from a running VM");
     // Also what an earlier hostd added and had no time to write down.
     co_await detach(state, domain, disk, force);
@@ -539,7 +430,7 @@ Task<void> XenHypervisor::change_medium(DomId dom, DiskAttachment disk) {
     const auto domain = domain_or_throw(*state, dom);
     const std::string device = disk.spec.device;
     if (find_disk(*domain, device) == nullptr) throw err::device_not_attached(device);
-    if (has_device_model(boot_of(*domain)))
+    if (has_device_model(domain->boot()))
         co_await change_drive(state, domain, disk);
     else
         co_await change_disk(state, domain, disk);
@@ -580,7 +471,7 @@ Task<void> XenHypervisor::disk_resized(DomId dom, std::string device, std::int64
 Task<UniqueFd> XenHypervisor::open_console(DomId dom, agent::ConsoleKind kind) {
     const auto domain = domain_or_throw(*state_, dom);
     if (kind != agent::ConsoleKind::serial) {
-        if (!has_device_model(boot_of(*domain)))
+        if (!has_device_model(domain->boot()))
             throw err::operation_not_allowed("A guest that boots a kernel on Xen has no screen");
         co_return co_await open_screen(state_, domain);
     }
@@ -594,6 +485,55 @@ Task<Hypervisor::Facts> XenHypervisor::facts() {
 
 Task<WholeMachine> XenHypervisor::whole_machine() {
     return blocking(state_->loop, [] { return read_machine(); });
+}
+
+Task<void> XenHypervisor::set_memory_target(DomId dom, std::int64_t bytes) {
+    const auto state = state_;
+    const auto domain = domain_or_throw(*state, dom);
+    agent::VmSpec& spec = domain->descriptor.config.spec;
+    if (bytes <= 0 || bytes > spec.memory_bytes)
+        throw err::invalid_value("memory_target", std::to_string(bytes));
+    co_await blocking(state->loop, [dom, bytes] { xen::set_memory_target(dom, bytes); });
+    spec.memory_target_bytes = bytes;
+    expect_motion(*state);
+    co_await write(state, domain->descriptor);
+}
+
+Task<void> XenHypervisor::set_vcpus(DomId dom, std::int64_t count) {
+    const auto state = state_;
+    const auto domain = domain_or_throw(*state, dom);
+    agent::VmSpec& spec = domain->descriptor.config.spec;
+    const std::int64_t most = std::max(spec.vcpus, spec.vcpus_max);
+    if (count < 1 || count > most) throw err::invalid_value("nvcpu", std::to_string(count));
+    if (count < spec.vcpus && has_device_model(spec.boot)) throw err::vm_lacks_feature(spec.uuid);
+    co_await blocking(state->loop, [dom, count, most] { set_processors(dom, count, most); });
+    spec.vcpus = count;
+    co_await write(state, domain->descriptor);
+}
+
+Task<void> XenHypervisor::set_cpu_shares(DomId dom, agent::CpuShares shares) {
+    const auto state = state_;
+    const auto domain = domain_or_throw(*state, dom);
+    agent::VmSpec& spec = domain->descriptor.config.spec;
+    co_await blocking(state->loop, [dom, shares, most = std::max(spec.vcpus, spec.vcpus_max)] {
+        set_shares(dom, shares, most);
+    });
+    spec.cpu = std::move(shares);
+    co_await write(state, domain->descriptor);
+}
+
+Task<void> XenHypervisor::send(DomId dom, agent::GuestSignal signal, std::string key) {
+    const auto state = state_;
+    const auto domain = domain_or_throw(*state, dom);
+    if (!hears(domain->boot(), signal)) throw err::vm_lacks_feature(domain->uuid());
+    if (signal == agent::GuestSignal::reset) co_return co_await reset(dom);
+    if (signal == agent::GuestSignal::power && !has_device_model(domain->boot()))
+        co_return co_await request(dom, GuestRequest::shutdown);
+    co_await blocking(state->loop, [dom, signal, key] { send_signal(dom, signal, key); });
+}
+
+Task<std::vector<DomainReading>> XenHypervisor::measure() {
+    return measure_domains(state_);
 }
 
 }  // namespace basalt::hv::xen

@@ -5,6 +5,8 @@
 #include "base/real_loop.hpp"
 #include "hypervisor/api/hypervisor.hpp"
 #include "hypervisor/api/interface_maker.hpp"
+#include "hypervisor/api/live_changes.hpp"
+#include "hypervisor/api/meter.hpp"
 #include "hypervisor/api/whole_machine.hpp"
 
 namespace basalt::hv::xen {
@@ -18,7 +20,11 @@ struct Options {
 /// this object and its process. A guest that restarts itself ends its domain: `ended` with
 /// `reboot`, after which a new one is made. `create` and `restore` throw OPERATION_NOT_ALLOWED for
 /// a guest with a cloud-init drive.
-class XenHypervisor final : public Hypervisor, public InterfaceMaker, public MachineSeer {
+class XenHypervisor final : public Hypervisor,
+                            public InterfaceMaker,
+                            public LiveChanges,
+                            public MachineSeer,
+                            public Meter {
   public:
     XenHypervisor(RealLoop& loop, Options options);
     /// Lets go of the guests; they run on.
@@ -45,6 +51,15 @@ class XenHypervisor final : public Hypervisor, public InterfaceMaker, public Mac
     Task<UniqueFd> open_console(DomId dom, agent::ConsoleKind kind) override;
     Task<Facts> facts() override;
     Task<WholeMachine> whole_machine() override;
+
+    Task<void> set_memory_target(DomId dom, std::int64_t bytes) override;
+    /// A guest with a device model takes more, but cannot be told to use fewer: VM_LACKS_FEATURE.
+    Task<void> set_vcpus(DomId dom, std::int64_t count) override;
+    Task<void> set_cpu_shares(DomId dom, agent::CpuShares shares) override;
+    Task<void> send(DomId dom, agent::GuestSignal signal, std::string key) override;
+
+    /// No time that a processor waited: the library does not tell it.
+    Task<std::vector<DomainReading>> measure() override;
 
     [[nodiscard]] bool makes_interfaces() const override { return true; }
 

@@ -6,7 +6,10 @@ extern "C" {
 #include <libxl_utils.h>
 }
 
+#include <cstdint>
 #include <functional>
+#include <mutex>
+#include <shared_mutex>
 #include <string>
 #include <vector>
 
@@ -14,12 +17,24 @@ extern "C" {
 /// only.
 namespace basalt::hv::xen {
 
+/// To destroy a domain the library forks, and its child asks Xen itself: whatever lock of Xen's
+/// libraries another thread held at that moment the child would wait for, for ever. It forks while
+/// nobody holds this.
+[[nodiscard]] std::shared_lock<std::shared_mutex> hold_off_forks();
+
+/// What a use of the library is for.
+enum class Use : std::uint8_t {
+    asks,      ///< an answer of Xen's or the store's, soon
+    works,     ///< may take minutes, and does most of it in processes of its own
+    destroys,  ///< ends a domain
+};
+
 /// One use of the library: a context of its own, so that what it complains about belongs to the
 /// call that failed.
 class Xl {
   public:
     /// Throws INTERNAL_ERROR where there is no Xen to talk to.
-    Xl();
+    explicit Xl(Use use = Use::asks);
     ~Xl();
     Xl(const Xl&) = delete;
     Xl& operator=(const Xl&) = delete;
@@ -29,8 +44,12 @@ class Xl {
     /// Throws INTERNAL_ERROR, or HOST_NOT_ENOUGH_FREE_MEMORY, with the library's own words when
     /// `code` is not 0. `call` is the function's name.
     void check(const char* call, int code) const;
+    /// As `check` for a call that builds a domain: DOMAIN_BUILDER_ERROR instead of INTERNAL_ERROR.
+    void check_built(const char* call, int code) const;
 
   private:
+    [[nodiscard]] std::string complaints() const;
+
     // The library calls back through the first member, as C does.
     struct Log {
         xentoollog_logger base{};
@@ -42,6 +61,7 @@ class Xl {
         __attribute__((format(printf, 5, 0)));
 
     Log log_;
+    std::shared_lock<std::shared_mutex> held_;
     libxl_ctx* context_ = nullptr;
 };
 

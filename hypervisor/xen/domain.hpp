@@ -1,0 +1,95 @@
+#pragma once
+#include <map>
+#include <memory>
+#include <set>
+#include <string>
+#include <vector>
+
+#include "hypervisor/qemu/console_hub.hpp"
+#include "hypervisor/xen/calls.hpp"
+#include "hypervisor/xen/descriptor.hpp"
+#include "hypervisor/xen/watch.hpp"
+#include "hypervisor/xen/xen_hypervisor.hpp"
+
+/// What the parts of XenHypervisor share: its domains, and what becomes of them by themselves. Loop
+/// only.
+namespace basalt::hv::xen {
+
+struct Domain {
+    Descriptor descriptor;
+    bool running = false;
+    /// Somebody is ending it or has saved it: what the store says of it is no news.
+    bool ending = false;
+    bool preserved = false;
+    /// A reboot was asked for by the power button: off means again.
+    bool restart_when_off = false;
+    /// What Xen gives it now, as last seen; 0: not seen yet.
+    std::int64_t memory_bytes = 0;
+    agent::GuestFacts facts;
+    std::unique_ptr<qemu::ConsoleHub> console;
+
+    [[nodiscard]] const std::string& uuid() const { return descriptor.config.spec.uuid; }
+
+    [[nodiscard]] const agent::BootSpec& boot() const { return descriptor.config.spec.boot; }
+};
+
+using DomainPtr = std::shared_ptr<Domain>;
+
+struct XenHypervisor::State {
+    State(RealLoop& owner, Options given)
+        : loop(owner), options(std::move(given)), descriptors(options.run_dir), stirred(owner) {}
+
+    RealLoop& loop;
+    Options options;
+    Descriptors descriptors;
+    hv::Events* events = nullptr;  // null before `adopt` and after the hypervisor is gone
+    std::map<DomId, DomainPtr> domains;
+    std::set<std::string> building;  // VM uuids
+    std::set<std::shared_ptr<Job>> jobs;
+    /// Of what agents in guests write.
+    std::shared_ptr<StoreWatch> guests;
+    /// Domains whose agents have written since they were looked at.
+    std::set<DomId> written;
+    /// Until then memory may move at any moment: somebody has been told to.
+    Time restless_until{};
+    Signal stirred;
+};
+
+using StatePtr = std::shared_ptr<XenHypervisor::State>;
+
+agent::DomainInfo info(const Domain& domain);
+/// Keeps the descriptor, as it is now, beside the domain.
+Task<void> write(StatePtr state, Descriptor descriptor);
+
+// ends.cpp
+
+/// Destroys the domain and forgets it. Tells nobody: that is for who knows why.
+Task<void> take_away(StatePtr state, DomainPtr domain);
+/// Does what its spec says with a guest that has stopped.
+Task<void> settle(StatePtr state, DomainPtr domain, agent::HaltReason reason);
+/// Settles whatever has stopped, as often as `ends` says so.
+Task<void> watch_ends(StatePtr state, std::shared_ptr<StoreWatch> ends);
+
+// saving.cpp
+
+/// When it returns the domain stands still for good; on failure it is as before.
+Task<void> save_to(StatePtr state, DomainPtr domain, UniqueFd sink, Progress progress);
+
+// figures.cpp
+
+Task<std::vector<DomainReading>> measure_domains(StatePtr state);
+
+// guests.cpp
+
+/// From now on what its agent writes is told.
+Task<void> follow_guest(StatePtr state, DomId dom);
+/// Idempotent.
+Task<void> unfollow_guest(StatePtr state, DomId dom);
+/// Its memory is about to move.
+void expect_motion(XenHypervisor::State& state);
+/// Notes whose agents write.
+Task<void> watch_writes(StatePtr state, std::shared_ptr<StoreWatch> guests);
+/// Tells what they have written and how their memory moves.
+Task<void> watch_guests(StatePtr state);
+
+}  // namespace basalt::hv::xen

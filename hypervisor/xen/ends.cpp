@@ -1,0 +1,93 @@
+#include "base/error.hpp"
+#include "base/log.hpp"
+#include "hypervisor/xen/calls.hpp"
+#include "hypervisor/xen/domain.hpp"
+#include "hypervisor/xen/nbd_devices.hpp"
+
+namespace basalt::hv::xen {
+
+namespace {
+
+agent::OnHalt policy(const agent::VmSpec& spec, agent::HaltReason reason) {
+    switch (reason) {
+        case agent::HaltReason::shutdown:
+            return spec.on_shutdown;
+        case agent::HaltReason::reboot:
+            return spec.on_reboot;
+        default:
+            return spec.on_crash;
+    }
+}
+
+// A domain that is not there any more ended in a way that nobody saw.
+Task<void> look_at(StatePtr state, DomainPtr domain) {
+    const auto now = co_await blocking(
+        state->loop, [dom = domain->descriptor.dom] { return domain_state(dom); });
+    if (domain->ending || domain->preserved) co_return;
+    const bool ours = now && now->uuid == domain->uuid();
+    if (!ours) co_return co_await settle(state, domain, agent::HaltReason::crashed);
+    domain->running = !now->paused;
+    if (now->halted) co_await settle(state, domain, *now->halted);
+}
+
+Task<void> look_at_all(StatePtr state) {
+    const auto known = state->domains;  // others come and go meanwhile
+    for (const auto& [dom, domain] : known) {
+        if (domain->ending || domain->preserved) continue;
+        try {
+            co_await look_at(state, domain);
+        } catch (const ApiError& error) {
+            log::error("domain_not_settled", {{"dom", dom}, {"error", error.what()}});
+        }
+    }
+}
+
+}  // namespace
+
+Task<void> take_away(StatePtr state, DomainPtr domain) {
+    domain->ending = true;
+    const DomId dom = domain->descriptor.dom;
+    std::exception_ptr failure;
+    try {
+        co_await blocking(state->loop, [dom, vm = domain->uuid()] {
+            destroy_domain(dom);
+            disconnect_disks(vm);
+        });
+    } catch (const ApiError&) {
+        failure = std::current_exception();
+    }
+    if (failure) {
+        domain->ending = false;
+        std::rethrow_exception(failure);
+    }
+    if (domain->console) domain->console->close();
+    co_await unfollow_guest(state, dom);
+    co_await blocking(state->loop, [descriptors = state->descriptors, vm = domain->uuid()] {
+        descriptors.remove(vm);
+    });
+    state->domains.erase(dom);
+}
+
+Task<void> settle(StatePtr state, DomainPtr domain, agent::HaltReason reason) {
+    const DomId dom = domain->descriptor.dom;
+    if (domain->restart_when_off && reason == agent::HaltReason::shutdown)
+        reason = agent::HaltReason::reboot;
+    log::info("guest_halted", {{"vm", domain->uuid()}, {"reason", agent::text(reason)}});
+    if (policy(domain->descriptor.config.spec, reason) == agent::OnHalt::preserve) {
+        domain->preserved = true;
+        domain->running = false;
+        if (state->events != nullptr) state->events->preserved(dom, domain->uuid(), reason);
+        co_return;
+    }
+    co_await take_away(state, domain);
+    if (state->events != nullptr) state->events->ended(dom, domain->uuid(), reason);
+}
+
+Task<void> watch_ends(StatePtr state, std::shared_ptr<StoreWatch> ends) {
+    for (;;) {
+        co_await ends->next();
+        co_await look_at_all(state);
+    }
+}
+
+}  // namespace basalt::hv::xen
