@@ -414,8 +414,9 @@ def addresses_on(interface):
     """IPv4, with their prefixes."""
     said = subprocess.run(["ip", "-4", "-json", "address", "show", "dev", interface, "scope",
                            "global"], capture_output=True, text=True, check=True).stdout
+    # What is of another scope comes as nothing between braces.
     return [f"{one['local']}/{one['prefixlen']}" for link in json.loads(said or "[]")
-            for one in link.get("addr_info", ())]
+            for one in link.get("addr_info", ()) if one]
 
 
 def give_address(interface, lease):

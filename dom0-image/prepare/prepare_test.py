@@ -207,6 +207,12 @@ class PrepareTest(unittest.TestCase):
                          [["link", "set", "xenbr0"], ["address", "replace", "192.0.2.7/24"],
                           ["address", "del", "192.0.2.9/24"], ["route", "replace", "default"]])
 
+    def test_addresses_of_another_scope_are_none_that_a_lease_replaces(self):
+        said = '[{"ifname": "xenbr0", "addr_info": [{}, {"local": "192.0.2.7", "prefixlen": 24}]}]'
+        with mock.patch.object(prepare.subprocess, "run") as run:
+            run.return_value.stdout = said
+            self.assertEqual(prepare.addresses_on("xenbr0"), ["192.0.2.7/24"])
+
     def test_an_address_that_hostd_has_on_a_bridge_is_left_to_it(self):
         self.nic("eth0", "52:54:00:00:00:01")
         lease = prepare.Lease("eth0", "192.0.2.7/24", "192.0.2.1", ("192.0.2.3",), False)
