@@ -19,6 +19,7 @@ from pathlib import Path
 SOURCE = Path(__file__).resolve().parents[2]
 sys.path += [str(SOURCE / "tests/api"), str(SOURCE / "tools/dev")]
 
+import apt  # noqa: E402
 import lab  # noqa: E402
 import web  # noqa: E402
 
@@ -27,11 +28,20 @@ VISIT_SECONDS = 900
 LISTS_SECONDS = 300
 
 
+def installed_browser():
+    names = ("chromium", "chromium-browser", "google-chrome")
+    return next(filter(None, map(shutil.which, names)), None)
+
+
+@functools.cache
 def chromium():
-    for name in ("chromium", "chromium-browser", "google-chrome"):
-        if found := shutil.which(name):
-            return found
-    return ""
+    if found := installed_browser():
+        return found
+    try:
+        apt.install(["chromium", "fonts-dejavu-core"])
+    except (web.DevError, subprocess.CalledProcessError) as error:
+        raise unittest.SkipTest(f"no Chromium: {str(error)[-200:]}") from None
+    return installed_browser()
 
 
 @functools.cache
@@ -95,15 +105,11 @@ class Console(unittest.TestCase):
 
     def test_long_lists(self):
         browser = chromium()
-        if not browser:
-            self.skipTest("this machine has no Chromium")
         built = web.ensure(os.environ.get("BASALT_PRESET", "release"))
         self.steps("lists.mjs", [built, 1000, 5000], {"CHROMIUM": browser}, 14, LISTS_SECONDS)
 
     def test_a_visit(self):
         browser = chromium()
-        if not browser:
-            self.skipTest("this machine has no Chromium")
         host = lab.host()
         kept = os.environ.get("BASALT_WEB_PICTURES")
         pictures = kept or tempfile.mkdtemp(prefix="basalt-web-")
