@@ -13,7 +13,7 @@ namespace {
 }
 
 // What the control domain sees of the machine is its own part.
-void replace_machine(HostFacts& facts, const hv::WholeMachine& machine) {
+void replace_machine(HostFacts& facts, hv::WholeMachine machine) {
     facts.cpu_count = machine.cpu_count;
     facts.cpu_sockets = machine.cpu_sockets;
     facts.cpu_threads_per_core = machine.cpu_threads_per_core;
@@ -21,6 +21,8 @@ void replace_machine(HostFacts& facts, const hv::WholeMachine& machine) {
     facts.numa_nodes = machine.numa_nodes;
     facts.memory_total_bytes = machine.memory_total_bytes;
     facts.memory_free_bytes = machine.memory_free_bytes;
+    facts.iommu = machine.iommu;
+    facts.capabilities = std::move(machine.capabilities);
 }
 
 }  // namespace

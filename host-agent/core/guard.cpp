@@ -164,6 +164,18 @@ void check_usb(const UsbSpec& usb) {
         if (id.size() != 4 || !is_name(id, 4, "")) throw err::invalid_value("id", id.substr(0, 16));
 }
 
+// Nodes of the guest's own part of Xen's store, in the letters that the store takes; its messages
+// are of 4 KiB.
+void check_xenstore(const std::map<std::string, std::string>& nodes) {
+    for (const auto& [path, value] : nodes) {
+        const bool own = path.starts_with("vm-data/") && is_name(path, 256, "/_-@") &&
+                         !path.contains("//") && !path.ends_with('/');
+        if (!own) throw err::invalid_value("xenstore_data", path.substr(0, 64));
+        if (value.size() > 2048 || value.contains('\0'))
+            throw err::invalid_value("xenstore_data", value.substr(0, 64));
+    }
+}
+
 void check_vm(const fs::path& boot_folder, const VmSpec& spec) {
     check_uuid("VM", spec.uuid);
     check_text("name_label", spec.name);
@@ -176,6 +188,7 @@ void check_vm(const fs::path& boot_folder, const VmSpec& spec) {
     if (spec.seed) check_seed(*spec.seed);
     for (const auto& [key, value] : spec.bios_strings)
         check_line("bios_strings", value);
+    check_xenstore(spec.xenstore);
     for (const DiskSpec& disk : spec.disks)
         check_plug(disk);
     for (const NicSpec& nic : spec.nics)

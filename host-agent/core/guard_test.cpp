@@ -86,6 +86,7 @@ Json vm_spec() {
             {"cpu", {{"weight", 512}, {"cap_percent", 50}, {"mask", {0, 1}}}},
             {"seed", {{"label", "cidata"}, {"files", {{"user-data", "#cloud-config\n"}}}}},
             {"bios_strings", {{"bios-vendor", "Any, Inc."}}},
+            {"xenstore", {{"vm-data/net/0", "10.0.0.1/24"}}},
             {"nics", Json::array({nic()})}};
 }
 
@@ -362,23 +363,30 @@ INSTANTIATE_TEST_SUITE_P(
 
 INSTANTIATE_TEST_SUITE_P(
     LiveChanges, Refuses,
-    testing::Values(Hostile{"vm_start", "/spec/memory_target_bytes", 1 << 29, "INVALID_VALUE"},
-                    Hostile{"vm_start", "/spec/memory_target_bytes", -1, "INVALID_VALUE"},
-                    Hostile{"vm_start", "/spec/cpu/weight", 65536, "INVALID_VALUE"},
-                    Hostile{"vm_start", "/spec/cpu/mask/0", -1, "INVALID_VALUE"},
-                    Hostile{"vm_start", "/spec/bios_strings/bios-vendor", "a\nb", "INVALID_VALUE"},
-                    Hostile{"vm_start", "/spec/seed/label", "-v", "INVALID_VALUE"},
-                    Hostile{"vm_start", "/spec/seed/label", "a label", "INVALID_VALUE"},
-                    Hostile{"vm_start", "/spec/seed/files", Json({{"../x", "y"}}), "INVALID_VALUE"},
-                    Hostile{"vm_start", "/spec/seed/files", Json({{"-i", "y"}}), "INVALID_VALUE"},
-                    Hostile{"vm_start", "/spec/seed/files", Json({{"a", std::string(300000, 'x')}}),
-                            "INVALID_VALUE"},
-                    Hostile{"vm_set_memory", "/target_bytes", 0, "INVALID_VALUE"},
-                    Hostile{"vm_set_vcpus", "/count", 0, "INVALID_VALUE"},
-                    Hostile{"vm_set_cpu", "/cpu/cap_percent", -1, "INVALID_VALUE"},
-                    Hostile{"vm_signal", "/key", "bb", "INVALID_VALUE"},
-                    Hostile{"vm_signal", "/key", "\n", "INVALID_VALUE"},
-                    Hostile{"vm_signal", "/signal", "explode", "INTERNAL_ERROR"}));
+    testing::Values(
+        Hostile{"vm_start", "/spec/memory_target_bytes", 1 << 29, "INVALID_VALUE"},
+        Hostile{"vm_start", "/spec/memory_target_bytes", -1, "INVALID_VALUE"},
+        Hostile{"vm_start", "/spec/cpu/weight", 65536, "INVALID_VALUE"},
+        Hostile{"vm_start", "/spec/cpu/mask/0", -1, "INVALID_VALUE"},
+        Hostile{"vm_start", "/spec/bios_strings/bios-vendor", "a\nb", "INVALID_VALUE"},
+        Hostile{"vm_start", "/spec/xenstore", Json({{"memory/target", "1"}}), "INVALID_VALUE"},
+        Hostile{"vm_start", "/spec/xenstore", Json({{"vm-data//x", "1"}}), "INVALID_VALUE"},
+        Hostile{"vm_start", "/spec/xenstore", Json({{"vm-data/x/", "1"}}), "INVALID_VALUE"},
+        Hostile{"vm_start", "/spec/xenstore", Json({{"vm-data/../x", "1"}}), "INVALID_VALUE"},
+        Hostile{"vm_start", "/spec/xenstore", Json({{"vm-data/x", std::string(2049, 'x')}}),
+                "INVALID_VALUE"},
+        Hostile{"vm_start", "/spec/seed/label", "-v", "INVALID_VALUE"},
+        Hostile{"vm_start", "/spec/seed/label", "a label", "INVALID_VALUE"},
+        Hostile{"vm_start", "/spec/seed/files", Json({{"../x", "y"}}), "INVALID_VALUE"},
+        Hostile{"vm_start", "/spec/seed/files", Json({{"-i", "y"}}), "INVALID_VALUE"},
+        Hostile{"vm_start", "/spec/seed/files", Json({{"a", std::string(300000, 'x')}}),
+                "INVALID_VALUE"},
+        Hostile{"vm_set_memory", "/target_bytes", 0, "INVALID_VALUE"},
+        Hostile{"vm_set_vcpus", "/count", 0, "INVALID_VALUE"},
+        Hostile{"vm_set_cpu", "/cpu/cap_percent", -1, "INVALID_VALUE"},
+        Hostile{"vm_signal", "/key", "bb", "INVALID_VALUE"},
+        Hostile{"vm_signal", "/key", "\n", "INVALID_VALUE"},
+        Hostile{"vm_signal", "/signal", "explode", "INTERNAL_ERROR"}));
 
 INSTANTIATE_TEST_SUITE_P(
     Networks, Refuses,

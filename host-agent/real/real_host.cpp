@@ -42,7 +42,8 @@ std::shared_ptr<Confinement> make_confinement(RealLoop& loop, const Config& conf
 std::unique_ptr<hv::Hypervisor> make_xen(RealLoop& loop, const Config& config) {
 #ifdef BASALT_HAS_XEN
     return std::make_unique<hv::xen::XenHypervisor>(
-        loop, hv::xen::Options{.run_dir = config.hostd.run_dir + "/xen"});
+        loop, hv::xen::Options{.run_dir = config.hostd.run_dir + "/xen",
+                               .core_dir = config.host.state + "/cores"});
 #else
     (void)loop;
     throw std::invalid_argument("backend " + config.hostd.backend +

@@ -1,5 +1,7 @@
 #pragma once
 #include <cstdint>
+#include <string>
+#include <vector>
 
 #include "base/wait.hpp"
 
@@ -14,6 +16,9 @@ struct WholeMachine {
     double cpu_mhz = 0;
     std::int64_t memory_total_bytes = 0;
     std::int64_t memory_free_bytes = 0;
+    bool iommu = false;
+    /// Kinds of guests that it runs, as host.capabilities has them: hvm-3.0-x86_64 ...
+    std::vector<std::string> capabilities;
     bool operator==(const WholeMachine&) const = default;
 };
 

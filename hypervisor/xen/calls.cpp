@@ -5,6 +5,8 @@
 #include <algorithm>
 #include <array>
 #include <cstdlib>
+#include <ranges>
+#include <string_view>
 
 #include "base/error.hpp"
 #include "hypervisor/xen/domain_config.hpp"
@@ -62,7 +64,7 @@ DomId finished(const DomainConfig& config, std::uint32_t dom, Made made) {
             set_memory_target(dom, spec.memory_target_bytes);
         if (spec.cpu != agent::CpuShares{})
             set_shares(dom, spec.cpu, std::max(spec.vcpus, spec.vcpus_max));
-        prepare_guest_nodes(dom);
+        prepare_guest_nodes(dom, spec.xenstore);
     } catch (const ApiError&) {
         const Xl again(Use::destroys);
         libxl_domain_destroy(again.get(), dom, nullptr);
@@ -183,6 +185,12 @@ void save_domain(DomId dom, int sink) {
     xl.check("libxl_domain_suspend", code);
 }
 
+void dump_core(DomId dom, const std::string& file) {
+    const Xl xl(Use::works);
+    xl.check("libxl_domain_core_dump",
+             libxl_domain_core_dump(xl.get(), number_of(dom), file.c_str(), nullptr));
+}
+
 std::map<DomId, std::int64_t> memory_of_domains() {
     const Xl xl;
     int count = 0;
@@ -231,10 +239,23 @@ Hypervisor::Facts read_facts() {
             .accelerated = true};
 }
 
+namespace {
+
+// "xen-3.0-x86_64 hvm-3.0-x86_32 hvm-3.0-x86_64 "
+std::vector<std::string> words_of(const char* text) {
+    std::vector<std::string> out;
+    for (const auto part : std::views::split(std::string_view(text == nullptr ? "" : text), ' '))
+        if (!part.empty()) out.emplace_back(part.begin(), part.end());
+    return out;
+}
+
+}  // namespace
+
 WholeMachine read_machine() {
     const Xl xl;
     OwnedPhysics machine;
     xl.check("libxl_get_physinfo", libxl_get_physinfo(xl.get(), machine.get()));
+    const libxl_version_info* const version = libxl_get_version_info(xl.get());
     // What is still being wiped is free in a moment, what is promised to a domain is not.
     const std::uint64_t free_pages = machine->free_pages + machine->scrub_pages;
     const std::uint64_t promised_pages = std::min(machine->outstanding_pages, free_pages);
@@ -247,7 +268,10 @@ WholeMachine read_machine() {
         .numa_nodes = machine->nr_nodes,
         .cpu_mhz = machine->cpu_khz / 1000.0,
         .memory_total_bytes = static_cast<std::int64_t>(machine->total_pages * page_bytes),
-        .memory_free_bytes = static_cast<std::int64_t>((free_pages - promised_pages) * page_bytes)};
+        .memory_free_bytes = static_cast<std::int64_t>((free_pages - promised_pages) * page_bytes),
+        // Xen can give devices to guests only through it.
+        .iommu = machine->cap_hvm_directio,
+        .capabilities = words_of(version == nullptr ? nullptr : version->capabilities)};
 }
 
 }  // namespace basalt::hv::xen

@@ -29,6 +29,9 @@ Asked ask_domain(DomId dom, GuestRequest what);
 /// Leaves the domain stopped; on failure it runs on.
 void save_domain(DomId dom, int sink);
 
+/// Writes the domain's memory and processors into a new file, in ELF's form for debuggers.
+void dump_core(DomId dom, const std::string& file);
+
 /// What Xen gives each domain now, in bytes.
 std::map<DomId, std::int64_t> memory_of_domains();
 

@@ -65,10 +65,12 @@ Task<void> write(StatePtr state, Descriptor descriptor);
 
 /// Destroys the domain and forgets it. Tells nobody: that is for who knows why.
 Task<void> take_away(StatePtr state, DomainPtr domain);
-/// Does what its spec says with a guest that has stopped.
-Task<void> settle(StatePtr state, DomainPtr domain, agent::HaltReason reason);
+/// Does what its spec says with a guest that has stopped and whose domain is still there.
+Task<void> settle_halted(StatePtr state, DomainPtr domain, agent::HaltReason reason);
 /// Settles whatever has stopped, as often as `ends` says so.
 Task<void> watch_ends(StatePtr state, std::shared_ptr<StoreWatch> ends);
+/// What is kept of the VM's last crash goes. Idempotent.
+Task<void> drop_core(StatePtr state, std::string vm);
 
 // saving.cpp
 

@@ -21,12 +21,23 @@ struct Key {
     const char* name;
 };
 
-// XenAPI's keys of VM_guest_metrics.os_version.
+// XenAPI's keys of VM_guest_metrics.os_version ...
 constexpr std::array os_keys = {
     Key{"data/os_name", "name"},       Key{"data/os_distro", "distro"},
     Key{"data/os_uname", "uname"},     Key{"data/os_majorver", "major"},
     Key{"data/os_minorver", "minor"},  Key{"attr/os/spmajor", "spmajor"},
     Key{"attr/os/spminor", "spminor"},
+};
+// ... and of PV_drivers_version.
+constexpr std::array driver_keys = {
+    Key{"attr/PVAddons/MajorVersion", "major"},
+    Key{"attr/PVAddons/MinorVersion", "minor"},
+    Key{"attr/PVAddons/MicroVersion", "micro"},
+    Key{"attr/PVAddons/BuildVersion", "build"},
+    Key{"attr/PVAddons/Application", "application"},
+    Key{"drivers/xenevtchn", "xenevtchn"},
+    Key{"drivers/xenvbd", "xenvbd"},
+    Key{"drivers/xennet", "xennet"},
 };
 
 // Written inside the guest: bytes that are no text would not pass as one.
@@ -149,10 +160,10 @@ agent::GuestFacts facts_of(const std::string& vm, const Nodes& nodes,
     out.features = features_of(nodes);
     out.agent = nodes.contains("attr/PVAddons/MajorVersion") || nodes.contains("data/updated");
     if (!out.agent) return out;
-    for (const char* part : {"MajorVersion", "MinorVersion", "MicroVersion"})
-        if (const std::string text = text_of(nodes, std::string("attr/PVAddons/") + part);
-            !text.empty())
-            out.agent_version += (out.agent_version.empty() ? "" : ".") + text;
+    out.drivers = keyed(nodes, driver_keys);
+    for (const char* part : {"major", "minor", "micro"})
+        if (const auto found = out.drivers.find(part); found != out.drivers.end())
+            out.agent_version += (out.agent_version.empty() ? "" : ".") + found->second;
     out.os = keyed(nodes, os_keys);
     out.hostname = text_of(nodes, "data/host_name");
     out.networks = networks_of(nodes, nics);

@@ -40,6 +40,8 @@ TEST(XenGuestFacts, the_guest_utilities_are_understood) {
     EXPECT_EQ(facts.uuid, vm);
     EXPECT_TRUE(facts.agent);
     EXPECT_EQ(facts.agent_version, "7.30.0");
+    EXPECT_THAT(facts.drivers, ElementsAre(Pair("build", "12"), Pair("major", "7"),
+                                           Pair("micro", "0"), Pair("minor", "30")));
     EXPECT_THAT(facts.os,
                 ElementsAre(Pair("distro", "debian"), Pair("major", "12"), Pair("minor", "5"),
                             Pair("name", "Debian GNU/Linux 12 (bookworm)"),

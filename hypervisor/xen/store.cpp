@@ -56,6 +56,12 @@ class Store {
         return std::string(static_cast<const char*>(value.get()), size);
     }
 
+    void write(const std::string& path, const std::string& value) const {
+        if (!xs_write(handle_.get(), XBT_NULL, path.c_str(), value.data(),
+                      static_cast<unsigned>(value.size())))
+            fail(path);
+    }
+
     /// Makes the node if need be; the domain may then write there.
     void open_to(DomId dom, const std::string& path) const {
         if (!xs_mkdir(handle_.get(), XBT_NULL, path.c_str())) fail(path);
@@ -112,7 +118,7 @@ Nodes read_guest_nodes(DomId dom, const std::vector<std::string>& folders) {
     return out;
 }
 
-void prepare_guest_nodes(DomId dom) {
+void prepare_guest_nodes(DomId dom, const Nodes& nodes) {
     const Store store;
     const std::string own = path_of_domain(dom) + "/";
     // By these the agents say what can be asked of them; libxl makes some, and lets guests add
@@ -121,6 +127,8 @@ void prepare_guest_nodes(DomId dom) {
          {"vm-data", "messages", "error", "control/feature-balloon", "control/feature-shutdown",
           "control/feature-vcpu-hotplug", "control/feature-hibernate", "control/feature-xs-batcmd"})
         store.open_to(dom, own + folder);
+    for (const auto& [path, value] : nodes)
+        store.write(own + path, value);
 }
 
 }  // namespace basalt::hv::xen

@@ -17,9 +17,9 @@ using Nodes = std::map<std::string, std::string>;
 /// more than any agent writes: guests write there. A domain that is not there has nothing.
 Nodes read_guest_nodes(DomId dom, const std::vector<std::string>& folders);
 
-/// Makes the domain's part ready for what agents write and libxl does not foresee. Throws
-/// INTERNAL_ERROR.
-void prepare_guest_nodes(DomId dom);
+/// Makes the domain's part ready for what agents write and libxl does not foresee, and puts
+/// `nodes` there. Throws INTERNAL_ERROR.
+void prepare_guest_nodes(DomId dom, const Nodes& nodes);
 
 /// How the store calls the domain's own part.
 std::string path_of_domain(DomId dom);

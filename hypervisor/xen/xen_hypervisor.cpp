@@ -208,7 +208,7 @@ Task<void> adopt_one(StatePtr state, Descriptor descriptor, std::string boot_id)
     domain->descriptor = std::move(descriptor);
     domain->running = !now->paused;
     state->domains.emplace(dom, domain);
-    if (now->halted) co_return co_await settle(state, domain, *now->halted);
+    if (now->halted) co_return co_await settle_halted(state, domain, *now->halted);
     co_await connect_console(state, domain);
     co_await follow_guest(state, dom);
     log::info("domain_adopted", {{"vm", uuid}, {"dom", dom}});
@@ -466,6 +466,10 @@ Task<void> XenHypervisor::disk_resized(DomId dom, std::string device, std::int64
     if (disk == nullptr) throw err::device_not_attached(device);
     // The guest hears of it with its next request to the disk.
     co_await reconnect_disk(state_->loop, domain->uuid(), *disk);
+}
+
+Task<void> XenHypervisor::purge(std::string vm_uuid) {
+    return drop_core(state_, std::move(vm_uuid));
 }
 
 Task<UniqueFd> XenHypervisor::open_console(DomId dom, agent::ConsoleKind kind) {

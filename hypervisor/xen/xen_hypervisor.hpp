@@ -14,6 +14,8 @@ namespace basalt::hv::xen {
 struct Options {
     /// What is kept of the domains, until the next boot of the host.
     std::string run_dir;
+    /// Where the memory of guests that crashed is written; empty: nowhere.
+    std::string core_dir;
 };
 
 /// Guests as domains of the Xen below this system, which must be its control domain. They outlive
@@ -48,6 +50,8 @@ class XenHypervisor final : public Hypervisor,
     Task<void> plug_nic(DomId dom, NicAttachment nic) override;
     Task<void> unplug_nic(DomId dom, std::int64_t device, bool force) override;
     Task<void> disk_resized(DomId dom, std::string device, std::int64_t size_bytes) override;
+    /// With what is kept of its last crash.
+    Task<void> purge(std::string vm_uuid) override;
     Task<UniqueFd> open_console(DomId dom, agent::ConsoleKind kind) override;
     Task<Facts> facts() override;
     Task<WholeMachine> whole_machine() override;

@@ -12,6 +12,7 @@ namespace {
 
 using ::testing::ElementsAre;
 using ::testing::IsEmpty;
+using ::testing::Pair;
 using ::testing::UnorderedElementsAre;
 using wire::Value;
 using xenapi::Ref;
@@ -473,6 +474,29 @@ TEST_F(Guests, firmware_texts_are_set_once) {
     start(vm);
     EXPECT_EQ(machine().config(row(vm).uuid)->spec.bios_strings.at("system-serial-number"),
               "7, or so");
+}
+
+TEST_F(Guests, the_store_of_a_guest_has_what_its_record_says_and_a_core_is_kept_when_asked_for) {
+    const Ref<Vm> vm = vm_of("vm");
+    const std::map<std::string, std::string> data = {{"vm-data/role", "web"},
+                                                     {"vm-data/net/0", "10.0.0.1/24"},
+                                                     {"vm-data//x", "no path"},
+                                                     {"vm-data/long", std::string(2049, 'x')},
+                                                     {"memory/target", "not its own"},
+                                                     {"hello", "nor this"}};
+    for (const auto& [key, value] : data)
+        pool.call("VM.add_to_xenstore_data", {of(vm), Value(key), Value(value)});
+    start(vm);
+    const auto spec = [&] { return machine().config(row(vm).uuid)->spec; };
+    EXPECT_THAT(spec().xenstore, ElementsAre(Pair("vm-data/net/0", "10.0.0.1/24"),
+                                             Pair("vm-data/role", "web")));
+    EXPECT_FALSE(spec().core_dump);
+    EXPECT_EQ(row(vm).xenstore_data.size(), data.size());
+    stop(vm);
+    pool.call("VM.set_actions_after_crash", {of(vm), Value("coredump_and_restart")});
+    start(vm);
+    EXPECT_TRUE(spec().core_dump);
+    EXPECT_EQ(spec().on_crash, agent::OnHalt::restart);
 }
 
 TEST_F(Guests, small_questions_have_answers) {

@@ -153,7 +153,6 @@ Ref<Host> insert_host(core::Core& core, db::Txn& txn, const agent::HostFacts& fa
     row.editions = {"enterprise"};
     row.license_params = restrictions();
     row.license_server = {{"address", "localhost"}, {"port", "27000"}};
-    row.capabilities = {""};
     row.virtual_hardware_platform_versions = {0, 1, 2};
     row.ssl_legacy = false;
     row.display = HostDisplay::enabled;
@@ -162,7 +161,6 @@ Ref<Host> insert_host(core::Core& core, db::Txn& txn, const agent::HostFacts& fa
                         {"iscsi_iqn", facts.iscsi_iqn}};
     row.iscsi_iqn = facts.iscsi_iqn;
     row.metrics = txn.insert(HostMetrics{});
-    row.chipset_info = {{"iommu", "false"}};
     return txn.insert(std::move(row));
 }
 
@@ -423,6 +421,9 @@ void refresh_host(core::Core& core, db::Txn& txn, Ref<Host> host, const agent::H
     if (!facts.iscsi_iqn.empty()) row.iscsi_iqn = facts.iscsi_iqn;
     row.software_version = software_version(core, facts);
     row.cpu_info = cpu_info(facts);
+    row.capabilities = facts.capabilities;
+    if (row.capabilities.empty()) row.capabilities = {""};
+    row.chipset_info = {{"iommu", facts.iommu ? "true" : "false"}};
     for (const auto& [key, text] : facts.bios)
         row.bios_strings.insert_or_assign(key, text);
     row.other_config.insert_or_assign("agent_start_time", std::to_string(core.now_seconds()) + ".");

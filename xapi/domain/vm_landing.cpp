@@ -191,6 +191,9 @@ void land_guest_facts(core::Core& core, db::Txn& txn, Ref<Vm> vm, const agent::G
     row.networks = {};
     for (const auto& [key, value] : facts.networks)
         row.networks.insert_or_assign(key, value);
+    row.PV_drivers_version = {};
+    for (const auto& [key, value] : facts.drivers)
+        row.PV_drivers_version.insert_or_assign(key, value);
     row.PV_drivers_detected = facts.agent;
     row.PV_drivers_up_to_date = facts.agent;
     row.other = {};

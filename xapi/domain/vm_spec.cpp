@@ -1,7 +1,9 @@
 #include "xapi/domain/vm_spec.hpp"
 
 #include <algorithm>
+#include <cctype>
 #include <charconv>
+#include <string_view>
 
 #include "base/log.hpp"
 #include "idl/records/network.hpp"
@@ -52,6 +54,33 @@ agent::OnHalt on_crash(OnCrashBehaviour behaviour) {
         default:
             return agent::OnHalt::destroy;
     }
+}
+
+bool dumps_core(OnCrashBehaviour behaviour) {
+    return behaviour == OnCrashBehaviour::coredump_and_destroy ||
+           behaviour == OnCrashBehaviour::coredump_and_restart;
+}
+
+// The field takes any text; of the guest's part of the store only this much is for clients.
+std::map<std::string, std::string> store_nodes(const Vm& vm) {
+    constexpr std::size_t path_bytes_max = 256;
+    constexpr std::size_t value_bytes_max = 2048;
+    const auto fits = [](const std::string& path) {
+        return path.starts_with("vm-data/") && path.size() <= path_bytes_max &&
+               !path.ends_with('/') && !path.contains("//") &&
+               std::ranges::all_of(path, [](char c) {
+                   return std::isalnum(static_cast<unsigned char>(c)) != 0 ||
+                          std::string_view("-/_@").contains(c);
+               });
+    };
+    std::map<std::string, std::string> out;
+    for (const auto& [path, value] : vm.xenstore_data) {
+        if (fits(path) && value.size() <= value_bytes_max && !value.contains('\0'))
+            out.emplace(path, value);
+        else
+            log::warn("xenstore_data_ignored", {{"vm", vm.uuid}, {"key", path.substr(0, 64)}});
+    }
+    return out;
 }
 
 agent::OnHalt on_exit(OnNormalExit exit) {
@@ -144,6 +173,8 @@ agent::VmSpec vm_spec(const db::Txn& txn, Ref<Vm> ref) {
     spec.on_shutdown = on_exit(vm.actions_after_shutdown);
     spec.on_reboot = on_exit(vm.actions_after_reboot);
     spec.on_crash = on_crash(vm.actions_after_crash);
+    spec.core_dump = dumps_core(vm.actions_after_crash);
+    spec.xenstore = store_nodes(vm);
     spec.rtc_offset_seconds = number_or(vm.platform.get(std::string("timeoffset")), 0);
     return spec;
 }
