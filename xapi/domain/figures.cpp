@@ -336,16 +336,16 @@ void FigureKeeper::follow_vms(HostRef host, const agent::HostUsage& usage) {
     }
 }
 
-/// Looks only at what changed since the last look, the first time at everything: hosts tell their
-/// use every few seconds.
+/// Hosts tell their use every few seconds. A list of what changed since would be made in one turn,
+/// and when clients write much, everything has changed: all rows are passed, a part in a turn.
 Task<void> FigureKeeper::forget_destroyed() {
     const db::Generation since = std::exchange(looked_, core_.db.published());
     const xenapi::ClassInfo& vms = xenapi::class_of<Vm>();
-    const db::Rows changed = core_.db.changed(vms, since);
+    const db::Rows all = core_.db.snapshot(vms);
     std::size_t looked_at = 0;
-    for (const db::Row* row : changed.pointers()) {
+    for (const db::Row* row : all.pointers()) {
         if (++looked_at % looked_at_once == 0) co_await core_.turns.next({"", "own figures"});
-        known_.insert_or_assign(row->ref, row->as<Vm>().uuid);
+        if (row->modified > since) known_.insert_or_assign(row->ref, row->as<Vm>().uuid);
     }
     std::vector<Uuid> gone;
     if (since < core_.db.oldest_covered()) {
