@@ -22,7 +22,7 @@ namespace basalt::domain {
 
 /// Copies of the database on disks of repositories, for a pool that has lost its own: made a moment
 /// after each change, and looked at by whoever finds the disk. Which disks have one, the records
-/// say: those whose metadata_of_pool is our pool. docs/decisions/0020. Loop only.
+/// say: those whose metadata_of_pool is our pool. docs/decisions/0019. Loop only.
 class DatabaseCopies {
   public:
     DatabaseCopies(core::Core& core, Storage& storage);

@@ -9,7 +9,7 @@
 #include "base/loop.hpp"
 #include "base/wait.hpp"
 
-/// A database on a disk: what is where, for who finds only the disk. docs/decisions/0020 says why.
+/// A database on a disk: what is where, for who finds only the disk. docs/decisions/0019 says why.
 ///
 ///     0        head of the first place, 4096 bytes: lines of a name and a value, then zeros
 ///     4096     head of the second place
