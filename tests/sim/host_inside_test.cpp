@@ -4,12 +4,11 @@
 #include <unistd.h>
 
 #include <algorithm>
-#include <cstdlib>
 #include <filesystem>
 #include <fstream>
 
 #include "idl/records.hpp"
-#include "tests/sim/sim_pool.hpp"
+#include "tests/sim/host_fixture.hpp"
 #include "tests/sim/values.hpp"
 #include "xapi/core/blob_files.hpp"
 #include "xapi/domain/diagnostics.hpp"
@@ -28,25 +27,9 @@ using xenapi::Ref;
 using xenapi::Sr;
 using Texts = std::vector<std::string>;
 
-class HostInside : public ::testing::Test {
+class HostInside : public HostFixture {
   protected:
-    HostInside() : pool_(11) {
-        std::string name = "/tmp/basalt-host-XXXXXX";
-        if (mkdtemp(name.data()) == nullptr) throw std::runtime_error("mkdtemp");
-        folder_ = name;
-        pool_.xapi->core().files = folder_;
-    }
-
-    ~HostInside() override {
-        std::error_code ignored;
-        std::filesystem::remove_all(folder_, ignored);
-    }
-
-    std::string code(const std::string& method, std::vector<Value> args = {}) {
-        return code_of([&] { pool_.call(method, std::move(args)); });
-    }
-
-    [[nodiscard]] Ref<Host> host() const { return pool_.xapi->core().this_host; }
+    HostInside() : HostFixture(11) {}
 
     [[nodiscard]] const Host& row() { return pool_.db().get(host()); }
 
@@ -66,9 +49,6 @@ class HostInside : public ::testing::Test {
     [[nodiscard]] const std::map<std::string, nm::Bridge>& bridges() {
         return pool_.hosts[0]->network().bridges();
     }
-
-    SimPool pool_;
-    std::string folder_;
 };
 
 TEST_F(HostInside, a_tunnel_is_a_bridge_without_a_card) {

@@ -2,14 +2,13 @@
 // in, whom the pool trusts. Over simulated hosts, under virtual time.
 #include <gtest/gtest.h>
 
-#include <cstdlib>
 #include <filesystem>
 #include <fstream>
 
 #include "host-agent/sim/sim_services.hpp"
 #include "idl/api/session_api.hpp"
 #include "idl/records.hpp"
-#include "tests/sim/sim_pool.hpp"
+#include "tests/sim/host_fixture.hpp"
 #include "tests/sim/values.hpp"
 #include "xapi/core/call.hpp"
 #include "xapi/core/hosts.hpp"
@@ -34,25 +33,9 @@ Value none() {
     return Value(wire::Object{});
 }
 
-class HostMessages : public ::testing::Test {
+class HostMessages : public HostFixture {
   protected:
-    HostMessages() : pool_(7) {
-        std::string name = "/tmp/basalt-host-XXXXXX";
-        if (mkdtemp(name.data()) == nullptr) throw std::runtime_error("mkdtemp");
-        folder_ = name;
-        pool_.xapi->core().files = folder_;
-    }
-
-    ~HostMessages() override {
-        std::error_code ignored;
-        std::filesystem::remove_all(folder_, ignored);
-    }
-
-    std::string code(const std::string& method, std::vector<Value> args) {
-        return code_of([&] { pool_.call(method, std::move(args)); });
-    }
-
-    [[nodiscard]] Ref<Host> host() const { return pool_.xapi->core().this_host; }
+    HostMessages() : HostFixture(7) {}
 
     [[nodiscard]] const Host& row() { return pool_.db().get(host()); }
 
@@ -88,8 +71,6 @@ class HostMessages : public ::testing::Test {
         EXPECT_EQ(job->failure(), nullptr);
     }
 
-    SimPool pool_;
-    std::string folder_;
     static inline Ref<xenapi::Session> session_;
 };
 

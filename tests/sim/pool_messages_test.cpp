@@ -4,13 +4,11 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
-#include <cstdlib>
-#include <filesystem>
 #include <optional>
 
 #include "idl/api/session_api.hpp"
 #include "idl/records.hpp"
-#include "tests/sim/sim_pool.hpp"
+#include "tests/sim/host_fixture.hpp"
 #include "tests/sim/values.hpp"
 #include "xapi/core/call.hpp"
 #include "xapi/domain/guest_agents.hpp"
@@ -43,25 +41,9 @@ constexpr const char* authority =
     "bLfN\n"
     "-----END CERTIFICATE-----\n";
 
-class PoolMessages : public ::testing::Test {
+class PoolMessages : public HostFixture {
   protected:
-    PoolMessages() : pool_(17) {
-        std::string name = "/tmp/basalt-pool-XXXXXX";
-        if (mkdtemp(name.data()) == nullptr) throw std::runtime_error("mkdtemp");
-        folder_ = name;
-        pool_.xapi->core().files = folder_;
-    }
-
-    ~PoolMessages() override {
-        std::error_code ignored;
-        std::filesystem::remove_all(folder_, ignored);
-    }
-
-    std::string code(const std::string& method, std::vector<Value> args = {}) {
-        return code_of([&] { pool_.call(method, std::move(args)); });
-    }
-
-    [[nodiscard]] Ref<Host> host() const { return pool_.xapi->core().this_host; }
+    PoolMessages() : HostFixture(17) {}
 
     [[nodiscard]] Ref<Pool> pool() const { return pool_.xapi->core().pool; }
 
@@ -89,8 +71,6 @@ class PoolMessages : public ::testing::Test {
         return told;
     }
 
-    SimPool pool_;
-    std::string folder_;
     Ref<Session> session_;
 };
 
