@@ -27,8 +27,6 @@ constexpr int rest_per_work = 20;
 constexpr std::size_t copies_max = 8;
 constexpr std::size_t foreign_max = 1000;
 const std::string mark(database_mark);
-/// What a driver is able to that keeps it.
-const std::string ability = "SR_METADATA";
 constexpr const char* broken_message = "METADATA_LUN_BROKEN";
 constexpr const char* healthy_message = "METADATA_LUN_HEALTHY";
 
@@ -83,7 +81,7 @@ void DatabaseCopies::require_supported(Ref<Sr> sr) const {
     });
     bool able = false;
     core_.db.each<Sm>([&](Ref<Sm>, const Sm& driver) {
-        able = able || (driver.type == row.type && driver.features.contains(ability));
+        able = able || (driver.type == row.type && driver.features.contains(metadata_ability));
     });
     if (!able) throw err::sr_operation_not_supported(sr);
 }

@@ -44,6 +44,8 @@ class BlockDisk {
     virtual Task<void> close() = 0;
 };
 
+/// What drivers are able to that still know after a loss of all records what a disk is for.
+inline const std::string metadata_ability = "SR_METADATA";
 /// The least disk that is used for this.
 inline constexpr std::int64_t database_disk_bytes = std::int64_t{256} << 20;
 /// The largest text that is read from a disk.

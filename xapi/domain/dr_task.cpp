@@ -11,14 +11,13 @@
 #include "idl/records/sm.hpp"
 #include "idl/records/sr.hpp"
 #include "xapi/core/hosts.hpp"
+#include "xapi/domain/database_disk.hpp"
 #include "xapi/domain/sr.hpp"
 #include "xapi/domain/words.hpp"
 
 namespace basalt::domain {
 
 namespace {
-
-const std::string ability = "SR_METADATA";
 
 /// Throws unless there is such a driver, and what it keeps says which disk has a database.
 void require_able(const db::Database& db, const std::string& type) {
@@ -27,7 +26,7 @@ void require_able(const db::Database& db, const std::string& type) {
     db.each<Sm>([&](Ref<Sm>, const Sm& driver) {
         if (driver.type != type) return;
         known = true;
-        able = able || driver.features.contains(ability);
+        able = able || driver.features.contains(metadata_ability);
     });
     if (!known) throw err::sr_unknown_driver(type);
     if (!able)
