@@ -270,6 +270,41 @@ Task<void> within(Loop& loop, Duration limit, Task<void> body, ApiError late) {
     std::rethrow_exception(part->failure);
 }
 
+namespace {
+
+struct Company {
+    std::vector<std::shared_ptr<Part>> parts;
+    std::exception_ptr failure;
+
+    void cancel() {
+        for (const auto& part : parts)
+            part->job->cancel();
+    }
+};
+
+Task<void> in_company(std::shared_ptr<Company> company, Task<void> body) {
+    try {
+        co_await std::move(body);
+    } catch (...) {
+        if (!company->failure) company->failure = std::current_exception();
+        company->cancel();
+    }
+}
+
+}  // namespace
+
+Task<void> all_or_none(Loop& loop, std::vector<Task<void>> bodies) {
+    const auto company = std::make_shared<Company>();
+    for (Task<void>& body : bodies) {
+        company->parts.push_back(
+            start_part(loop, "all or none", in_company(company, std::move(body))));
+        if (company->failure) company->cancel();  // before this one was known
+    }
+    const bool cancelled = co_await await_end(company->parts);
+    if (company->failure) std::rethrow_exception(company->failure);
+    if (cancelled) throw boost::system::system_error(asio::error::operation_aborted);
+}
+
 Task<void> all(Loop& loop, std::vector<Task<void>> bodies) {
     std::vector<std::shared_ptr<Part>> parts;
     for (Task<void>& body : bodies)

@@ -83,6 +83,9 @@ Task<void> within(Loop& loop, Duration limit, Task<void> body, ApiError late);
 /// Runs all at once; returns when all have ended; throws the first failure (by position).
 Task<void> all(Loop& loop, std::vector<Task<void>> bodies);
 
+/// As `all`, but the first that fails cancels the others, and its failure is what is thrown.
+Task<void> all_or_none(Loop& loop, std::vector<Task<void>> bodies);
+
 /// Runs `work` on a pool thread and returns when it is done; throws what it threw. Not cancellable.
 Task<void> offloaded(Loop& loop, Loop::Work work);
 

@@ -151,6 +151,72 @@ Task<void> work_for(Loop& loop, std::string trace, std::vector<std::string>& not
     co_await note_trace(loop, notes, time);
 }
 
+Task<void> fail_after(Loop& loop, Duration time) {
+    co_await sleep_for(loop, time);
+    throw ApiError("BROKEN", {});
+}
+
+Task<void> run_company(Loop& loop, std::vector<Task<void>> bodies, std::string& out) {
+    try {
+        co_await all_or_none(loop, std::move(bodies));
+        out = "done";
+    } catch (const ApiError& error) {
+        out = error.code();
+    }
+}
+
+TEST(Wait, all_or_none_waits_for_everyone) {
+    SimLoop loop(1);
+    std::vector<int> notes;
+    std::string out;
+    std::vector<Task<void>> bodies;
+    bodies.push_back(sleep_then_note(loop, 2s, notes, 2));
+    bodies.push_back(sleep_then_note(loop, 1s, notes, 1));
+    spawn(loop, "t", run_company(loop, std::move(bodies), out));
+    loop.run_for(10s);
+    EXPECT_EQ(notes, (std::vector{1, 2}));
+    EXPECT_EQ(out, "done");
+}
+
+TEST(Wait, all_or_none_ends_the_others_when_one_fails) {
+    for (const Duration when : {Duration(0s), Duration(1s)}) {
+        SimLoop loop(1);
+        std::vector<int> notes;
+        std::string out;
+        std::vector<Task<void>> bodies;
+        bodies.push_back(note_cancel(loop, notes));
+        bodies.push_back(fail_after(loop, when));
+        bodies.push_back(note_cancel(loop, notes));
+        spawn(loop, "t", run_company(loop, std::move(bodies), out));
+        loop.run_for(10s);
+        EXPECT_EQ(notes, (std::vector{1, 1}));
+        EXPECT_EQ(out, "BROKEN");
+    }
+}
+
+Task<void> fail_now() {
+    throw ApiError("BROKEN", {});
+    co_return;
+}
+
+// The real loop begins a part at once: it fails before the next one is there.
+TEST(Wait, all_or_none_ends_those_that_come_after_a_failure) {
+    RealLoop loop(1);
+    std::vector<int> notes;
+    std::string out;
+    const auto run = [&]() -> Task<void> {
+        std::vector<Task<void>> bodies;
+        bodies.push_back(fail_now());
+        bodies.push_back(note_cancel(loop, notes));
+        co_await run_company(loop, std::move(bodies), out);
+        loop.stop();
+    };
+    spawn(loop, "t", run());
+    loop.run();
+    EXPECT_EQ(notes, std::vector{1});
+    EXPECT_EQ(out, "BROKEN");
+}
+
 TEST(Context, goes_with_its_coroutine_and_with_no_other) {
     SimLoop loop(4);
     std::vector<std::string> one;

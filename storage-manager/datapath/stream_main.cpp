@@ -18,6 +18,7 @@
 #include <span>
 #include <stdexcept>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "base/nbd.hpp"
@@ -34,13 +35,13 @@ Task<int> send_disk(RealLoop& loop, std::string_view version) {
     const auto client = co_await open_disk(loop, disk);
     const auto out = adopt_stream(loop, UniqueFd(stream));
     co_await announce(*out, client->size_bytes(), version);
-    std::vector<char> buffer(nbd::request_bytes_max);
-    for (std::uint64_t at = 0; at < client->size_bytes();) {
+    std::uint64_t at = 0;
+    const auto fill = [&](std::span<char> buffer) -> Task<std::size_t> {
         const auto part = std::min<std::uint64_t>(buffer.size(), client->size_bytes() - at);
-        co_await client->read(at, {buffer.data(), part});
-        co_await out->write({buffer.data(), part});
-        at += part;
-    }
+        if (part > 0) co_await client->read(std::exchange(at, at + part), buffer.first(part));
+        co_return part;
+    };
+    co_await overlap(loop, fill, [&](std::string_view bytes) { return out->write(bytes); });
     co_await client->disconnect();
     co_return 0;
 }
@@ -63,14 +64,22 @@ Task<int> send_file(RealLoop& loop) {
 Task<int> receive_disk(RealLoop& loop) {
     const auto client = co_await open_disk(loop, disk);
     const auto in = adopt_stream(loop, UniqueFd(stream));
-    std::vector<char> buffer(nbd::request_bytes_max);
+    std::uint64_t taken = 0;
+    bool too_long = false;
+    const auto fill = [&](std::span<char> buffer) -> Task<std::size_t> {
+        const std::size_t got = co_await read_full(*in, buffer);
+        too_long = got > client->size_bytes() - taken;
+        if (too_long) co_return 0;
+        taken += got;
+        co_return got;
+    };
     std::uint64_t at = 0;
-    while (const std::size_t got = co_await read_full(*in, buffer)) {
-        if (at + got > client->size_bytes()) co_return exit_too_long;
-        // A stream may end inside a sector; the rest of that sector keeps what it had.
-        co_await put(*client, at, {buffer.data(), got});
-        at += got;
-    }
+    // A stream may end inside a sector; the rest of that sector keeps what it had.
+    const auto drain = [&](std::string_view bytes) {
+        return put(*client, std::exchange(at, at + bytes.size()), bytes);
+    };
+    co_await overlap(loop, fill, drain);
+    if (too_long) co_return exit_too_long;
     co_await client->flush();
     co_await client->disconnect();
     co_return 0;
@@ -100,19 +109,24 @@ Task<int> copy_ranges(RealLoop& loop) {
     double total = 0;
     for (const Range& range : ranges)
         total += static_cast<double>(range.length);
-    std::vector<char> buffer(nbd::request_bytes_max);
     double done = 0;
     for (const Range& range : ranges) {
-        for (std::uint64_t at = 0; at < range.length;) {
-            const auto part = std::min<std::uint64_t>(buffer.size(), range.length - at);
-            if (range.offset + at + part > to->size_bytes()) co_return exit_too_long;
-            co_await from->read(range.offset + at, {buffer.data(), part});
-            co_await put(*to, range.offset + at, {buffer.data(), part});
-            at += part;
-            done += static_cast<double>(part);
+        if (range.offset + range.length > to->size_bytes()) co_return exit_too_long;
+        std::uint64_t read = range.offset;
+        const std::uint64_t end = range.offset + range.length;
+        const auto fill = [&](std::span<char> buffer) -> Task<std::size_t> {
+            const auto part = std::min<std::uint64_t>(buffer.size(), end - read);
+            if (part > 0) co_await from->read(std::exchange(read, read + part), buffer.first(part));
+            co_return part;
+        };
+        std::uint64_t written = range.offset;
+        const auto drain = [&](std::string_view bytes) -> Task<void> {
+            co_await put(*to, std::exchange(written, written + bytes.size()), bytes);
+            done += static_cast<double>(bytes.size());
             std::printf("    (%.2f/100%%)\r", 100 * done / total);
             std::fflush(stdout);
-        }
+        };
+        co_await overlap(loop, fill, drain);
     }
     co_await to->flush();
     co_await to->disconnect();

@@ -3,9 +3,12 @@
 #include <algorithm>
 #include <cstdio>
 #include <cstring>
+#include <optional>
 #include <string>
+#include <utility>
 
 #include "base/real_net.hpp"
+#include "base/wait.hpp"
 
 namespace basalt::sm::streams {
 
@@ -43,6 +46,21 @@ Task<void> put(nbd::Client& client, std::uint64_t at, std::string_view bytes) {
         co_await client.write_zeroes(at, static_cast<std::uint32_t>(bytes.size()));
     } else {
         co_await client.write(at, bytes);
+    }
+}
+
+Task<void> overlap(RealLoop& loop, Filler fill, Drain drain) {
+    std::vector<char> present(nbd::request_bytes_max);
+    std::vector<char> next(nbd::request_bytes_max);
+    std::size_t filled = co_await fill(present);
+    while (filled > 0) {
+        const auto coming = std::make_shared<std::optional<std::size_t>>();
+        std::vector<Task<void>> both;
+        both.push_back(drain({present.data(), filled}));
+        both.push_back(store_result(coming, fill(next)));
+        co_await all_or_none(loop, std::move(both));
+        filled = **coming;
+        std::swap(present, next);
     }
 }
 

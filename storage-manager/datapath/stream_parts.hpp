@@ -1,5 +1,6 @@
 #pragma once
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <span>
 #include <string_view>
@@ -24,6 +25,14 @@ Task<void> announce(Stream& out, std::uint64_t size_bytes, std::string_view vers
 Task<std::size_t> read_full(Stream& in, std::span<char> buffer);
 /// Writes at most nbd::request_bytes_max; zeros as a hole.
 Task<void> put(nbd::Client& client, std::uint64_t at, std::string_view bytes);
+
+/// Fills the buffer, or a part of it from its beginning; 0 bytes: there is no more.
+using Filler = std::function<Task<std::size_t>(std::span<char> buffer)>;
+using Drain = std::function<Task<void>(std::string_view bytes)>;
+
+/// Moves bytes from one to the other in order, at most nbd::request_bytes_max at once: while a part
+/// is drained, the next one is filled. Throws what either threw.
+Task<void> overlap(RealLoop& loop, Filler fill, Drain drain);
 
 struct Range {
     std::uint64_t offset;
