@@ -167,8 +167,9 @@ std::shared_ptr<Job> spawn(Loop& loop, std::string name, Task<void> body) {
             log::error("job_failed",
                        {{"job", job->name()}, {"error", as_api_error(job->failure_).what()}});
     };
-    // The real loop begins the job here and now, up to its first wait.
+    // The real loop begins the job here and now, up to its first wait; then the caller goes on.
     const log::Suspension apart;
+    const turn::Kept kept;
     asio::co_spawn(
         loop.executor(), Job::begin(loop, job, std::move(body)),
         asio::bind_cancellation_slot(job->cancellation_->signal.slot(), std::move(ended)));
