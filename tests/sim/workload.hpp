@@ -51,6 +51,7 @@ class Workload {
     void note_ends();
     std::string check();
 
+    void expect_no_more(const std::string& name);
     void ask(const std::string& method, std::vector<wire::Value> params, std::string makes = {},
              std::string unmakes = {});
 
