@@ -37,6 +37,11 @@ std::string framed_at_once(const Json& body) {
 
 }  // namespace
 
+bool is_small(const Json& json) {
+    std::size_t left = values_at_once_max;
+    return are_few(json, left);
+}
+
 FrameHead parse_frame_head(std::string_view head) {
     std::uint32_t word = 0;
     for (const char c : head)
@@ -70,8 +75,7 @@ Task<Json> parse_message(Loop& loop, std::string message) {
 }
 
 Task<std::string> framed_json(Loop& loop, Json body) {
-    std::size_t left = values_at_once_max;
-    if (are_few(body, left)) co_return framed_at_once(body);
+    if (is_small(body)) co_return framed_at_once(body);
     co_return co_await blocking(loop, [body = std::move(body)] { return framed_at_once(body); });
 }
 

@@ -35,6 +35,9 @@ void check_message_bytes(std::size_t bytes);
 /// As `framed`, of that JSON; of much of it on a pool thread.
 [[nodiscard]] Task<std::string> framed_json(Loop& loop, nlohmann::json body);
 
+/// Whether so much of a message may be made or read in one turn of the loop.
+[[nodiscard]] bool is_small(const nlohmann::json& json);
+
 /// The next message. `read_exactly(bytes)` gives a Task<std::string>. Throws what that throws, and
 /// system_error(message_size).
 template <class ReadExactly>

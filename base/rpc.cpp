@@ -152,7 +152,9 @@ std::pair<std::unique_ptr<Channel>, std::unique_ptr<Channel>> memory_channels(Lo
             std::make_unique<MemoryChannel>(there, back)};
 }
 
-void Handler::on_event(std::string, Json) {}
+Task<void> Handler::on_event(std::string, Json) {
+    co_return;
+}
 
 // Everything that a coroutine of the peer touches; they hold it, so that the Peer may go first.
 struct Peer::State : std::enable_shared_from_this<State> {
@@ -228,17 +230,22 @@ struct Peer::State : std::enable_shared_from_this<State> {
     }
 
     /// Throws system_error for a frame that is none of the protocol's.
-    void dispatch(Frame frame) {
-        const Json& body = frame.body;
-        if (body.contains("verb")) return serve(std::move(frame));
-        if (body.contains("id")) return answered(std::move(frame));
-        if (body.contains("progress")) return progressed(body);
-        if (body.contains("cancel")) {
+    Task<void> dispatch(Frame frame) {
+        Json& body = frame.body;
+        if (body.contains("verb")) {
+            serve(std::move(frame));
+        } else if (body.contains("id")) {
+            answered(std::move(frame));
+        } else if (body.contains("progress")) {
+            progressed(body);
+        } else if (body.contains("cancel")) {
             const auto found = serving.find(number_of(body.at("cancel")));
             if (found != serving.end()) found->second->cancel();
-            return;
+        } else if (body.contains("event") && handler != nullptr) {
+            Json args = Json::object();
+            if (const auto found = body.find("args"); found != body.end()) args = std::move(*found);
+            co_await tell(text_of(body, "event"), std::move(args));
         }
-        if (body.contains("event") && handler != nullptr) tell(body);
     }
 
     void progressed(const Json& body) {
@@ -250,11 +257,11 @@ struct Peer::State : std::enable_shared_from_this<State> {
     }
 
     /// An event that the handler cannot read is dropped: nobody waits for it.
-    void tell(const Json& body) {
-        const std::string name = text_of(body, "event");
+    Task<void> tell(std::string name, Json args) {
         try {
-            handler->on_event(name, body.value("args", Json::object()));
+            co_await handler->on_event(name, std::move(args));
         } catch (const std::exception& error) {
+            if (is_cancellation(std::current_exception())) throw;
             log::warn("rpc_event_refused", {{"event", name}, {"error", error.what()}});
         }
     }
@@ -361,7 +368,7 @@ Task<void> Peer::run() {
     try {
         while (!state->closed) {
             Frame frame = co_await state->channel->receive();
-            state->dispatch(std::move(frame));
+            co_await state->dispatch(std::move(frame));
         }
     } catch (const boost::system::system_error&) {
         ended = std::current_exception();

@@ -57,7 +57,8 @@ class Handler {
     /// Answers a call; an exception becomes the error (ApiError as it is). Cancelled when the
     /// caller cancels.
     virtual Task<Reply> handle(Request request) = 0;
-    virtual void on_event(std::string name, Json args);
+    /// What comes after the event, answers too, is looked at when this is over.
+    virtual Task<void> on_event(std::string name, Json args);
 };
 
 /// One end of a channel.

@@ -25,7 +25,10 @@ class Echo : public Handler {
         co_return Reply{request.args, {}};
     }
 
-    void on_event(std::string name, Json) override { events.push_back(std::move(name)); }
+    Task<void> on_event(std::string name, Json) override {
+        events.push_back(std::move(name));
+        co_return;
+    }
 
     std::vector<std::string> events;
 
@@ -233,7 +236,10 @@ TEST(Rpc, an_event_that_its_handler_cannot_read_is_dropped) {
       public:
         Task<Reply> handle(Request) override { co_return Reply{}; }
 
-        void on_event(std::string, Json args) override { sum += args.at("n").get<int>(); }
+        Task<void> on_event(std::string, Json args) override {
+            sum += args.at("n").get<int>();
+            co_return;
+        }
 
         int sum = 0;
     };

@@ -114,7 +114,7 @@ def result_of(model, verb):
 
 def verbs_header(model):
     out = [HEAD + "#pragma once", "#include <functional>", "", '#include "agent_values.hpp"', '#include "base/async.hpp"', '#include "base/error.hpp"',
-           '#include "base/fd.hpp"', '#include "base/rpc_fwd.hpp"', "",
+           '#include "base/fd.hpp"', '#include "base/loop.hpp"', '#include "base/rpc_fwd.hpp"', "",
            "namespace basalt::agent {", "",
            "/// Names one act: the same id twice acts once. `term` is the caller's; hostd refuses lower ones than it has seen.",
            "struct Operation {\n    std::string id;\n    std::int64_t term{};\n    rpc::Progress progress;\n    std::string trace;  // of the call behind it, for the log lines of both daemons\n};\n"]
@@ -133,17 +133,17 @@ def verbs_header(model):
                "/// Carries one verb to a hostd and its answer back.\n"
                "using Ask = std::function<Task<rpc::Reply>(std::string verb, nlohmann::json args, rpc::Progress progress)>;\n\n"
                "/// Calls a Host at the other end of a channel. The peer must outlive it.\nclass Client final : public Host {\n  public:\n"
-               "    explicit Client(rpc::Peer& peer, Translate translate = {});\n"
+               "    Client(Loop& loop, rpc::Peer& peer, Translate translate = {});\n"
                "    /// As it wants to be asked: over several channels, or more than once.\n"
-               "    explicit Client(Ask ask, Translate translate = {}) : ask_(std::move(ask)), translate_(std::move(translate)) {}")
+               "    Client(Loop& loop, Ask ask, Translate translate = {}) : loop_(loop), ask_(std::move(ask)), translate_(std::move(translate)) {}")
     for name, verb in model.verbs.items():
         op = "Operation operation, " if verb.get("effect") else ""
         out.append(f"    Task<{result_of(model, verb)}> {name}({op}{camel(name)}Args args) override;")
     out.append("\n  private:\n    Task<rpc::Reply> ask(std::string verb, nlohmann::json args, rpc::Progress progress);\n\n"
-               "    Ask ask_;\n    Translate translate_;\n};\n")
+               "    Loop& loop_;\n    Ask ask_;\n    Translate translate_;\n};\n")
     out.append("/// Decodes a request, calls `host`, encodes the answer. Unknown verbs: INTERNAL_ERROR.\n"
                "Task<rpc::Reply> serve(Host& host, rpc::Request request);\n")
-    out.append("/// Decodes an event and hands it over; unknown ones are ignored.\nvoid deliver(Events& events, const std::string& name, const nlohmann::json& args);\n")
+    out.append("/// Decodes an event and hands it over; unknown ones are ignored.\nTask<void> deliver(Loop& loop, Events& events, std::string name, nlohmann::json args);\n")
     for name, kind in model.events.items():
         out.append(f"void tell_{name}(rpc::Peer& peer, const {model.cpp(kind)}& value);")
     out.append("\n/// The arguments of a verb that must not be logged.\nbool is_secret(const std::string& verb, const std::string& argument);\n"
@@ -174,7 +174,13 @@ def client_call(model, name, verb):
         out.append(f'    if (reply.fds.size() != 1) throw ApiError("INTERNAL_ERROR", {{"{name} answered without a socket"}});')
         out.append("    co_return std::move(reply.fds.front());")
     elif result != "void":
-        out.append(f"    co_return reply.result.get<{result}>();")
+        # What was done stands, also when the caller was cancelled meanwhile: no wait may throw that now.
+        out += [f"    if (rpc::is_small(reply.result)) co_return reply.result.get<{result}>();",
+                "    const bool throwing = co_await asio::this_coro::throw_if_cancelled();",
+                "    co_await asio::this_coro::throw_if_cancelled(false);",
+                f"    auto value = co_await rpc::decoded<{result}>(loop_, std::move(reply.result));",
+                "    co_await asio::this_coro::throw_if_cancelled(throwing);",
+                "    co_return value;"]
     return out + ["}", ""]
 
 
@@ -197,7 +203,7 @@ def server_case(model, name, verb):
 
 
 def verbs_source(model):
-    out = [HEAD + '#include "agent_verbs.hpp"', "", "#include <map>", "", '#include "base/context.hpp"', '#include "base/json.hpp"', '#include "base/rpc.hpp"', "",
+    out = [HEAD + '#include "agent_verbs.hpp"', "", "#include <map>", "", '#include "base/context.hpp"', '#include "base/decoded.hpp"', '#include "base/json.hpp"', '#include "base/rpc.hpp"', "",
            "namespace basalt::agent {", "", "namespace {", TAKE]
     for name, verb in model.verbs.items():
         out += server_case(model, name, verb)
@@ -206,8 +212,8 @@ def verbs_source(model):
     out += [f'        {{"{name}", serve_{name}}},' for name in model.verbs]
     out += ["    };", "    return table;", "}", "", "Task<rpc::Reply> unknown_verb(std::string verb) {",
             '    throw ApiError("INTERNAL_ERROR", {"no such verb: " + verb});', "    co_return rpc::Reply{};", "}", "", "}  // namespace", ""]
-    out += ["Client::Client(rpc::Peer& peer, Translate translate)",
-            "    : ask_([&peer](std::string verb, Json args, rpc::Progress progress) {",
+    out += ["Client::Client(Loop& loop, rpc::Peer& peer, Translate translate)",
+            "    : loop_(loop), ask_([&peer](std::string verb, Json args, rpc::Progress progress) {",
             "          return peer.call(std::move(verb), std::move(args), {}, std::move(progress));", "      }),",
             "      translate_(std::move(translate)) {}", "",
             "Task<rpc::Reply> Client::ask(std::string verb, Json args, rpc::Progress progress) {", "    std::optional<ApiError> refused;",
@@ -218,9 +224,9 @@ def verbs_source(model):
         out += client_call(model, name, verb)
     out += ["Task<rpc::Reply> serve(Host& host, rpc::Request request) {", "    const auto found = servers().find(request.verb);",
             "    if (found == servers().end()) return unknown_verb(request.verb);", "    return found->second(host, std::move(request));", "}", "",
-            "void deliver(Events& events, const std::string& name, const Json& args) {"]
+            "Task<void> deliver(Loop& loop, Events& events, std::string name, Json args) {"]
     for name, kind in model.events.items():
-        out.append(f'    if (name == "{name}") return events.on_{name}(args.get<{model.cpp(kind)}>());')
+        out.append(f'    if (name == "{name}") co_return events.on_{name}(co_await rpc::decoded<{model.cpp(kind)}>(loop, std::move(args)));')
     out += ["}", ""]
     for name, kind in model.events.items():
         out.append(f'void tell_{name}(rpc::Peer& peer, const {model.cpp(kind)}& value) {{ peer.notify("{name}", Json(value)); }}')

@@ -14,7 +14,11 @@ class Told final : public rpc::Handler, public Events {
   public:
     Task<rpc::Reply> handle(rpc::Request) override { co_return rpc::Reply{}; }
 
-    void on_event(std::string name, nlohmann::json args) override { deliver(*this, name, args); }
+    explicit Told(Loop& loop) : loop_(loop) {}
+
+    Task<void> on_event(std::string name, nlohmann::json args) override {
+        return deliver(loop_, *this, std::move(name), std::move(args));
+    }
 
     void on_domain(DomainInfo value) override { domains.push_back(std::move(value)); }
 
@@ -32,6 +36,9 @@ class Told final : public rpc::Handler, public Events {
 
     std::vector<DomainInfo> domains;
     std::vector<GuestFacts> guests;
+
+  private:
+    Loop& loop_;
 };
 
 struct Pool {
@@ -57,7 +64,7 @@ struct Pool {
             peers.resize(host + 1);
             told.resize(host + 1);
         }
-        told[host] = std::make_unique<Told>();
+        told[host] = std::make_unique<Told>(loop);
         peers[host] = std::make_unique<rpc::Peer>(loop, hosts[host]->connect(), told[host].get());
         spawn(loop, "client", peers[host]->run());
     }
@@ -70,7 +77,7 @@ struct Pool {
         return error_words(job->failure()).front();
     }
 
-    Client client(std::size_t host = 0) { return Client(*peers[host]); }
+    Client client(std::size_t host = 0) { return {loop, *peers[host]}; }
 
     SimLoop loop;
     std::shared_ptr<Shared> shared = std::make_shared<Shared>();

@@ -17,8 +17,9 @@ struct Decoder final : rpc::Handler {
         co_return reply;
     }
 
-    void on_event(std::string /*name*/, rpc::Json args) override {
+    Task<void> on_event(std::string /*name*/, rpc::Json args) override {
         events += args.get<agent::DomainInfo>().uuid.size();
+        co_return;
     }
 
     std::size_t events = 0;

@@ -73,8 +73,8 @@ struct Hosts::Link : rpc::Handler, agent::Events {
         co_return rpc::Reply{};
     }
 
-    void on_event(std::string event, rpc::Json args) override {
-        agent::deliver(*this, event, args);
+    Task<void> on_event(std::string event, rpc::Json args) override {
+        return agent::deliver(hosts.core_.loop, *this, std::move(event), std::move(args));
     }
 
     // What comes before the row exists is read again by start of day.
@@ -142,6 +142,7 @@ void Hosts::keep(std::string name, Connect connect, std::string uuid) {
         return with_references(core_.db, error);
     };
     link->steady = std::make_unique<agent::Client>(
+        core_.loop,
         [this, weak = std::weak_ptr(link)](std::string verb, rpc::Json args,
                                            rpc::Progress progress) {
             return ask(weak.lock(), std::move(verb), std::move(args), std::move(progress));
@@ -176,7 +177,8 @@ Task<void> Hosts::serve(std::shared_ptr<Link> link) {
     if (stopping_) co_return;
     link->peer = std::make_unique<rpc::Peer>(core_.loop, std::move(channel), link.get());
     link->client = std::make_unique<agent::Client>(
-        *link->peer, [this](const ApiError& error) { return with_references(core_.db, error); });
+        core_.loop, *link->peer,
+        [this](const ApiError& error) { return with_references(core_.db, error); });
     const auto pump = spawn(core_.loop, "agent pump " + link->name, link->peer->run());
     std::exception_ptr failure;
     try {

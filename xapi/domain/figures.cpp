@@ -39,6 +39,7 @@ constexpr std::int64_t memory_share_told = 128;
 constexpr double utilisation_told = 0.05;
 constexpr std::string_view extremes_key = "create_min_max_in_new_VM_RRDs";
 constexpr std::size_t looked_at_once = 256;  // VMs, in a turn
+constexpr std::size_t landed_at_once = 32;   // the same, each perhaps a change
 constexpr double delay_seconds_max = 86400;
 
 DataSource data_source_of(const agent::MetricsSource& source) {
@@ -268,26 +269,47 @@ Task<void> SrDomain::forget_data_source_archives(Call&, SrForgetDataSourceArchiv
 
 // -- what hosts tell -----------------------------------------------------------------------------
 
-void FigureKeeper::on_usage(HostRef host, const agent::HostUsage& usage) {
-    land(host, usage);
+void FigureKeeper::on_usage(HostRef host, agent::HostUsage usage) {
     tell_settings(host);
-    follow_vms(host, usage);
+    std::shared_ptr<Job>& taking = taking_[host];
+    if (!taking || taking->finished())
+        keep(taking = spawn(core_.loop, "figures of hosts", take(host, std::move(usage))));
     keep(spawn(core_.loop, "told figures", tell_figures(core_, host)));
     if (host == core_.this_host && (!forgetting_ || forgetting_->finished()))
         keep(forgetting_ = spawn(core_.loop, "forget destroyed", forget_destroyed()));
 }
 
-void FigureKeeper::land(HostRef host, const agent::HostUsage& usage) {
+Task<void> FigureKeeper::take(HostRef host, agent::HostUsage usage) {
+    land_host(host, usage.memory_free_bytes);
+    std::set<std::string> here;
+    for (std::span<const agent::VmUsage> left = usage.vms; !left.empty();) {
+        const auto part = left.first(std::min(left.size(), landed_at_once));
+        left = left.subspan(part.size());
+        land_vms(host, part);
+        follow_vms(host, part);
+        for (const agent::VmUsage& vm : part)
+            here.insert(vm.uuid);
+        co_await core_.turns.next({"", "own figures"});
+    }
+    co_await follow_ended(host, std::move(here));
+}
+
+void FigureKeeper::land_host(HostRef host, std::int64_t memory_free_bytes) {
     core_.db.transact_fact([&](db::Txn& txn) {
-        const DateTime now{core_.now_seconds()};
-        const Ref<HostMetrics> metrics = txn.get(host).metrics;
-        if (const HostMetrics* row = txn.find(metrics);
-            row != nullptr && std::abs(row->memory_free - usage.memory_free_bytes) >
-                                  row->memory_total / memory_share_told) {
-            txn.edit(metrics).memory_free = usage.memory_free_bytes;
-            txn.edit(metrics).last_updated = now;
-        }
-        for (const agent::VmUsage& vm : usage.vms) {
+        const xenapi::Host* its = txn.find(host);
+        const HostMetrics* row = its == nullptr ? nullptr : txn.find(its->metrics);
+        if (row == nullptr || std::abs(row->memory_free - memory_free_bytes) <=
+                                  row->memory_total / memory_share_told)
+            return;
+        HostMetrics& edited = txn.edit(its->metrics);
+        edited.memory_free = memory_free_bytes;
+        edited.last_updated = DateTime{core_.now_seconds()};
+    });
+}
+
+void FigureKeeper::land_vms(HostRef host, std::span<const agent::VmUsage> usage) {
+    core_.db.transact_fact([&](db::Txn& txn) {
+        for (const agent::VmUsage& vm : usage) {
             const auto ref = core_.db.by_uuid<Vm>(vm.uuid);
             if (!ref || txn.get(*ref).resident_on != host) continue;
             const Ref<VmMetrics> its = txn.get(*ref).metrics;
@@ -299,7 +321,7 @@ void FigureKeeper::land(HostRef host, const agent::HostUsage& usage) {
             VmMetrics& edited = txn.edit(its);
             edited.memory_actual = vm.memory_bytes;
             edited.VCPUs_utilisation = std::move(utilisation);
-            edited.last_updated = now;
+            edited.last_updated = DateTime{core_.now_seconds()};
         }
     });
 }
@@ -314,10 +336,8 @@ void FigureKeeper::tell_settings(HostRef host) {
     keep(spawn(core_.loop, "metrics settings", tell_extremes(core_, host, extremes)));
 }
 
-void FigureKeeper::follow_vms(HostRef host, const agent::HostUsage& usage) {
-    std::set<std::string> here;
-    for (const agent::VmUsage& vm : usage.vms) {
-        here.insert(vm.uuid);
+void FigureKeeper::follow_vms(HostRef host, std::span<const agent::VmUsage> usage) {
+    for (const agent::VmUsage& vm : usage) {
         const auto known = seen_.find(vm.uuid);
         const HostRef before = known == seen_.end() ? core_.this_host : known->second;
         if (before == host) continue;
@@ -328,11 +348,20 @@ void FigureKeeper::follow_vms(HostRef host, const agent::HostUsage& usage) {
         }
         move_past(vm.uuid, before, host);
     }
-    // One that ended there comes to rest here.
-    for (auto at = seen_.begin(); at != seen_.end();) {
-        const bool ended = at->second == host && !here.contains(at->first);
-        if (ended) move_past(at->first, host, core_.this_host);
-        at = ended ? seen_.erase(at) : std::next(at);
+}
+
+/// What ended there comes to rest here.
+Task<void> FigureKeeper::follow_ended(HostRef host, std::set<std::string> here) {
+    std::string from;
+    for (auto at = seen_.begin(); at != seen_.end(); at = seen_.lower_bound(from)) {
+        for (std::size_t i = 0; i < looked_at_once && at != seen_.end(); ++i) {
+            const bool ended = at->second == host && !here.contains(at->first);
+            if (ended) move_past(at->first, host, core_.this_host);
+            at = ended ? seen_.erase(at) : std::next(at);
+        }
+        if (at == seen_.end()) break;
+        from = at->first;
+        co_await core_.turns.next({"", "own figures"});
     }
 }
 
@@ -340,21 +369,17 @@ void FigureKeeper::follow_vms(HostRef host, const agent::HostUsage& usage) {
 /// and when clients write much, everything has changed: all rows are passed, a part in a turn.
 Task<void> FigureKeeper::forget_destroyed() {
     const db::Generation since = std::exchange(looked_, core_.db.published());
-    const xenapi::ClassInfo& vms = xenapi::class_of<Vm>();
-    const db::Rows all = core_.db.snapshot(vms);
+    const db::Rows all = core_.db.snapshot(xenapi::class_of<Vm>());
     std::size_t looked_at = 0;
+    const auto enough = [&] { return ++looked_at % looked_at_once == 0; };
     for (const db::Row* row : all.pointers()) {
-        if (++looked_at % looked_at_once == 0) co_await core_.turns.next({"", "own figures"});
+        if (enough()) co_await core_.turns.next({"", "own figures"});
         if (row->modified > since) known_.insert_or_assign(row->ref, row->as<Vm>().uuid);
     }
     std::vector<Uuid> gone;
-    if (since < core_.db.oldest_covered()) {
-        for (const auto& [ref, uuid] : known_)
-            if (core_.db.find(Ref<Vm>{ref}) == nullptr) gone.push_back(ref);
-    } else {
-        core_.db.each_deleted(since, [&](const db::Tombstone& tombstone) {
-            if (tombstone.cls == &vms) gone.push_back(tombstone.ref);
-        });
+    for (const auto& [ref, uuid] : known_) {
+        if (enough()) co_await core_.turns.next({"", "own figures"});
+        if (core_.db.find(Ref<Vm>{ref}) == nullptr) gone.push_back(ref);
     }
     for (const Uuid& ref : gone)
         if (auto known = known_.extract(ref))

@@ -1,6 +1,8 @@
 #pragma once
 #include <map>
 #include <memory>
+#include <set>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -31,8 +33,9 @@ class FigureKeeper {
     explicit FigureKeeper(core::Core& core) : core_(core) {}
 
     /// Lands what has changed enough to be told, then looks whose past is in the wrong place, and
-    /// whose is nobody's any more.
-    void on_usage(xenapi::Ref<xenapi::Host> host, const agent::HostUsage& usage);
+    /// whose is nobody's any more: a part in a turn. What a host tells meanwhile is passed over; it
+    /// tells again soon.
+    void on_usage(xenapi::Ref<xenapi::Host> host, agent::HostUsage usage);
 
     void host_lost(xenapi::Ref<xenapi::Host> host) { extremes_.erase(host); }
 
@@ -41,9 +44,12 @@ class FigureKeeper {
   private:
     using HostRef = xenapi::Ref<xenapi::Host>;
 
-    void land(HostRef host, const agent::HostUsage& usage);
+    Task<void> take(HostRef host, agent::HostUsage usage);
+    void land_host(HostRef host, std::int64_t memory_free_bytes);
+    void land_vms(HostRef host, std::span<const agent::VmUsage> usage);
     void tell_settings(HostRef host);
-    void follow_vms(HostRef host, const agent::HostUsage& usage);
+    void follow_vms(HostRef host, std::span<const agent::VmUsage> usage);
+    Task<void> follow_ended(HostRef host, std::set<std::string> here);
     Task<void> forget_destroyed();
     void move_past(std::string vm, HostRef from, HostRef to);
     void keep(std::shared_ptr<Job> job);
@@ -53,6 +59,7 @@ class FigureKeeper {
     std::map<HostRef, bool> extremes_;     // as last told
     std::map<Uuid, std::string> known_;    // VMs and their uuids, as last looked
     db::Generation looked_ = 0;
+    std::map<HostRef, std::shared_ptr<Job>> taking_;
     std::shared_ptr<Job> forgetting_;
     std::vector<std::shared_ptr<Job>> jobs_;
 };

@@ -357,7 +357,7 @@ void HostKeeper::on_state(Ref<Host> host, agent::StateRef state) {
 }
 
 void HostKeeper::on_usage(Ref<Host> host, agent::HostUsage usage) {
-    figures_.on_usage(host, usage);
+    figures_.on_usage(host, std::move(usage));
 }
 
 }  // namespace basalt::domain

@@ -11,7 +11,7 @@ namespace basalt::member {
 
 struct HostdClient::Connection {
     Connection(Loop& loop, std::unique_ptr<rpc::Channel> channel)
-        : peer(loop, std::move(channel), nullptr), client(peer) {}
+        : peer(loop, std::move(channel), nullptr), client(loop, peer) {}
 
     rpc::Peer peer;
     agent::Client client;
