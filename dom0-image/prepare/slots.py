@@ -36,8 +36,9 @@ CARRIED = ("boot/guest/*", "etc/basalt/settings-applied", "etc/chrony/chrony.con
            "etc/ssh/ssh_host_*", "etc/ssh/sshd_config.d/*", "etc/systemd/system/*", "etc/timezone",
            "etc/xapi.d/*", "etc/xensource/*", "root")
 
-# What the daemons write in forms that another version may change.
-RECORDS = ("xapi", "hostd.db*", "storage.json", "users.json")
+# What the daemons write in forms that another version may change, and what says how far the records
+# are what the installation and the host's console were told (settle_network.py).
+RECORDS = ("xapi", "hostd.db*", "storage.json", "users.json", "management.json", "network-settled")
 KEPT = "before-upgrade"
 PENDING = "upgrade.json"
 NOTICE = "upgrade-notice"
@@ -171,13 +172,17 @@ def keep(state, source, target):
     for old in (fresh, shared / KEPT):
         shutil.rmtree(old, ignore_errors=True)
     fresh.mkdir(mode=0o700)
-    names = [name for pattern in RECORDS for name in sorted(glob.glob(pattern, root_dir=shared))]
+    names = record_names(shared)
     if names:
         subprocess.run(["cp", "--archive", *names, str(fresh)], cwd=shared, check=True)
     subprocess.run(["sync", "--file-system", str(fresh)], check=True)
     fresh.rename(shared / KEPT)
     (shared / NOTICE).unlink(missing_ok=True)
-    write_durable(shared / PENDING, json.dumps({"from": source, "to": target}) + "\n")
+    write_durable(shared / PENDING, json.dumps({"from": source, "to": target, "kept": names}) + "\n")
+
+
+def record_names(shared):
+    return [name for pattern in RECORDS for name in sorted(glob.glob(pattern, root_dir=shared))]
 
 
 def settle(shared, words, choose_now=choose_everywhere):
@@ -189,7 +194,8 @@ def settle(shared, words, choose_now=choose_everywhere):
         return read_notice(shared)
     slot = running(words)
     if slot == pending["from"]:
-        take_back(shared)
+        # A medium of an earlier version noted no names.
+        take_back(shared, pending.get("kept", record_names(shared)))
         # GRUB has forgotten the trial on the disk that it started; the other of a mirror has not.
         try:
             choose_now(slot)
@@ -210,8 +216,9 @@ def read_notice(shared):
         return ""
 
 
-def take_back(shared):
-    """The records as they were kept; what the tried system wrote is gone. May be interrupted."""
+def take_back(shared, names):
+    """The records as they were kept, by these names; what the tried system wrote is gone, and with it
+    what was not there before. May be interrupted."""
     kept = shared / KEPT
     for path in sorted(kept.iterdir()) if kept.is_dir() else []:
         place = shared / path.name
@@ -226,6 +233,8 @@ def take_back(shared):
     sync_folder(shared)
     for tried in shared.glob("*.tried"):
         remove(tried)
+    for name in set(record_names(shared)) - set(names):
+        remove(shared / name)
 
 
 def remove(path):

@@ -102,6 +102,7 @@ class SlotsTest(unittest.TestCase):
         self.put(self.shared / "hostd.db", "new journal")
         self.put(self.shared / "hostd.db-wal", "new log")
         self.put(self.shared / "hostd.db-shm", "new index")
+        self.put(self.shared / "network-settled", "done")
         self.put(self.shared / "sr/local/disk", "written by the guest since")
 
     def test_a_system_that_did_not_become_healthy_leaves_no_records(self):
@@ -115,6 +116,13 @@ class SlotsTest(unittest.TestCase):
             "upgrade-notice": slots.read_notice(self.shared) + "\n"})
         # People are told until the next upgrade.
         self.assertIn("taken back", self.settle(BEFORE))
+
+    def test_what_the_old_system_had_done_is_not_done_again(self):
+        self.put(self.shared / "network-settled", "begun 192.0.2.7")
+        self.upgrade()
+        self.run_the_new_system()
+        self.settle(BEFORE)
+        self.assertEqual(self.records()["network-settled"], "begun 192.0.2.7")
 
     def test_a_taking_back_that_the_power_ends_is_finished(self):
         """After each of its renames and removals, one after the other."""
