@@ -4,9 +4,9 @@ import tomllib
 
 import answer_xml
 from answers import (FIRST_DISK, INSTALL, SR_TYPE, UPGRADE, Answers, Network, Refused,
-                     checked_disks, checked_hostname, checked_keymap, checked_mode,
-                     checked_network, checked_ntp, checked_script, checked_sr_type, checked_then,
-                     checked_timezone, password)
+                     checked_hostname, checked_keymap, checked_mode, checked_network, checked_ntp,
+                     checked_script, checked_sr_type, checked_then, checked_timezone, checked_whole,
+                     password)
 
 SCHEMA = {
     "disk": {"target": str, "mirror": str, "reuse": bool, "wipe": list, "local_sr": bool,
@@ -51,7 +51,7 @@ def from_toml(text, hash_password):
         return Answers(mode=UPGRADE, disk=disk.get("target", FIRST_DISK), **what_follows)
     checked_sr_type(disk.get("sr_type", SR_TYPE))
     source, servers = checked_ntp(host.get("ntp_source", ""), host.get("ntp", []))
-    return checked_disks(Answers(
+    return checked_whole(Answers(
         password_hash=password(host.get("password", ""), host.get("password_hash", ""),
                                hash_password),
         disk=disk.get("target", FIRST_DISK), mirror=disk.get("mirror", ""),
@@ -59,7 +59,7 @@ def from_toml(text, hash_password):
         local_sr=disk.get("local_sr", True), sr_gib=disk.get("sr_gib", 0),
         guest_disks=tuple(disk.get("guest_disks", ())),
         network=toml_network(network),
-        hostname=checked_hostname(host.get("hostname", Answers.hostname)),
+        hostname=toml_hostname(host.get("hostname", Answers.hostname)),
         timezone=checked_timezone(host.get("timezone", Answers.timezone)),
         keymap=checked_keymap(host.get("keymap", Answers.keymap)),
         ntp=servers, ntp_source=source, pv_only=host.get("pv_only", False), **what_follows))
@@ -76,6 +76,10 @@ def toml_network(values):
         backend=values.get("backend", Network.backend),
         ipv6=toml_ipv6(values.get("ipv6", "none")), gateway6=values.get("gateway6", ""),
         names=tuple((name, what.lower()) for name, what in sorted(names.items())))
+
+
+def toml_hostname(word):
+    return "" if word == "dhcp" else checked_hostname(word)
 
 
 def toml_ipv6(word):

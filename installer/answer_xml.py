@@ -4,8 +4,8 @@ import re
 from xml.etree import ElementTree
 
 from answers import (AUTOCONF, BACKENDS, MISSING, NO_ADDRESS, UPGRADE, Answers, Refused,
-                     checked_disks, checked_hostname, checked_keymap, checked_network, checked_ntp,
-                     checked_script, checked_sr_type, checked_timezone, checked_vlan, password)
+                     checked_hostname, checked_keymap, checked_network, checked_ntp, checked_script,
+                     checked_sr_type, checked_timezone, checked_vlan, checked_whole, password)
 
 # Elements that say what happens here anyway, or what has no meaning without the other product.
 WITHOUT_EFFECT = {"bootloader": "it is GRUB, for BIOS and UEFI",
@@ -43,7 +43,7 @@ def from_xml(text, hash_password):
     notes = []
     source, servers = xml_ntp(root)
     # The other installer takes such a processor without a word.
-    return checked_disks(Answers(
+    return checked_whole(Answers(
         password_hash=xml_password(required(root, "root-password"), hash_password),
         **xml_disks(root, notes),
         network=xml_network(required(root, "admin-interface"), texts(root, "name-server"),

@@ -78,7 +78,7 @@ class Answers:
     sr_gib: int = 0  # 0: all the room that is left
     guest_disks: tuple = ()  # that belong to the local SR as well
     network: Network = Network()
-    hostname: str = "localhost"
+    hostname: str = "localhost"  # empty: what the DHCP server says
     timezone: str = "Etc/UTC"
     keymap: str = "us"
     ntp: tuple = ()
@@ -274,6 +274,13 @@ def checked_script(stage, url):
     if stage not in STAGES:
         raise Refused(f"A script's stage is one of {', '.join(STAGES)}, not {stage!r}.")
     return Script(stage, checked_url(url))
+
+
+def checked_whole(answers):
+    """`answers`, when what it says of different things goes together."""
+    if not answers.hostname and answers.network.address:
+        raise Refused("A host gets its name from a DHCP server only if it gets its address there.")
+    return checked_disks(answers)
 
 
 def checked_disks(answers):

@@ -142,6 +142,14 @@ class TomlTest(Refusals):
             ('"poweroff"', '"dance"', "reboot, poweroff, shell"),
             ('"192.0.2.3"]', "7]", "network.dns"), ("[host]", "[host", "cannot be read")])
 
+    def test_a_name_may_come_with_the_address(self):
+        named = '[host]\npassword = "secret1"\nhostname = "dhcp"\n'
+        self.assertEqual(parse(named).hostname, "")
+        fixed = '[network]\ndevice = "eth0"\naddress = "192.0.2.7/24"\n'
+        self.assertIn("gets its address there", self.refusal(named + fixed))
+        # The other schema has names only.
+        self.assertEqual(parse(XML.replace(b"<hostname>host1<", b"<hostname>dhcp<").decode()).hostname, "dhcp")
+
     def test_what_does_not_go_together_is_refused(self):
         self.assert_each_refused(WHOLE, [
             ('mirror = "/dev/sdb"', 'mirror = "/dev/sda"', "named twice"),

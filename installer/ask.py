@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import answers as answers_
 import disks as disks_
 from answers import (AUTOCONF, BOND_MODES, MISSING, NO_ADDRESS, UPGRADE, Answers, Network, Refused,
-                     checked_disks)
+                     checked_whole)
 from disks import GIB, SR_PART
 
 
@@ -223,6 +223,14 @@ def ask_timezone(person, machine):
     return person.until_right("Time zone, as in Europe/Berlin (empty: UTC): ", parse)
 
 
+def ask_hostname(person, network):
+    """Empty: what the DHCP server says."""
+    if network.address:
+        return person.until_right("Name of the host: ", answers_.checked_hostname)
+    return person.until_right("Name of the host (empty: that of the DHCP server): ",
+                              lambda word: word and answers_.checked_hostname(word))
+
+
 def ask_ntp(person, network):
     """(source, servers)"""
     usual = "those of the DHCP server" if not network.address else "Debian's"
@@ -260,10 +268,10 @@ def ask(person, machine, hash_password):
         pv_only = True
     disks = ask_disks(person, machine)
     network = ask_network(person, machine)
-    hostname = person.until_right("Name of the host: ", answers_.checked_hostname)
+    hostname = ask_hostname(person, network)
     timezone = ask_timezone(person, machine)
     source, servers = ask_ntp(person, network)
-    return checked_disks(Answers(
+    return checked_whole(Answers(
         password_hash=ask_password(person, hash_password), **disks, network=network,
         hostname=hostname, timezone=timezone, keymap=keymap, ntp_source=source, ntp=servers,
         pv_only=pv_only, confirm=True))

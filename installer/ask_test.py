@@ -88,6 +88,12 @@ class Conversation(unittest.TestCase):
                          ("Mirror", ""), ("Local SR", "3"), ("Erase that disk", "y"), *rest)
         self.assertEqual((given.local_sr, given.wipe), (False, ("/dev/nvme0n1",)))
 
+    def test_a_name_is_left_to_the_dhcp_server_only_with_the_address(self):
+        asked = (("Disk", ""), ("Local SR", ""), ("Device", ""), ("VLAN", ""),
+                 ("IPv4", ""), ("IPv6", ""), ("Name of the host (empty", ""), ("Time zone", ""),
+                 ("Servers of time", ""))
+        self.assertEqual(self.ask(machine_with(ONE), *asked).hostname, "")
+
     def test_a_processor_for_pv_guests_alone_must_be_agreed_to(self):
         found = machine_with(ONE, lacks="There is no VT-x.")
         with self.assertRaisesRegex(Refused, "Nothing was written"):

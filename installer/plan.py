@@ -440,7 +440,7 @@ def summary_of(answers, chosen, cards, nics):
     if network.dns:
         lines.append(("Name servers", ", ".join(network.dns)))
     source = answers.settled_ntp_source()
-    lines += [("Host name", answers.hostname),
+    lines += [("Host name", answers.hostname or "by DHCP"),
               ("Time zone", answers.timezone),
               ("Time from", ", ".join(answers.ntp) if source == "manual" else source),
               ("Keyboard", answers.keymap)]

@@ -41,6 +41,8 @@ PASSWORD_LENGTH = 12
 # Source: installer/disks.py.
 SR_GROUP = "basalt-sr"
 NO_ADDRESS = "none"
+# Source: overlay/etc/hostname. Whoever is called so has not been named.
+UNNAMED = "basalt"
 
 CONFIG = """\
 # Made by basalt-prepare at each boot.
@@ -91,6 +93,7 @@ class Lease:
     bridge: str = ""  # that hostd gives it to; empty: the device's own
     ntp: tuple = ()  # servers of time, by their addresses
     later: bool = False  # a server is asked over `bridge` as soon as hostd has made that
+    hostname: str = ""  # that the server gives the host
 
 
 def write(path, text, mode=0o644, owner=None):
@@ -242,9 +245,8 @@ def apply_settings(root, settings):
 
 
 def write_settings(root, settings):
-    name = settings["hostname"]
-    write(root / "etc/hostname", name + "\n")
-    write(root / "etc/hosts", HOSTS.format(name=name))
+    if name := settings["hostname"]:
+        write_hostname(root, name)
     zone = root / "usr/share/zoneinfo" / settings["timezone"]
     if zone.is_file():
         link(root / "etc/localtime", f"/usr/share/zoneinfo/{settings['timezone']}")
@@ -253,6 +255,17 @@ def write_settings(root, settings):
     if backend := settings["network"].get("backend"):
         write(root / "etc/xensource/network.conf", backend + "\n")
     return "yes"
+
+
+def write_hostname(root, name):
+    write(root / "etc/hostname", name + "\n")
+    write(root / "etc/hosts", HOSTS.format(name=name))
+
+
+def offered_hostname(root, settings, lease):
+    """What a DHCP server calls this host, if it is still to get its name from one; else empty."""
+    asks = not settings.get("hostname") and read(root / "etc/hostname") == UNNAMED
+    return lease.hostname if asks else ""
 
 
 def write_time_source(root, settings):
@@ -347,7 +360,14 @@ def parse_lease(device, text):
     except ValueError:
         return None
     return Lease(device, str(address), (values.get("router", "").split() or [""])[0],
-                 tuple(values.get("dns", "").split()), ntp=tuple(values.get("ntp", "").split()))
+                 tuple(values.get("dns", "").split()), ntp=tuple(values.get("ntp", "").split()),
+                 hostname=parse_hostname(values.get("hostname", "")))
+
+
+def parse_hostname(text):
+    """The host's own part of it: the rest is the name of its domain. Empty when it is none."""
+    label = text.split(".")[0].lower()
+    return label if re.fullmatch(r"(?!\d+$)[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?", label) else ""
 
 
 def ask_for_lease(device, interface=""):
@@ -516,7 +536,6 @@ def main(root=ROOT):
     settings = read_settings(root)
     apply_settings(root, settings)
     if settings:
-        socket.sethostname(read(root / "etc/hostname"))
         load_keymap(settings)
         if has_local_sr(settings):
             mount_local_sr(root)
@@ -526,6 +545,9 @@ def main(root=ROOT):
     nics.settle(root, run, write)
     lease = choose_address(root, wanted=read_network(root, settings))
     apply_address(root, lease)
+    if name := offered_hostname(root, settings, lease):
+        write_hostname(root, name)
+    socket.sethostname(read(root / "etc/hostname"))
     write_for_scripts(root, host, lease, read_release(root))
     local_sr = 'local_sr = "/var/lib/basalt/sr/local"\n' if has_local_sr(settings) else ""
     write(root / "etc/basalt/host.toml", CONFIG.format(

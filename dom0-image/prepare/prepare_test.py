@@ -72,6 +72,9 @@ class PrepareTest(unittest.TestCase):
             prepare.parse_lease("eth0", OFFER),
             prepare.Lease("eth0", "192.0.2.7/24", "192.0.2.1", ("192.0.2.3", "192.0.2.4"),
                           ntp=("192.0.2.5",)))
+        for given, taken in (("Host9.example.org", "host9"), ("9", ""), ("a_b", ""), ("-a", "")):
+            lease = prepare.parse_lease("eth0", f"{OFFER}hostname={given}\n")
+            self.assertEqual(lease.hostname, taken)
         self.assertIsNone(prepare.parse_lease("eth0", ""))
         self.assertIsNone(prepare.parse_lease("eth0", "ip=\nsubnet=\n"))
 
@@ -159,6 +162,22 @@ class PrepareTest(unittest.TestCase):
             self.put("etc/hostname", "renamed\n")
             prepare.apply_settings(self.root, settings)
         self.assertEqual((self.root / "etc/hostname").read_text(), "renamed\n")
+
+    def test_who_is_not_named_is_called_what_the_dhcp_server_says(self):
+        image = (Path(__file__).resolve().parents[1] / "overlay/etc/hostname").read_text()
+        told = {"hostname": "", "timezone": "Etc/UTC", "ntp": [], "network": {}}
+        lease = prepare.Lease("eth0", "192.0.2.7/24", hostname="host9")
+        for settings in ({}, told):
+            self.put("etc/hostname", image)
+            if settings:
+                prepare.write_settings(self.root, settings)
+            self.assertEqual(prepare.offered_hostname(self.root, settings, lease), "host9")
+            prepare.write_hostname(self.root, "renamed")
+            self.assertEqual(prepare.offered_hostname(self.root, settings, lease), "")
+        self.put("etc/hostname", image)
+        prepare.write_settings(self.root, {**told, "hostname": image.strip()})
+        self.assertEqual(prepare.offered_hostname(self.root, {**told, "hostname": image.strip()},
+                                                  lease), "")
 
     def test_the_host_s_console_has_the_last_word_on_the_address(self):
         told = {"mac": "52:54:00:00:00:01", "address": "", "gateway": "", "dns": []}

@@ -26,6 +26,7 @@ LOCAL_SOCKET = "/var/lib/xcp/xapi"
 # Of the host and not of a system: an upgrade does not ask again.
 JOURNAL = "var/lib/basalt/network-settled"
 NEW_LEASE = "run/basalt/lease-new"
+OFFERED_NAME = "run/basalt/hostname-offered"
 BEGUN, DONE = "begun", "done"
 MARK = "basalt_installation"
 NOTHING = "OpaqueRef:NULL"
@@ -206,6 +207,8 @@ def take_lease(root, device, bridge):
     if lease.gateway:
         prepare.run(["ip", "route", "replace", "default", "via", lease.gateway])
     prepare.note_address(root, replace(lease, bridge=bridge))
+    prepare.replace_file(root / OFFERED_NAME, prepare.offered_hostname(
+        root, prepare.read_settings(root), lease))
     if lease.ntp:
         subprocess.run(["chronyc", "reload", "sources"], check=False, stdout=subprocess.DEVNULL)
     return True
@@ -282,6 +285,13 @@ def land_lease(api):
         act(api, "PIF.reconfigure_ip", pif, "DHCP", "", "", "", "")
 
 
+def land_name(root, api):
+    """Of a lease that came when the daemons ran already."""
+    if name := prepare.read(root / OFFERED_NAME):
+        act(api, "host.set_hostname_live", Interfaces(api).host, name)
+        (root / OFFERED_NAME).unlink()
+
+
 def work(root, session):
     """`session` gives one of the API. Throws NotYet, and what the API throws."""
     lease_later(root)
@@ -289,11 +299,13 @@ def work(root, session):
     if told is not None:
         with session() as api:
             lease = settle(root, api, told)
+            land_name(root, api)
         write_files(root, prepare.read(root / "var/lib/basalt/uuid"), lease)
         print(f"the host is managed at {lease.address} on {lease.bridge}")
     elif (root / NEW_LEASE).exists() and is_coordinator(root):
         with session() as api:
             land_lease(api)
+            land_name(root, api)
     (root / NEW_LEASE).unlink(missing_ok=True)
     if is_coordinator(root):
         prepare.write(root / JOURNAL, DONE + "\n")

@@ -111,6 +111,9 @@ class Api:
     def host_reset_server_certificate(self, _):
         pass
 
+    def host_set_hostname_live(self, _, name):
+        self.name = name
+
 
 class Session:
     def __init__(self, api):
@@ -255,6 +258,21 @@ class SettleNetwork(unittest.TestCase):
         self.assertEqual(self.messages(api), ["PIF.reconfigure_ip"])
         self.assertEqual(self.read("run/basalt/lease"), "BRIDGE=xenbr0\nADDRESS=192.0.2.9")
         self.assertFalse((self.root / "run/basalt/lease-wanted").exists())
+
+    def test_the_name_that_comes_with_a_later_lease_is_taken_by_who_has_none(self):
+        for name, wanted in (("basalt", ["host.set_hostname_live"]), ("host1", [])):
+            with self.subTest(name):
+                self.told(vlan=7)
+                self.put("etc/hostname", name + "\n")
+                (self.root / "sys/class/net/xapi2").mkdir(parents=True, exist_ok=True)
+                self.leases = [prepare.Lease("eth0", "192.0.2.9/24", hostname="host9")]
+                api = Api()
+                found = self.messages(api)
+                self.assertEqual([one for one in found if "hostname" in one], wanted)
+                if wanted:
+                    self.assertEqual(api.name, "host9")
+                self.assertFalse((self.root / settle_network.OFFERED_NAME).exists())
+                (self.root / JOURNAL).unlink()
 
     def test_a_member_is_told_by_its_coordinator(self):
         self.told(vlan=7)
