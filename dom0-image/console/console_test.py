@@ -31,6 +31,7 @@ import console, host
 class Made(host.Host):
     def facts(self, details=()):
         return host.Facts(product="Basalt 8.3", hostname="host7", uuid="the-uuid",
+                          fingerprint=":".join(f"{{number:02X}}" for number in range(32)),
                           address="192.0.2.10/24", gateway="192.0.2.1", dns=("192.0.2.2",),
                           device="eth0", mac="52:54:00:00:00:01", known=True, enabled=True,
                           memory_bytes=4 << 30, memory_free_bytes=3 << 30, processors=2,
@@ -128,6 +129,8 @@ class OnATerminal(unittest.TestCase):
     def test_the_state_is_there_for_everybody(self):
         self.terminal.wait("host7", "https://192.0.2.10/", "enabled", "nobody logged in", "4.0 GiB",
                            "the-uuid")
+        # A line of its own for each eight pairs, whatever the width.
+        self.terminal.wait("00:01:02:03:04:05:06:07 ", "18:19:1A:1B:1C:1D:1E:1F ")
 
     def test_the_vms_are_read_when_somebody_looks_at_them(self):
         self.choose("Virtual machines")

@@ -4,6 +4,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 GIB = 1 << 30
+# Of a fingerprint, which people compare: pairs on a line.
+PAIRS = 8
 
 
 @dataclass(frozen=True)
@@ -42,11 +44,17 @@ def status(facts):
         lines.append(("", "This system runs from its medium: nothing is kept."))
     if facts.notice:
         lines.append(("", facts.notice))
-    return [*lines, ("Host", facts.uuid), ("Certificate", facts.fingerprint)]
+    return [*lines, ("Host", facts.uuid), ("Certificate", in_groups(facts.fingerprint))]
+
+
+def in_groups(fingerprint):
+    pairs = fingerprint.split(":")
+    return "\n".join(":".join(pairs[at:at + PAIRS]) for at in range(0, len(pairs), PAIRS))
 
 
 def network(facts):
-    return [("Address", facts.address), ("", "by DHCP" if facts.dhcp else "fixed"),
+    return [("Address", facts.address and
+             f"{facts.address}, {'by DHCP' if facts.dhcp else 'fixed'}"),
             ("Router", facts.gateway or "none"), ("Name servers", " ".join(facts.dns) or "none"),
             ("Device", facts.device), ("MAC", facts.mac)]
 

@@ -51,7 +51,7 @@ class Screen:
     # -- the whole ----------------------------------------------------------------------------------
 
     def draw(self, heading, titles, selected, lines, foot):
-        """`lines`: (label, text) of the selected item."""
+        """`lines`: (label, text) of the selected item; a text may have lines of its own."""
         self.window.erase()
         height, width = self.window.getmaxyx()
         if width < WIDTH_MIN or height < HEIGHT_MIN:
@@ -59,15 +59,18 @@ class Screen:
             self.put(self.window, 1, 0, "This terminal is too small for the menu.")
             self.window.refresh()
             return
-        self.put(self.window, 0, 0, " " * width, self.bar)
-        self.put(self.window, 0, 1, heading, self.bar)
+        self.draw_bar(0, heading)
         for row, title in enumerate(titles):
             mark = curses.A_REVERSE if row == selected else 0
             self.put(self.window, row + 2, 1, f" {title} ".ljust(MENU_WIDTH), mark)
         self.draw_pane(titles[selected], lines, width, height)
-        self.put(self.window, height - 1, 0, " " * width, self.bar)
-        self.put(self.window, height - 1, 1, foot, self.bar)
+        self.draw_bar(height - 1, foot)
         self.window.refresh()
+
+    def draw_bar(self, row, text):
+        """From edge to edge: the last cell of all cannot be written, but coloured."""
+        self.put(self.window, row, 1, text)
+        self.window.chgat(row, 0, self.bar)
 
     def draw_pane(self, title, lines, width, height):
         left = MENU_WIDTH + 3
@@ -76,7 +79,9 @@ class Screen:
         for label, text in lines:
             indent = LABEL_WIDTH if label else 0
             self.put(self.window, row, left, label[:LABEL_WIDTH - 1], self.label)
-            for part in textwrap.wrap(text, max(width - left - indent - 1, 10)) or [""]:
+            room = max(width - left - indent - 1, 10)
+            for part in [part for line in text.split("\n") for part in
+                         textwrap.wrap(line, room) or [""]]:
                 if row < height - 2:
                     self.put(self.window, row, left + indent, part)
                 row += 1
@@ -157,16 +162,15 @@ class Screen:
 
     def page(self, title, lines):
         """A text to look through, from its end; Escape or q ends it."""
-        height, width = self.window.getmaxyx()
+        height, _ = self.window.getmaxyx()
         room = height - 2
         top = max(len(lines) - room, 0)
         while True:
             self.window.erase()
-            self.put(self.window, 0, 0, f" {title}".ljust(width), self.bar)
+            self.draw_bar(0, title)
             for row, line in enumerate(lines[top:top + room]):
                 self.put(self.window, row + 1, 0, line.expandtabs())
-            self.put(self.window, height - 1, 0,
-                     " Up, Down, Page Up, Page Down; Escape ends".ljust(width), self.bar)
+            self.draw_bar(height - 1, "Up, Down, Page Up, Page Down; Escape ends")
             self.window.refresh()
             key = self.key()
             if key in (ESCAPE, ord("q")):
