@@ -51,7 +51,7 @@ class Live:
         console = machine.Console(running)
         if "screen" in hardware:
             machine.wait_for_menu(running, console, "live-menu-uefi" if cls.uefi else "live-menu")
-            running.press("ret")
+            machine.until_heard(running, lambda: running.press("ret"))
         said = console.wait(ANSWER, machine.BOOT_SECONDS)
         cls.api = machine.log_in_to_api(port, said[2])
         seconds = time.monotonic() - began
@@ -284,7 +284,7 @@ class LiveByUefi(Live, unittest.TestCase):
     uefi = True
 
     def test_the_api_knows_its_host(self):
-        running, console, facts = self.switch_on(self.scratch(), screen=True)
+        running, console, facts = self.switch_on(self.scratch(), screen=True, words=boot.MENU_WORDS)
         machine.tell(f"live by UEFI: API ready {facts['seconds']:.0f} s after power-on")
         self.assertIn("/sys/firmware/efi", console.run("ls -d /sys/firmware/efi"))
         self.assertIn(facts["address"], console.run("xe host-list params=address --minimal"))

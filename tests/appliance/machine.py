@@ -24,6 +24,9 @@ ACT_SECONDS = 900
 PICTURE_SECONDS = 60
 # A firmware's screen is drawn letter by letter.
 STILL_SECONDS = 1
+# On a busy machine a menu is drawn for some time, and hears no key meanwhile.
+MENU_STILL_SECONDS = 3
+KEY_HEARD_SECONDS = 15
 # Of an empty screen of this size the PNG has about a kilobyte.
 PICTURE_BYTES_MIN = 2500
 COLOURS = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
@@ -162,10 +165,28 @@ def picture(running, name):
 
 
 def wait_for_menu(running, console, name):
-    """The medium's menu, which then waits for a key: its picture comes some time after its words."""
+    """The medium's menu of a machine with boot.MENU_WORDS, as it waits for a key."""
     console.wait("run from this medium", BOOT_SECONDS)
-    running.press("up")
     picture(running, name)
+    said = -1
+    while said != len(running.text()):
+        said = len(running.text())
+        time.sleep(MENU_STILL_SECONDS)
+
+
+def until_heard(running, press):
+    """`press` until the menu that waits does something, which shows on the serial line too."""
+    deadline = time.monotonic() + ACT_SECONDS
+    said = len(running.text())
+    while True:
+        press()
+        again = time.monotonic() + KEY_HEARD_SECONDS
+        while time.monotonic() < again:
+            if len(running.text()) > said:
+                return
+            time.sleep(0.2)
+        if running.ended() or time.monotonic() > deadline:
+            raise AssertionError("the menu hears no key")
 
 
 def log_in_to_api(port, password, seconds=ACT_SECONDS):

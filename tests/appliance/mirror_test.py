@@ -51,6 +51,7 @@ class MirrorLife(unittest.TestCase):
             install_test.inside(["qemu-img", "create", "-q", "-f", "qcow2",
                                  str(cls.folder / name), f"{install_test.DISK_GIB}G"], cls.folder)
         made = boot.Machine(medium.image(), cls.folder, uefi=True, bootindex=0, screen=True,
+                            words=boot.MENU_WORDS,
                             disks=[*(cls.folder / name for name in DISKS),
                                    install_test.answers_disk(cls.folder, INSTALL)])
         with boot.Running(made) as running:

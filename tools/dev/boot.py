@@ -19,6 +19,8 @@ OVMF = "/usr/share/OVMF"
 # Emulated, so slow: what makes a hypervisor safe from its guests' side channels is left out, which
 # the machine says by an SMBIOS string that the medium's menu reads.
 MACHINE_WORDS = "basalt xen spec-ctrl=no xpti=no dom0_max_vcpus=1 linux mitigations=off"
+# The same, and the medium's menu waits until somebody chooses.
+MENU_WORDS = MACHINE_WORDS.replace("basalt ", "basalt menu ", 1)
 ADDRESS = "10.0.2.15"
 MONITOR_SECONDS = 300
 # How long a key is down, and up before the next one: keyboards are read by whoever is emulated.
