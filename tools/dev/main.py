@@ -21,8 +21,9 @@ HELP = """\
   xe        the command-line client, inside a running host: ./dev xe vm-list
   test      run the tests: all of them, or those of the labels given
             (unit golden contract sim api style fuzz web, and by name only: appliance, which makes
-             the medium and boots it in QEMU, 15 minutes and more); `test sim --seeds N` runs N pools of
-            random work and random faults, and prints the seeds that fail
+            the medium and boots it in QEMU, an hour and more, and medium, a quarter of an hour of
+            that); `test --also medium` is everything else and that, as .ci/run has it; `test sim
+            --seeds N` runs N pools of random work and random faults, and prints the seeds that fail
   build     compile what ships, or the targets given (such as tests)
   bench     run the benchmarks
   iso       make the medium that a server boots from: Xen, the control domain, our packages
@@ -69,6 +70,8 @@ def parser():
     added.add_argument("arguments", nargs=argparse.REMAINDER)
     added = verb("test", testing.test, preset=True)
     added.add_argument("labels", nargs="*", metavar="LABEL")
+    added.add_argument("--also", action="append", choices=sorted(testing.ON_REQUEST),
+                       help="beside what else is run; otherwise run by name only")
     seeds = added.add_argument_group("random work and faults on simulated pools (label sim)")
     seeds.add_argument("--seeds", type=int, metavar="N", help="run N seeds instead of the tests")
     seeds.add_argument("--first", type=int, metavar="SEED", help="the first one; else random")

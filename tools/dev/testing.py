@@ -31,12 +31,16 @@ PYTHON_SUITES = [("unit", "tools/dev"), ("unit", "dom0-image/prepare"),
                  ("unit", "host-agent/machine"), ("unit", "host-agent/plugins"),
                  ("style", "tests/style"), ("api", "tests/api")]
 # And these after those programs: a third row would be too much for two processors.
-AFTER_PROGRAMS = [("web", "tests/web"), ("appliance", "tests/appliance")]
+AFTER_PROGRAMS = [("web", "tests/web"), ("medium", "tests/appliance"),
+                  ("appliance", "tests/appliance")]
 # How many modules of a folder run at the same time, on hosts of their own; one unless said here.
 LANES = {"tests/api": 2}
 # Much emulation: run when they are asked for by name, within seconds of their own. They build what
 # they need themselves.
-ON_REQUEST = {"appliance": 3 * 60 * 60}
+ON_REQUEST = {"medium": 40 * 60, "appliance": 3 * 60 * 60}
+# Of a label that is not a folder's every module: what of them it is, in this order.
+SELECTED = {"medium": ["medium_test", "live_test.LiveByUefi",
+                       "install_test.HostLife.test_0_the_medium_installs_without_a_person"]}
 
 
 @dataclass
@@ -58,7 +62,7 @@ def test(args):
     if args.seeds is not None:
         return run_seeds(args)
     start = time.monotonic()
-    labels = args.labels
+    labels, also = args.labels, args.also or []
     programs_too = not labels or bool(set(labels) - set(ON_REQUEST))
     if programs_too:
         build.build(args.preset, ["all", "tests"])
@@ -66,7 +70,7 @@ def test(args):
     with futures.ThreadPoolExecutor() as beside:
         row = beside.submit(run_python_suites, PYTHON_SUITES, args.preset, labels, deadline)
         summary = run_ctest(args.preset, labels, deadline) if programs_too else Summary()
-        summary.add(run_python_suites(AFTER_PROGRAMS, args.preset, labels, deadline))
+        summary.add(run_python_suites(AFTER_PROGRAMS, args.preset, labels, deadline, also))
         summary.add(row.result())
     for name, reason in summary.skipped:
         print(f"skipped {name}: {reason}")
@@ -157,23 +161,28 @@ def count_case(name, case, summary):
         summary.passed += 1
 
 
-def run_python_suites(suites, preset, labels, deadline):
+def run_python_suites(suites, preset, labels, deadline, also=()):
+    """`also`: labels that are run whatever `labels` are."""
     summary = Summary()
     for label, folder in suites:
-        wanted = label in labels or (not labels and label not in ON_REQUEST)
+        wanted = label in (*labels, *also) or (not labels and label not in ON_REQUEST)
         if wanted and list((SOURCE / folder).glob("*_test.py")):
             limit = time.monotonic() + ON_REQUEST[label] if label in ON_REQUEST else deadline
             summary.add(run_python(label, folder, preset, limit))
     return summary
 
 
+def modules_of(folder):
+    """The largest first: they take longest, as a rule, and the last one keeps only its lane busy."""
+    files = sorted((SOURCE / folder).glob("*_test.py"),
+                   key=lambda path: (-path.stat().st_size, path))
+    return [path.stem for path in files]
+
+
 def run_python(label, folder, preset, deadline):
     say(f"Python tests of {folder}")
     summary = Summary()
-    # The largest first: they take longest, as a rule, and the last one keeps only its lane busy.
-    files = sorted((SOURCE / folder).glob("*_test.py"),
-                   key=lambda path: (-path.stat().st_size, path))
-    modules = [path.stem for path in files]
+    modules = SELECTED.get(label) or modules_of(folder)
     last = [module for module in modules if module.startswith("zz_")]
     lanes = LANES.get(folder, 1)
     environment = {**os.environ, "BASALT_PRESET": preset, "PYTHONDONTWRITEBYTECODE": "1"}

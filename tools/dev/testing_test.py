@@ -94,7 +94,7 @@ class Lanes(unittest.TestCase):
 
 
 class OnRequest(unittest.TestCase):
-    def run_with(self, *labels):
+    def run_with(self, *labels, also=None):
         """The labels of the Python suites that ran, seconds that each was given, what was built."""
         ran, built = {}, []
 
@@ -102,7 +102,7 @@ class OnRequest(unittest.TestCase):
             ran[label] = deadline - time.monotonic()
             return testing.Summary(passed=1)
 
-        args = mock.Mock(seeds=None, labels=list(labels), preset="release")
+        args = mock.Mock(seeds=None, labels=list(labels), also=also, preset="release")
         with mock.patch.object(testing, "run_python", run_python), \
                 mock.patch.object(testing.build, "build", lambda *what: built.append(what)), \
                 mock.patch.object(testing, "run_ctest", return_value=testing.Summary()), \
@@ -112,7 +112,7 @@ class OnRequest(unittest.TestCase):
 
     def test_a_run_of_everything_leaves_out_what_takes_hours(self):
         ran, built = self.run_with()
-        self.assertNotIn("appliance", ran)
+        self.assertFalse(set(testing.ON_REQUEST) & set(ran))
         self.assertLessEqual(max(ran.values()), testing.LIMIT_SECONDS)
         self.assertEqual(built, [("release", ["all", "tests"])])
 
@@ -121,6 +121,21 @@ class OnRequest(unittest.TestCase):
         self.assertEqual(list(ran), ["appliance"])
         self.assertGreater(ran["appliance"], testing.LIMIT_SECONDS)
         self.assertEqual(built, [])
+
+    def test_what_is_run_as_well_comes_beside_everything_else(self):
+        ran, built = self.run_with(also=["medium"])
+        self.assertIn("web", ran)
+        self.assertGreater(ran["medium"], testing.LIMIT_SECONDS)
+        self.assertNotIn("appliance", ran)
+        self.assertEqual(built, [("release", ["all", "tests"])])
+
+    def test_the_tests_of_the_medium_are_a_part_of_the_appliance_s_by_names_that_lead_somewhere(self):
+        folder = testing.SOURCE / "tests/appliance"
+        with mock.patch.object(sys, "path", [str(folder), *sys.path]):
+            for name in testing.SELECTED["medium"]:
+                found = unittest.defaultTestLoader.loadTestsFromName(name)
+                self.assertGreater(found.countTestCases(), 0, name)
+                self.assertNotIn("_FailedTest", str(found), name)
 
 
 if __name__ == "__main__":
