@@ -6,8 +6,10 @@ with the label BASALT-ANSWERS (answers.toml, answerfile.xml), or a person.
 
 import getpass
 import os
+import shutil
 import subprocess
 import sys
+import textwrap
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -33,7 +35,12 @@ GENERATOR_SECONDS = 300
 
 
 def say(text):
-    print(text, flush=True)
+    """A terminal breaks what is too long for it in the middle of a word."""
+    columns = shutil.get_terminal_size().columns - 1
+    for line in text.split("\n"):
+        indent = line[:len(line) - len(line.lstrip())]
+        print(textwrap.fill(line, columns, subsequent_indent=indent, break_long_words=False,
+                            break_on_hyphens=False), flush=True)
 
 
 def hash_password(plain):

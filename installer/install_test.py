@@ -1,5 +1,8 @@
 """Where answers come from."""
 
+import contextlib
+import io
+import os
 import socket
 import sys
 import tempfile
@@ -20,6 +23,21 @@ from answers import Refused
 NICS = {"eth0": "52:54:00:00:00:01", "eth1": "52:54:00:00:00:02"}
 ANYWHERE = {"mac": "", "vlan": 0, "address": "", "gateway": "", "dns": ()}
 FIXED = "static:ip=192.0.2.7;netmask=255.255.255.0;gateway=192.0.2.1;dns=192.0.2.2,192.0.2.3"
+
+
+class Say(unittest.TestCase):
+    def test_lines_are_broken_between_words(self):
+        said = io.StringIO()
+        with mock.patch.dict(os.environ, COLUMNS="41"), contextlib.redirect_stdout(said):
+            install.say("\nThe host on /dev/vda is about to be upgraded: its settings stay.\n"
+                        "  Disk:          /dev/disk/by-id/scsi-36001405aaaaaaaaaaaa (40.0 GiB)")
+        self.assertEqual(said.getvalue(), """
+The host on /dev/vda is about to be
+upgraded: its settings stay.
+  Disk:
+  /dev/disk/by-id/scsi-36001405aaaaaaaaaaaa
+  (40.0 GiB)
+""")
 
 
 class NetworkForAnswers(unittest.TestCase):
