@@ -1,9 +1,10 @@
 #!/bin/bash
 # Makes the bootable medium: the control domain's root as a squashfs, Xen, kernel, GRUB.
 #
-#   make.sh BASE DEBS OUT LEVEL      (as root, inside the build root, in a mount namespace of its own)
+#   make.sh BASE DEBS OUT LEVEL [XEN]   (as root, inside the build root, in a mount namespace of its own)
 #
-# BASE is what dom0-image/base.sh made, DEBS a folder of our packages, LEVEL zstd's. Beside OUT lie
+# BASE is what dom0-image/base.sh made, DEBS a folder of our packages, LEVEL zstd's; XEN is what
+# dom0-image/own-xen.sh made, and takes the place of the archive's hypervisor. Beside OUT lie
 # afterwards OUT.packages (names, versions, the SHA-256 of each package's file), OUT.setuid and
 # OUT.sha256. Times come from SOURCE_DATE_EPOCH, and the same input makes the same bytes.
 set -euo pipefail
@@ -12,6 +13,7 @@ base=$1
 debs=$2
 out=$3
 level=$4
+xen=${5:-}
 work=$(mktemp -d "$(dirname "$out")/.iso-XXXXXX")
 # --one-file-system: were something still mounted below, it would not go with it.
 cleanup() { rm -rf --one-file-system "$work"; }
@@ -53,16 +55,20 @@ list_contents() {
                 "$(sha256sum "$deb" | cut -d ' ' -f 1)"
         done
     } | LC_ALL=C sort > "$out.packages"
-    # What is installed is what is listed.
+    # What is installed is what is listed; on top of it comes what is in nobody's archive.
     diff <(chroot "$root" dpkg-query --show --showformat '${Package} ${Version}\n' |
         LC_ALL=C sort) <(cut -d ' ' -f 1,2 "$out.packages")
+    if [[ $xen ]]; then
+        echo "own-xen $(cat "$xen/version") $(sha256sum "$xen/xen.gz" | cut -d ' ' -f 1)" \
+            >> "$out.packages"
+    fi
     (cd "$root" && find . -xdev -type f -perm /6000 -printf '%m %u %P\n' | LC_ALL=C sort -k 3) \
         > "$out.setuid"
 }
 
 write_tree() {
     mkdir -p "$medium/boot/grub" "$medium/live"
-    cp "$root"/boot/xen-*-amd64.gz "$medium/boot/xen.gz"
+    cp "${xen:-$root/boot}"/xen*.gz "$medium/boot/xen.gz"
     cp "$root"/boot/vmlinuz-* "$medium/boot/vmlinuz"
     cp "$root"/boot/initrd.img-* "$medium/boot/initrd.img"
     cp "$here/grub.cfg" "$medium/boot/grub/grub.cfg"

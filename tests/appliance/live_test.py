@@ -114,6 +114,8 @@ class LiveByBios(Live, unittest.TestCase):
         self.assertEqual(told["nr_cpus"], record["cpu_info"]["cpu_count"])
         self.assertEqual(int(told["total_memory"]), int(metrics["memory_total"]) >> 20)
         self.assertIn("hvm", told["virt_caps"])
+        # Debian's hypervisor has none; one of our own is there for it.
+        self.assertEqual("shadow" in told["virt_caps"].split(), medium.has_own_xen())
 
     def test_another_password_does_not_open_the_api(self):
         with self.assertRaises(xapi_client.Failure) as refused:

@@ -64,6 +64,11 @@ def digest():
     return Path(f"{image()}.sha256").read_text().split()[0]
 
 
+def has_own_xen():
+    """Instead of Debian's (docs/decisions/0020)."""
+    return "own-xen" in Path(f"{image()}.packages").read_text().split()
+
+
 @lru_cache
 def guests():
     """A folder with guest.img and hvm.img: guest/make."""

@@ -23,13 +23,17 @@ FIRMWARE_COMPONENTS = "main contrib non-free-firmware"
 LEVEL = 15
 
 
+def add_tree(digest, top, beside):
+    """What lies at `top`, by its names below the folder `beside`."""
+    for path in sorted(path for path in [top, *top.rglob("*")] if path.is_file()):
+        name = path.relative_to(beside)
+        digest.update(f"{name}\0{path.stat().st_mode:o}\0".encode() + path.read_bytes())
+
+
 def base_hash(firmware):
     digest = hashlib.sha256()
     for part in (*BASE_PARTS, *([FIRMWARE_PART] if firmware else [])):
-        top = DOM0 / part
-        for path in sorted(path for path in [top, *top.rglob("*")] if path.is_file()):
-            name = path.relative_to(DOM0)
-            digest.update(f"{name}\0{path.stat().st_mode:o}\0".encode() + path.read_bytes())
+        add_tree(digest, DOM0 / part, DOM0)
     return digest.hexdigest()[:12]
 
 
@@ -58,14 +62,60 @@ def ensure_base(firmware=True):
     return base
 
 
+def write_apt(folder, components="main"):
+    """The files by which mmdebstrap knows the archive; their paths."""
+    made = folder / "sources.list", folder / "apt.conf"
+    made[0].write_text(apt.sources(components))
+    made[1].write_text(apt.carried_options())
+    return [str(path) for path in made]
+
+
 def make_base(out, firmware=True):
     """Makes the folder `out`, and returns it. Today's packages make it what it is, nothing else."""
-    (out.parent / "sources.list").write_text(
-        apt.sources(FIRMWARE_COMPONENTS if firmware else "main"))
-    (out.parent / "apt.conf").write_text(apt.carried_options())
-    logged([str(DOM0 / "base.sh"), str(out.parent / "sources.list"), str(out.parent / "apt.conf"),
-            str(out), *([FIRMWARE_PART] if firmware else [])])
+    archive = write_apt(out.parent, FIRMWARE_COMPONENTS if firmware else "main")
+    logged([str(DOM0 / "base.sh"), *archive, str(out), *([FIRMWARE_PART] if firmware else [])])
     return out
+
+
+def xen_version(tree):
+    """(4.20, 4.20.4) of Xen's source."""
+    try:
+        text = (tree / "xen/Makefile").read_text()
+    except OSError as error:
+        raise DevError(f"{tree} is not Xen's source: {error}") from error
+    found = [re.search(rf"(?m)^export {name}\s*\??=\s*([.\w]*)", text)
+             for name in ("XEN_VERSION", "XEN_SUBVERSION", "XEN_EXTRAVERSION")]
+    if not all(found):
+        raise DevError(f"{tree}/xen/Makefile does not say which version it is")
+    series = f"{found[0][1]}.{found[1][1]}"
+    return series, series + found[2][1]
+
+
+def ensure_xen(tree, base):
+    """A folder with the hypervisor of a source tree, made first if need be: `own-xen.sh`. Its tools
+    are Debian's, so it must be of their series."""
+    series, version = xen_version(tree)
+    config = base / f"boot/xen-{series}-amd64.config"
+    if not config.exists():
+        raise DevError(f"{tree} is Xen {version}, and Debian's tools here are of another series")
+    digest = hashlib.sha256()
+    for top in (tree / "Config.mk", tree / "config", tree / "xen"):
+        add_tree(digest, top, tree)
+    add_tree(digest, DOM0 / "own-xen.sh", DOM0)
+    add_tree(digest, config, base)
+    made = cache() / f"xen-{version}-{digest.hexdigest()[:12]}"
+    if not made.exists():
+        say(f"compiling Xen {version}")
+        with tempfile.TemporaryDirectory(dir=cache(), prefix=".xen-") as scratch:
+            # The build root sees the cache, and not where the tree lies.
+            copied = Path(scratch) / "tree"
+            subprocess.run(["cp", "-r", str(tree), str(copied)], check=True)
+            out = Path(scratch) / "made"
+            logged([str(DOM0 / "own-xen.sh"), *write_apt(Path(scratch)), str(copied), str(config),
+                    str(out)])
+            (out / "version").write_text(version + "\n")
+            out.rename(made)
+    return made
 
 
 def commit():
@@ -96,25 +146,27 @@ def make_packages(programs, out):
             product_version(), "--out", str(out)], epoch)
 
 
-def make_image(base, packages, out, level):
-    """The medium `out`, and what is listed beside it. The same input makes the same bytes."""
-    logged([str(SOURCE / "iso/make.sh"), str(base), str(packages), str(out), str(level)],
-           commit()[0])
+def make_image(base, packages, out, level, xen=None):
+    """The medium `out`, and what is listed beside it. The same input makes the same bytes. `xen`:
+    what ensure_xen made, instead of Debian's hypervisor."""
+    logged([str(SOURCE / "iso/make.sh"), str(base), str(packages), str(out), str(level),
+            *([str(xen)] if xen else [])], commit()[0])
 
 
-def make(preset, out, level, firmware=True):
+def make(preset, out, level, firmware=True, xen_source=None):
     need_root("./dev iso")
     start = time.monotonic()
     programs = build.programs(preset)
     web.ensure(preset)
     base = ensure_base(firmware)
+    xen = ensure_xen(xen_source.absolute(), base) if xen_source else None
     out.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=cache(), prefix=".iso-") as scratch:
         debs = Path(scratch) / "debs"
         debs.mkdir()
         make_packages(programs, debs)
         image = Path(scratch) / "basalt.iso"
-        make_image(base, debs, image, level)
+        make_image(base, debs, image, level, xen)
         # The checksum names the medium as it is called in the end.
         text = Path(f"{image}.sha256").read_text().split()[0]
         Path(f"{image}.sha256").write_text(f"{text}  {out.name}\n")
@@ -135,6 +187,7 @@ def default_image():
 
 
 def iso(args):
-    make(args.preset, (args.out or default_image()).absolute(), args.level, not args.no_firmware)
+    make(args.preset, (args.out or default_image()).absolute(), args.level, not args.no_firmware,
+         args.xen_source)
     print(args.out or default_image())
     return 0

@@ -92,6 +92,9 @@ def parser():
                        help="zstd's, 1 to 22: less is faster and larger (default: %(default)s)")
     added.add_argument("--no-firmware", action="store_true",
                        help="without what hardware loads from Debian's non-free-firmware")
+    added.add_argument("--xen-source", type=Path, metavar="DIR",
+                       help="compiles the hypervisor from this source tree of Xen, with shadow "
+                       "paging, instead of taking Debian's (docs/decisions/0020)")
     added = verb("boot", boot.boot)
     added.add_argument("--image", type=Path, metavar="FILE", help="default: build/basalt.iso")
     added.add_argument("--uefi", action="store_true", help="by OVMF instead of SeaBIOS")

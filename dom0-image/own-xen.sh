@@ -1,0 +1,47 @@
+#!/bin/bash
+# Makes Xen's hypervisor from a source tree: configured as the archive's, but with shadow paging,
+# without which a PV guest cannot move while it runs (docs/decisions/0020).
+#
+#   own-xen.sh SOURCES APT_CONF TREE CONFIG OUT    (as root, inside the build root)
+#
+# SOURCES and APT_CONF are as those of base.sh. TREE is Xen's own source or Debian's source package,
+# unpacked; CONFIG the configuration of the archive's hypervisor. OUT becomes a folder with xen.gz and
+# its config. It is compiled in a root of its own; the same tree and compiler make the same bytes.
+set -euo pipefail
+here=$(dirname "$(readlink -f "$0")")
+# As in base.sh.
+export SOURCE_DATE_EPOCH=1754697600
+said=(XEN_BUILD_DATE="$(LC_ALL=C date --utc --date="@$SOURCE_DATE_EPOCH")"
+    XEN_BUILD_TIME="$(LC_ALL=C date --utc --date="@$SOURCE_DATE_EPOCH" +%T)"
+    XEN_BUILD_HOST=build XEN_DOMAIN=basalt XEN_WHOAMI=basalt)
+
+if [[ $1 == --inside ]]; then
+    cd /src/xen
+    sed 's/^# CONFIG_SHADOW_PAGING is not set$/CONFIG_SHADOW_PAGING=y/' ../config > xen/.config
+    make -s -C xen "${said[@]}" olddefconfig
+    # What the tree does not know, it leaves out without a word.
+    grep -qx CONFIG_SHADOW_PAGING=y xen/.config
+    make -s -C xen -j"$2" "${said[@]}" > ../log 2>&1 || { tail -n 30 ../log; exit 1; }
+    exit
+fi
+sources=$1
+apt_conf=$2
+tree=$3
+config=$4
+out=$5
+work=$(mktemp -d "$(dirname "$out")/.own-xen-XXXXXX")
+# --one-file-system: were something still mounted below, it would not go with it.
+cleanup() { rm -rf --one-file-system "$work"; }
+trap cleanup EXIT
+mmdebstrap --mode=root --variant=minbase --quiet \
+    --aptopt='APT::Install-Recommends "false"' --aptopt="$apt_conf" \
+    --include=bison,flex,gcc,libc6-dev,make,python3-minimal \
+    --customize-hook='mkdir "$1/src"' \
+    --customize-hook="cp -r '$tree' \"\$1/src/xen\"" \
+    --customize-hook="cp '$config' \"\$1/src/config\"" \
+    --customize-hook="cp '$here/own-xen.sh' \"\$1/src\"" \
+    --customize-hook="chroot \"\$1\" bash /src/own-xen.sh --inside $(nproc)" \
+    trixie "$work/root" "$sources"
+mkdir "$out"
+cp "$work/root/src/xen/xen/xen.gz" "$out/xen.gz"
+cp "$work/root/src/xen/xen/.config" "$out/config"

@@ -1,0 +1,71 @@
+"""The hypervisor of a medium, when it is compiled from a source tree."""
+
+import contextlib
+import io
+import sys
+import tempfile
+import unittest
+from pathlib import Path
+from unittest import mock
+
+sys.path.insert(0, str(Path(__file__).parent))
+import iso
+from paths import DevError
+
+MAKEFILE = """\
+export XEN_VERSION       = 4
+export XEN_SUBVERSION    = 20
+export XEN_EXTRAVERSION ?= .4$(XEN_VENDORVERSION)
+export XEN_FULLVERSION   = $(XEN_VERSION).$(XEN_SUBVERSION)$(XEN_EXTRAVERSION)
+"""
+
+
+class OwnXen(unittest.TestCase):
+    def setUp(self):
+        self.folder = Path(self.enterContext(tempfile.TemporaryDirectory()))
+        self.tree, self.base = self.folder / "tree", self.folder / "base"
+        self.put(self.tree / "xen/Makefile", MAKEFILE)
+        self.put(self.tree / "Config.mk", "")
+        self.put(self.base / "boot/xen-4.20-amd64.config", "# CONFIG_SHADOW_PAGING is not set\n")
+        self.runs = []
+        self.enterContext(mock.patch.object(iso, "cache", lambda: self.folder))
+        self.enterContext(mock.patch.object(iso, "logged", self.compile))
+        self.enterContext(mock.patch.object(iso, "write_apt", lambda _: ["sources", "conf"]))
+        self.enterContext(contextlib.redirect_stderr(io.StringIO()))
+
+    @staticmethod
+    def put(path, text):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+
+    def compile(self, argv):
+        self.runs.append(argv)
+        self.assertEqual((Path(argv[3]) / "xen/Makefile").read_text(), MAKEFILE)
+        self.put(Path(argv[-1]) / "xen.gz", "a hypervisor")
+
+    def test_it_is_made_once_for_the_same_tree(self):
+        made = iso.ensure_xen(self.tree, self.base)
+        self.assertEqual((made / "xen.gz").read_text(), "a hypervisor")
+        self.assertEqual((made / "version").read_text(), "4.20.4\n")
+        self.assertEqual(iso.ensure_xen(self.tree, self.base), made)
+        self.assertEqual(len(self.runs), 1)
+        self.put(self.tree / "xen/common/fix.c", "int fixed;\n")
+        self.assertNotEqual(iso.ensure_xen(self.tree, self.base), made)
+        self.put(self.base / "boot/xen-4.20-amd64.config", "CONFIG_HVM=y\n")
+        iso.ensure_xen(self.tree, self.base)
+        self.assertEqual(len(self.runs), 3)
+
+    def test_what_does_not_fit_the_tools_is_refused(self):
+        self.put(self.tree / "xen/Makefile", MAKEFILE.replace("= 20", "= 21"))
+        with self.assertRaisesRegex(DevError, "is Xen 4.21.4, and Debian's tools"):
+            iso.ensure_xen(self.tree, self.base)
+        self.put(self.tree / "xen/Makefile", "all:\n")
+        with self.assertRaisesRegex(DevError, "does not say which version"):
+            iso.ensure_xen(self.tree, self.base)
+        with self.assertRaisesRegex(DevError, "is not Xen's source"):
+            iso.ensure_xen(self.folder, self.base)
+        self.assertEqual(self.runs, [])
+
+
+if __name__ == "__main__":
+    unittest.main()
