@@ -113,7 +113,8 @@ class Hypervisor {
     /// Ends the domain at once. Idempotent; when it returns, no process of it is left.
     virtual Task<void> destroy(DomId dom) = 0;
     /// Pauses the domain and writes memory and device state from the sink's position (a file, a
-    /// pipe or a socket); the domain may then be destroyed. On failure or cancel it runs on.
+    /// pipe or a socket); the domain may then be destroyed, or run on by `set_running`. On failure
+    /// or cancel it runs on.
     virtual Task<void> save(DomId dom, UniqueFd sink, Progress progress) = 0;
 
     /// Idempotent by device name or number; so are the two unplug verbs. A running guest has free

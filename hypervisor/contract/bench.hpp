@@ -27,6 +27,15 @@ struct Recorder final : Events {
     Signal moved;
 };
 
+/// In what hypervisors differ by their nature.
+struct Ways {
+    bool restarts_in_place = true;  ///< a guest that restarts itself keeps its domain
+    /// A guest that boots a kernel has drives for discs, and a screen.
+    bool emulates_for_kernels = true;
+    bool makes_seed_drives = true;
+    bool keeps_states = true;  ///< it is a StateKeeper, and guests have TPMs
+};
+
 /// A host with one hypervisor, and the means to look into its guests: what the suite runs on.
 class Bench {
   public:
@@ -35,7 +44,11 @@ class Bench {
     /// Runs to the end and throws what the body threw.
     virtual void run(std::function<Task<void>()> body) = 0;
     virtual Hypervisor& hv() = 0;
+
+    [[nodiscard]] virtual Ways ways() const { return {}; }
+
     virtual LiveChanges& live() = 0;
+    /// Only where it keeps states.
     virtual StateKeeper& keeper() = 0;
     /// Lets go of the hypervisor and makes a new one over the same host, not yet adopted.
     virtual void restart() = 0;
@@ -80,6 +93,7 @@ class Bench {
 /// Null with a reason printed when it cannot run here.
 std::unique_ptr<Bench> make_sim_bench();
 std::unique_ptr<Bench> make_qemu_bench();
+std::unique_ptr<Bench> make_xen_bench();
 
 constexpr std::int64_t disk_bytes = std::int64_t{4} * 1024 * 1024;
 

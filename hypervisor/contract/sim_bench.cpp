@@ -132,6 +132,8 @@ class SimBench final : public Bench {
 
     Task<std::string> find(DomId dom, std::string beginning) override {
         const auto config = host_.config(uuid(dom));
+        for (const DiskAttachment& disk : config->disks)
+            if (disk.nbd_export.starts_with(beginning)) co_return disk.nbd_export;
         if (!config->spec.seed) co_return "";
         for (const auto& [name, text] : config->spec.seed->files)
             if (const auto at = text.find(beginning); at != std::string::npos)

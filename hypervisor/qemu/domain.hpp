@@ -133,6 +133,8 @@ CgroupLimits limits_of(const agent::VmSpec& spec);
 // saving.cpp
 
 Task<void> save(DomainPtr domain, UniqueFd sink, Progress progress);
+/// The same of a guest that runs, until nearly all is written.
+Task<void> send(DomainPtr domain, UniqueFd sink, Progress progress);
 /// Reads the head of a saved guest: the machine it must come back to.
 Task<Machine> read_saved_machine(Loop& loop, int source);
 /// Feeds the rest to a domain launched as incoming.

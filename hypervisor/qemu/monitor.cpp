@@ -290,6 +290,11 @@ Task<void> Monitor::unlimited_migration() {
     return command("migrate-set-parameters", Json{{"max-bandwidth", no_bandwidth_limit}});
 }
 
+Task<void> Monitor::converge_migration() {
+    const Json converge = {{"capability", "auto-converge"}, {"state", true}};
+    return command("migrate-set-capabilities", Json{{"capabilities", Json::array({converge})}});
+}
+
 Task<void> Monitor::migrate_to_fd(std::string name) {
     return command("migrate", named("uri", "fd:" + name));
 }

@@ -99,6 +99,8 @@ class Monitor {
     /// A connected socket becomes a client of the screen (RFB).
     Task<void> add_screen_client(UniqueFd socket);
     Task<void> unlimited_migration();
+    /// The guest is slowed down when it changes memory faster than it passes.
+    Task<void> converge_migration();
     Task<void> migrate_to_fd(std::string name);
     Task<void> migrate_from_fd(std::string name);
     Task<void> cancel_migration();

@@ -287,6 +287,14 @@ Task<void> QemuHypervisor::save(DomId dom, UniqueFd sink, Progress progress) {
     return qemu::save(domain_or_throw(*state_, dom), std::move(sink), std::move(progress));
 }
 
+Task<std::vector<std::string>> QemuHypervisor::movable_kinds() {
+    co_return std::vector<std::string>{"hvm", "pv", "pvh"};
+}
+
+Task<void> QemuHypervisor::send(DomId dom, UniqueFd sink, Progress progress) {
+    return qemu::send(domain_or_throw(*state_, dom), std::move(sink), std::move(progress));
+}
+
 Task<void> QemuHypervisor::plug_disk(DomId dom, DiskAttachment disk) {
     return qemu::plug_disk(domain_or_throw(*state_, dom), std::move(disk));
 }

@@ -7,6 +7,7 @@
 #include "base/real_loop.hpp"
 #include "hypervisor/api/hypervisor.hpp"
 #include "hypervisor/api/live_changes.hpp"
+#include "hypervisor/api/live_migration.hpp"
 #include "hypervisor/api/meter.hpp"
 #include "hypervisor/api/state_keeper.hpp"
 #include "hypervisor/api/usb_passthrough.hpp"
@@ -32,6 +33,7 @@ struct Options {
 class QemuHypervisor final : public Hypervisor,
                              public Meter,
                              public LiveChanges,
+                             public LiveMigration,
                              public StateKeeper,
                              public UsbPassthrough {
   public:
@@ -50,6 +52,8 @@ class QemuHypervisor final : public Hypervisor,
     Task<void> reset(DomId dom) override;
     Task<void> destroy(DomId dom) override;
     Task<void> save(DomId dom, UniqueFd sink, Progress progress) override;
+    Task<std::vector<std::string>> movable_kinds() override;
+    Task<void> send(DomId dom, UniqueFd sink, Progress progress) override;
     Task<void> plug_disk(DomId dom, DiskAttachment disk) override;
     Task<void> unplug_disk(DomId dom, std::string device, bool force) override;
     Task<void> change_medium(DomId dom, DiskAttachment disk) override;

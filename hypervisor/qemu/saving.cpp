@@ -92,14 +92,8 @@ Task<void> refuse_unknown_cpus(DomainPtr domain) {
                 "shut down and started again");
 }
 
-Task<void> save_steps(DomainPtr domain, std::shared_ptr<UniqueFd> sink, Progress progress,
-                      Undo& undo) {
-    co_await refuse_unknown_cpus(domain);
-    if (domain->running) {
-        undo.push("resume", [domain] { return resume(domain); });
-        co_await domain->monitor->pause();
-        domain->running = false;
-    }
+Task<void> write_to(DomainPtr domain, std::shared_ptr<UniqueFd> sink, Progress progress,
+                    Undo& undo) {
     co_await blocking(domain->loop, [fd = sink->get(), head = head_of(domain->descriptor.machine)] {
         write_head(fd, head);
     });
@@ -111,12 +105,42 @@ Task<void> save_steps(DomainPtr domain, std::shared_ptr<UniqueFd> sink, Progress
                              [](const Migration& now) { return now.fraction; });
 }
 
+Task<void> save_steps(DomainPtr domain, std::shared_ptr<UniqueFd> sink, Progress progress,
+                      Undo& undo) {
+    co_await refuse_unknown_cpus(domain);
+    if (domain->running) {
+        undo.push("resume", [domain] { return resume(domain); });
+        co_await domain->monitor->pause();
+        domain->running = false;
+    }
+    co_await write_to(domain, std::move(sink), std::move(progress), undo);
+}
+
+Task<void> send_steps(DomainPtr domain, std::shared_ptr<UniqueFd> sink, Progress progress,
+                      Undo& undo) {
+    co_await refuse_unknown_cpus(domain);
+    if (!domain->running)
+        throw err::operation_not_allowed("a guest that is paused does not move while it runs");
+    co_await domain->monitor->converge_migration();
+    // QEMU stops it for the last piece.
+    undo.push("resume", [domain] { return resume(domain); });
+    co_await write_to(domain, std::move(sink), std::move(progress), undo);
+    domain->running = false;
+}
+
 }  // namespace
 
 Task<void> save(DomainPtr domain, UniqueFd sink, Progress progress) {
     const auto owned = std::make_shared<UniqueFd>(std::move(sink));
     co_await with_undo([domain, owned, progress](Undo& undo) {
         return save_steps(domain, owned, progress, undo);
+    });
+}
+
+Task<void> send(DomainPtr domain, UniqueFd sink, Progress progress) {
+    const auto owned = std::make_shared<UniqueFd>(std::move(sink));
+    co_await with_undo([domain, owned, progress](Undo& undo) {
+        return send_steps(domain, owned, progress, undo);
     });
 }
 

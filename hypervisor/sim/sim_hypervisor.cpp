@@ -80,6 +80,11 @@ Task<void> resume(HostPtr host, DomId dom) {
     co_return;
 }
 
+void write_saved(const SimDomain& domain, int sink) {
+    const Json saved = {{"uptime_ns", domain.ran_before.count()}, {"up", domain.up}};
+    write_text(sink, saved.dump() + "\n");
+}
+
 Task<void> save_steps(HostPtr host, DomId dom, std::shared_ptr<UniqueFd> sink, Progress progress,
                       Undo& undo) {
     if (host->at(dom).running) {
@@ -88,9 +93,19 @@ Task<void> save_steps(HostPtr host, DomId dom, std::shared_ptr<UniqueFd> sink, P
     }
     report(progress, 0.5);
     co_await host->verb("save");
-    const SimDomain& domain = host->at(dom);
-    const Json saved = {{"uptime_ns", domain.ran_before.count()}, {"up", domain.up}};
-    write_text(sink->get(), saved.dump() + "\n");
+    write_saved(host->at(dom), sink->get());
+    report(progress, 1);
+}
+
+Task<void> send_steps(HostPtr host, DomId dom, std::shared_ptr<UniqueFd> sink, Progress progress,
+                      Undo& undo) {
+    if (!host->at(dom).running)
+        throw err::operation_not_allowed("a guest that is paused does not move while it runs");
+    report(progress, 0.5);
+    co_await host->verb("send");  // it runs meanwhile
+    host->set_running(host->at(dom), false);
+    undo.push("resume", [host, dom] { return resume(host, dom); });
+    write_saved(host->at(dom), sink->get());
     report(progress, 1);
 }
 
@@ -184,6 +199,18 @@ Task<void> SimHypervisor::save(DomId dom, UniqueFd sink, Progress progress) {
     const auto owned = std::make_shared<UniqueFd>(std::move(sink));
     co_await with_undo([host, dom, owned, progress](Undo& undo) {
         return save_steps(host, dom, owned, progress, undo);
+    });
+}
+
+Task<std::vector<std::string>> SimHypervisor::movable_kinds() {
+    co_return std::vector<std::string>{"hvm", "pv", "pvh"};
+}
+
+Task<void> SimHypervisor::send(DomId dom, UniqueFd sink, Progress progress) {
+    const HostPtr host = host_;
+    const auto owned = std::make_shared<UniqueFd>(std::move(sink));
+    co_await with_undo([host, dom, owned, progress](Undo& undo) {
+        return send_steps(host, dom, owned, progress, undo);
     });
 }
 

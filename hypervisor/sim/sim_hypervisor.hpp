@@ -9,6 +9,7 @@
 #include "base/loop.hpp"
 #include "hypervisor/api/hypervisor.hpp"
 #include "hypervisor/api/live_changes.hpp"
+#include "hypervisor/api/live_migration.hpp"
 #include "hypervisor/api/meter.hpp"
 #include "hypervisor/api/state_keeper.hpp"
 #include "hypervisor/api/usb_passthrough.hpp"
@@ -43,8 +44,8 @@ class SimHost {
     std::map<std::string, Duration> verb_durations;  // by verb; 5 ms otherwise
     std::string fresh_variables;                     // of the firmware of a new machine
 
-    /// The next `times` calls of a verb (`create`, `plug_disk`, ...) throw. A create, restore or
-    /// save fails half way, after it has begun.
+    /// The next `times` calls of a verb (`create`, `plug_disk`, ...) throw. A create, restore, save
+    /// or send fails half way, after it has begun.
     void fail(const std::string& verb, ApiError error, int times = 1);
     /// The power goes: all domains are gone and nobody is told.
     void lose_power();
@@ -86,6 +87,7 @@ class SimHost {
 class SimHypervisor final : public Hypervisor,
                             public Meter,
                             public LiveChanges,
+                            public LiveMigration,
                             public StateKeeper,
                             public UsbPassthrough {
   public:
@@ -106,6 +108,8 @@ class SimHypervisor final : public Hypervisor,
     Task<void> reset(DomId dom) override;
     Task<void> destroy(DomId dom) override;
     Task<void> save(DomId dom, UniqueFd sink, Progress progress) override;
+    Task<std::vector<std::string>> movable_kinds() override;
+    Task<void> send(DomId dom, UniqueFd sink, Progress progress) override;
     Task<void> plug_disk(DomId dom, DiskAttachment disk) override;
     Task<void> unplug_disk(DomId dom, std::string device, bool force) override;
     Task<void> change_medium(DomId dom, DiskAttachment disk) override;

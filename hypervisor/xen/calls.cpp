@@ -174,15 +174,71 @@ Asked ask_domain(DomId dom, GuestRequest what) {
     return Asked::by_store;
 }
 
-void save_domain(DomId dom, int sink) {
+namespace {
+
+// The guest, or Xen, takes it for a save that was called off.
+constexpr int guest_knows = 1;
+
+// Xen follows the writes of a paravirtual guest by page tables of its own in place of the guest's,
+// those of others by the processor's second tables, too.
+std::vector<std::string> followed_kinds(const Xl& xl) {
+    OwnedPhysics machine;
+    xl.check("libxl_get_physinfo", libxl_get_physinfo(xl.get(), machine.get()));
+    std::vector<std::string> out;
+    if (machine->cap_hvm && (machine->cap_hap || machine->cap_shadow)) out = {"hvm", "pvh"};
+    if (machine->cap_shadow) out.emplace_back("pv");
+    return out;
+}
+
+const char* kind_of(libxl_domain_type type) {
+    switch (type) {
+        case LIBXL_DOMAIN_TYPE_PV:
+            return "pv";
+        case LIBXL_DOMAIN_TYPE_PVH:
+            return "pvh";
+        default:
+            return "hvm";
+    }
+}
+
+void require_followed(const Xl& xl, DomId dom) {
+    OwnedInfo info;
+    xl.check("libxl_domain_info", libxl_domain_info(xl.get(), info.get(), number_of(dom)));
+    if (!std::ranges::contains(followed_kinds(xl), kind_of(info->domain_type)))
+        throw err::operation_not_allowed(
+            "This Xen cannot follow what such a guest writes: it moves only while it stands still");
+}
+
+// One that stopped for this, and not by itself.
+bool stands_saved(const Xl& xl, DomId dom) {
+    OwnedInfo info;
+    return libxl_domain_info(xl.get(), info.get(), number_of(dom)) == 0 && info->shutdown &&
+           info->shutdown_reason == LIBXL_SHUTDOWN_REASON_SUSPEND;
+}
+
+}  // namespace
+
+std::vector<std::string> movable_kinds() {
+    const Xl xl;
+    return followed_kinds(xl);
+}
+
+void save_domain(DomId dom, int sink, Saving how) {
     const Xl xl(Use::works);
+    if (how == Saving::live) require_followed(xl, dom);
     make_blocking(sink);
-    const int code = libxl_domain_suspend(xl.get(), number_of(dom), sink, 0, nullptr);
+    const int code = libxl_domain_suspend(xl.get(), number_of(dom), sink,
+                                          how == Saving::live ? LIBXL_SUSPEND_LIVE : 0, nullptr);
     if (code == 0) return;
-    // It may have stopped already: whoever asked has a running guest again.
-    constexpr int guest_knows = 1;
-    libxl_domain_resume(xl.get(), number_of(dom), guest_knows, nullptr);
+    // Whoever asked has a running guest again.
+    if (stands_saved(xl, dom)) libxl_domain_resume(xl.get(), number_of(dom), guest_knows, nullptr);
     xl.check("libxl_domain_suspend", code);
+}
+
+void resume_domain(DomId dom) {
+    const Xl xl(Use::works);
+    xl.check("libxl_domain_resume",
+             libxl_domain_resume(xl.get(), number_of(dom), guest_knows, nullptr));
 }
 
 void dump_core(DomId dom, const std::string& file) {

@@ -3,6 +3,7 @@
 #include <map>
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "hypervisor/api/hypervisor.hpp"
 #include "hypervisor/api/whole_machine.hpp"
@@ -26,8 +27,14 @@ enum class Asked : std::uint8_t { by_store, by_power_button };
 /// Asks by the store, and a guest without Xen's drivers by its power button, which knows no reboot;
 /// one that does not listen does nothing.
 Asked ask_domain(DomId dom, GuestRequest what);
-/// Leaves the domain stopped; on failure it runs on.
-void save_domain(DomId dom, int sink);
+enum class Saving : std::uint8_t { stopped, live };
+/// Leaves the domain stopped; on failure it runs on. Live: OPERATION_NOT_ALLOWED for a paravirtual
+/// guest where Xen was built without shadow page tables.
+void save_domain(DomId dom, int sink, Saving how);
+/// A domain that was saved runs on as if it had not been.
+void resume_domain(DomId dom);
+/// Guests whose writes this Xen can follow, as VM.domain_type names them.
+std::vector<std::string> movable_kinds();
 
 /// Writes the domain's memory and processors into a new file, in ELF's form for debuggers.
 void dump_core(DomId dom, const std::string& file);

@@ -18,8 +18,10 @@ namespace basalt::hv::xen {
 struct Domain {
     Descriptor descriptor;
     bool running = false;
-    /// Somebody is ending it or has saved it: what the store says of it is no news.
+    /// Somebody is ending or saving it: what the store says of it is no news.
     bool ending = false;
+    /// It stands still since it was saved or sent, until it is destroyed or runs on.
+    bool saved = false;
     bool preserved = false;
     /// A reboot was asked for by the power button: off means again.
     bool restart_when_off = false;
@@ -63,6 +65,10 @@ Task<void> write(StatePtr state, Descriptor descriptor);
 
 // ends.cpp
 
+/// Whether what becomes of it is news.
+bool is_watched(const Domain& domain);
+/// Settles one that has stopped while nobody was to look. Throws nothing.
+Task<void> look_after(StatePtr state, DomainPtr domain);
 /// Destroys the domain and forgets it. Tells nobody: that is for who knows why.
 Task<void> take_away(StatePtr state, DomainPtr domain);
 /// Does what its spec says with a guest that has stopped and whose domain is still there.
@@ -74,8 +80,10 @@ Task<void> drop_core(StatePtr state, std::string vm);
 
 // saving.cpp
 
-/// When it returns the domain stands still for good; on failure it is as before.
-Task<void> save_to(StatePtr state, DomainPtr domain, UniqueFd sink, Progress progress);
+/// When it returns the domain stands saved; on failure it is as before.
+Task<void> save_to(StatePtr state, DomainPtr domain, UniqueFd sink, Progress progress, Saving how);
+/// The opposite: one that stands saved runs on.
+Task<void> run_on(StatePtr state, DomainPtr domain);
 
 // figures.cpp
 

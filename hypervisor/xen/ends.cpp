@@ -86,7 +86,7 @@ Task<void> settle(StatePtr state, DomainPtr domain, agent::HaltReason reason) {
 Task<void> look_at(StatePtr state, DomainPtr domain) {
     const auto now = co_await blocking(
         state->loop, [dom = domain->descriptor.dom] { return domain_state(dom); });
-    if (domain->ending || domain->preserved) co_return;
+    if (!is_watched(*domain)) co_return;
     const bool ours = now && now->uuid == domain->uuid();
     if (!ours) co_return co_await settle(state, domain, agent::HaltReason::crashed);
     domain->running = !now->paused;
@@ -95,17 +95,24 @@ Task<void> look_at(StatePtr state, DomainPtr domain) {
 
 Task<void> look_at_all(StatePtr state) {
     const auto known = state->domains;  // others come and go meanwhile
-    for (const auto& [dom, domain] : known) {
-        if (domain->ending || domain->preserved) continue;
-        try {
-            co_await look_at(state, domain);
-        } catch (const ApiError& error) {
-            log::error("domain_not_settled", {{"dom", dom}, {"error", error.what()}});
-        }
-    }
+    for (const auto& [dom, domain] : known)
+        if (is_watched(*domain)) co_await look_after(state, domain);
 }
 
 }  // namespace
+
+bool is_watched(const Domain& domain) {
+    return !domain.ending && !domain.saved && !domain.preserved;
+}
+
+Task<void> look_after(StatePtr state, DomainPtr domain) {
+    try {
+        co_await look_at(state, domain);
+    } catch (const ApiError& error) {
+        log::error("domain_not_settled",
+                   {{"dom", domain->descriptor.dom}, {"error", error.what()}});
+    }
+}
 
 Task<void> take_away(StatePtr state, DomainPtr domain) {
     domain->ending = true;

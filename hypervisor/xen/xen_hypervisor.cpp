@@ -206,9 +206,12 @@ Task<void> adopt_one(StatePtr state, Descriptor descriptor, std::string boot_id)
     }
     const auto domain = std::make_shared<Domain>();
     domain->descriptor = std::move(descriptor);
-    domain->running = !now->paused;
+    // Whoever had it saved is asked again, and has it go on or end.
+    domain->saved = now->halted == agent::HaltReason::suspended;
+    domain->running = !now->paused && !domain->saved;
     state->domains.emplace(dom, domain);
-    if (now->halted) co_return co_await settle_halted(state, domain, *now->halted);
+    if (now->halted && !domain->saved)
+        co_return co_await settle_halted(state, domain, *now->halted);
     co_await connect_console(state, domain);
     co_await follow_guest(state, dom);
     log::info("domain_adopted", {{"vm", uuid}, {"dom", dom}});
@@ -366,6 +369,10 @@ Task<DomId> XenHypervisor::restore(DomainConfig config, UniqueFd source, Progres
 
 Task<void> XenHypervisor::set_running(DomId dom, bool running) {
     const auto domain = domain_or_throw(*state_, dom);
+    if (domain->saved) {
+        if (running) co_await run_on(state_, domain);
+        co_return;
+    }
     co_await blocking(state_->loop, [dom, running] { set_domain_running(dom, running); });
     domain->running = running;
 }
@@ -394,7 +401,17 @@ Task<void> XenHypervisor::destroy(DomId dom) {
 }
 
 Task<void> XenHypervisor::save(DomId dom, UniqueFd sink, Progress progress) {
-    return save_to(state_, domain_or_throw(*state_, dom), std::move(sink), std::move(progress));
+    return save_to(state_, domain_or_throw(*state_, dom), std::move(sink), std::move(progress),
+                   Saving::stopped);
+}
+
+Task<std::vector<std::string>> XenHypervisor::movable_kinds() {
+    return blocking(state_->loop, [] { return xen::movable_kinds(); });
+}
+
+Task<void> XenHypervisor::send(DomId dom, UniqueFd sink, Progress progress) {
+    return save_to(state_, domain_or_throw(*state_, dom), std::move(sink), std::move(progress),
+                   Saving::live);
 }
 
 Task<void> XenHypervisor::plug_disk(DomId dom, DiskAttachment disk) {

@@ -6,6 +6,7 @@
 #include "hypervisor/api/hypervisor.hpp"
 #include "hypervisor/api/interface_maker.hpp"
 #include "hypervisor/api/live_changes.hpp"
+#include "hypervisor/api/live_migration.hpp"
 #include "hypervisor/api/meter.hpp"
 #include "hypervisor/api/whole_machine.hpp"
 
@@ -25,6 +26,7 @@ struct Options {
 class XenHypervisor final : public Hypervisor,
                             public InterfaceMaker,
                             public LiveChanges,
+                            public LiveMigration,
                             public MachineSeer,
                             public Meter {
   public:
@@ -44,6 +46,8 @@ class XenHypervisor final : public Hypervisor,
     Task<void> reset(DomId dom) override;
     Task<void> destroy(DomId dom) override;
     Task<void> save(DomId dom, UniqueFd sink, Progress progress) override;
+    Task<std::vector<std::string>> movable_kinds() override;
+    Task<void> send(DomId dom, UniqueFd sink, Progress progress) override;
     Task<void> plug_disk(DomId dom, DiskAttachment disk) override;
     Task<void> unplug_disk(DomId dom, std::string device, bool force) override;
     Task<void> change_medium(DomId dom, DiskAttachment disk) override;
