@@ -31,6 +31,9 @@ Connection connection() {
     return {UniqueFd(ends[0]), UniqueFd(ends[1])};
 }
 
+// A guest counts the time that it stood still, too; under emulation that is long.
+constexpr double still_seconds = 600;
+
 // All of one into the other, which takes no more at a time than another host would.
 void pass(const UniqueFd& from, const UniqueFd& into) {
     std::vector<char> buffer(65536);
@@ -99,7 +102,7 @@ class GuestStream : public HypervisorContract {
         EXPECT_EQ(info(dom).power, agent::DomainPower::running);
         const double now = co_await bench_->uptime(dom);
         EXPECT_GT(now, from);
-        EXPECT_LT(now, from + 120);
+        EXPECT_LT(now, from + still_seconds);
         const auto disks = [this, dom] { return bench_->disks(dom); };
         const std::vector<std::string> whole{std::to_string(disk_bytes)};
         EXPECT_EQ(co_await eventually<std::vector<std::string>>(disks, whole), whole);
@@ -118,8 +121,8 @@ TEST_P(GuestStream, a_running_guest_goes_to_another_host) {
         EXPECT_THAT(co_await mover_->movable_kinds(), Contains("pvh"));
         config.disks.push_back(co_await bench_->disk("xvda", 0, agent::DiskKind::disk, "first"));
         dom = co_await started(config);
-        co_await expect_goes_on(dom, 0);
         before = co_await bench_->uptime(dom);
+        co_await expect_goes_on(dom, before);
         co_await send_to_file(dom);
         EXPECT_EQ(info(dom).power, agent::DomainPower::paused);
     });

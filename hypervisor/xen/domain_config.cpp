@@ -70,10 +70,6 @@ bool has_device_model(const agent::BootSpec& boot) {
     return boot.kind == agent::BootKind::firmware;
 }
 
-bool is_there(const agent::BootSpec& boot, const agent::DiskSpec& disk) {
-    return disk.disk.has_value() || has_device_model(boot);
-}
-
 void fill(libxl_domain_config& out, const DomainConfig& config, const Sources& from) {
     const agent::VmSpec& spec = config.spec;
     out.c_info.type = type_of(spec.boot);
@@ -100,8 +96,9 @@ void fill(libxl_domain_config& out, const DomainConfig& config, const Sources& f
 
     out.disks = array<libxl_device_disk>(config.disks.size());
     for (const DiskAttachment& disk : config.disks) {
-        if (!is_there(spec.boot, disk.spec)) continue;
         const auto path = from.disks.find(disk.spec.device);
+        // Nobody emulates an empty drive for it: it gets a disk when there is a medium.
+        if (path == from.disks.end() && !has_device_model(spec.boot)) continue;
         libxl_device_disk& made = out.disks[out.num_disks++];
         libxl_device_disk_init(&made);
         fill(made, spec.boot, disk.spec, path == from.disks.end() ? "" : path->second);

@@ -9,7 +9,8 @@ namespace basalt::hv::xen {
 
 /// Where this host finds what the guest's devices are made from.
 struct Sources {
-    /// Block devices, by the disks' names (xvda); an empty drive has none.
+    /// Block devices, by the disks' names (xvda); an empty drive has none, and a guest without a
+    /// device model has no drive as long as it is empty.
     std::map<std::string, std::string> disks;
     /// The socket at which the guest's screen is served; of guests with firmware only.
     std::string screen;
@@ -17,9 +18,6 @@ struct Sources {
 
 /// Whether the guest has emulated devices beside Xen's own: those that start by firmware do.
 bool has_device_model(const agent::BootSpec& boot);
-/// Whether the drive is one while it is empty. A guest without a device model has disks only: it
-/// gets one when there is a medium.
-bool is_there(const agent::BootSpec& boot, const agent::DiskSpec& disk);
 
 /// Fills in what libxl makes the domain from. A guest that boots a kernel is PV, or PVH: the
 /// hardware virtualises it, and nothing of a PC is emulated for it. One that boots by firmware is

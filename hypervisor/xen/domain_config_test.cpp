@@ -68,6 +68,7 @@ TEST(XenDomainConfig, disks_are_block_devices_and_empty_drives_of_kernel_guests_
     DomainConfig config = kernel_guest();
     config.disks = {disk("xvda"), disk("xvdb"), disk("xvdd")};
     config.disks[1].spec.access = agent::Access::ro;
+    config.disks[1].spec.disk.reset();  // what is served counts, whatever is known of it
     config.disks[2].spec.kind = agent::DiskKind::cd;
     config.disks[2].spec.disk.reset();
     OwnedConfig made;
