@@ -1,6 +1,7 @@
 #include "host-agent/core/calls.hpp"
 
 #include "base/log.hpp"
+#include "hypervisor/api/live_migration.hpp"
 #include "hypervisor/api/whole_machine.hpp"
 #include "idl/errors.hpp"
 
@@ -45,6 +46,8 @@ Task<HostFacts> Calls::host_facts(HostFactsArgs) {
     facts.accelerated = hypervisor.accelerated;
     if (auto* const seer = dynamic_cast<hv::MachineSeer*>(&backends_.hypervisor))
         replace_machine(facts, co_await seer->whole_machine());
+    if (auto* const mover = dynamic_cast<hv::LiveMigration*>(&backends_.hypervisor))
+        facts.movable_kinds = co_await mover->movable_kinds();
     facts.network_backend = backends_.network.backend();
     facts.nics = co_await backends_.network.interfaces();
     co_await network_->describe_management(facts);

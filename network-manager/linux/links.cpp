@@ -24,6 +24,7 @@
 
 #include "base/fd.hpp"
 #include "network-manager/linux/netlink.hpp"
+#include "network-manager/linux/sriov.hpp"
 
 namespace basalt::nm::links {
 
@@ -203,6 +204,12 @@ void fill_hardware(agent::NicFacts& nic) {
         nic.speed_mbps = speed == static_cast<std::uint32_t>(SPEED_UNKNOWN) ? 0 : speed;
         nic.duplex_full = settings.duplex == DUPLEX_FULL;
     }
+}
+
+void fill_sriov(agent::NicFacts& nic, Sriov found) {
+    nic.sriov_vfs_max = found.vfs_max;
+    nic.sriov_vfs = found.vfs;
+    nic.sriov_card = std::move(found.card);
 }
 
 bool is_physical(const Link& link) {
@@ -444,6 +451,7 @@ std::vector<agent::NicFacts> physical() {
         nic.carrier = link.carrier;
         fill_hardware(nic);
         if (nic.driver == guests_driver) continue;
+        fill_sriov(nic, read_sriov("/sys/class/net/" + nic.name + "/device"));
         out.push_back(std::move(nic));
     }
     return out;
