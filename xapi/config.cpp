@@ -30,6 +30,8 @@ Config read_config(const std::string& path) {
             .tls_path = required(file, path, "xapi", "tls"),
             .web_directory = file["xapi"]["web"].value_or(std::string()),
             .web_policy = file["xapi"]["web_policy"].value_or(std::string()),
+            .traces_directory =
+                file["xapi"]["traces"].value_or(std::string("/var/log/dt/zipkinv2/json")),
             .manual_directory = file["xapi"]["manual"].value_or(std::string()),
             .pool = {.role_path = file["pool"]["role"].value_or(std::string()),
                      .identity_path = file["pool"]["identity"].value_or(std::string()),

@@ -13,6 +13,7 @@ struct Config {
     std::string tls_path;          // PEM file, made at first start
     std::string web_directory;     // static files for GET /, or empty
     std::string web_policy;        // their Content-Security-Policy; empty: the strict one
+    std::string traces_directory;  // what observers of this host have put on its disk
     std::string manual_directory;  // pages for GET /docs, or empty
 
     /// How this host proves itself to the hosts of its pool; all empty: it has no peers.

@@ -5,6 +5,7 @@
 #include "xapi/core/callers.hpp"
 #include "xapi/core/events.hpp"
 #include "xapi/core/tasks.hpp"
+#include "xapi/core/tracing.hpp"
 #include "xapi/db/token.hpp"
 #include "xapi/domain/alarms.hpp"
 #include "xapi/domain/appliance.hpp"
@@ -22,6 +23,7 @@
 #include "xapi/domain/kept_states.hpp"
 #include "xapi/domain/lvhd.hpp"
 #include "xapi/domain/networks.hpp"
+#include "xapi/domain/observers.hpp"
 #include "xapi/domain/pool.hpp"
 #include "xapi/domain/recovery.hpp"
 #include "xapi/domain/sdn_controllers.hpp"
@@ -52,6 +54,7 @@ struct Coordinator::Parts {
     db::Database db;
     core::Core core;
     core::Tasks tasks;
+    core::Tracing tracing;
     core::Events events;
     core::Callers callers;
     domain::Storage storage;
@@ -98,6 +101,7 @@ struct Coordinator::Parts {
     domain::HostDriverDomain drivers;
     domain::DriverVariantDomain variants;
     domain::LvhdDomain lvhd;
+    domain::ObserverDomain observers;
     domain::CallerDomain caller;
     domain::RateLimitDomain rate_limits;
     domain::Upkeep upkeep;
@@ -117,6 +121,7 @@ Coordinator::Parts::Parts(Loop& loop, db::Store& store)
     : db(loop, store, &derive),
       core(loop, db),
       tasks(core),
+      tracing(core),
       events(core),
       callers(core),
       storage(core),
@@ -157,6 +162,7 @@ Coordinator::Parts::Parts(Loop& loop, db::Store& store)
       diagnostics(core),
       crash_dumps(core, storage),
       lvhd(core),
+      observers(core),
       caller(callers),
       upkeep(core),
       alarms(core),
@@ -166,12 +172,14 @@ Coordinator::Parts::Parts(Loop& loop, db::Store& store)
     core.term =
         static_cast<std::int64_t>((db.epoch() << db::token_generation_bits) | db.published());
     core.tasks = &tasks;
+    core.tracing = &tracing;
     core.events = &events;
     core.hosts = &hosts;
     db.each<xenapi::Pool>([&](xenapi::Ref<xenapi::Pool> pool, const xenapi::Pool& row) {
         core.pool = pool;
         core.this_host = row.master;
     });
+    tracing.reload();
     copies.look_by(
         [this](Call& call, std::shared_ptr<db::Database> database, const std::string& user) {
             return sessions.look_at(call, std::move(database), user);
@@ -216,6 +224,7 @@ Coordinator::Parts::Parts(Loop& loop, db::Store& store)
     apis.use(drivers);
     apis.use(variants);
     apis.use(lvhd);
+    apis.use(observers);
     apis.use(caller);
     apis.use(rate_limits);
     db.derive_all();

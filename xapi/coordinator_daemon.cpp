@@ -38,6 +38,7 @@
 #include "xapi/transfer/nbd_server.hpp"
 #include "xapi/transfer/streams.hpp"
 #include "xapi/transfer/test_post.hpp"
+#include "xapi/transfer/trace_export.hpp"
 #include "xapi/transfer/vm_streams.hpp"
 
 namespace basalt {
@@ -253,6 +254,15 @@ int run_coordinator(const Config& config, const std::string& fault_points) {
     const auto members = spawn(loop, "member watch", links.watch());
     const auto certificate = spawn(loop, "own certificate", note_certificate(coordinator));
     const auto clients = spawn(loop, "certificates of clients", admit_clients(coordinator));
+    metrics.gauge("xapi_trace_spans_waiting", [tracing = coordinator.core().tracing] {
+        return static_cast<double>(tracing->waiting());
+    });
+    metrics.gauge("xapi_trace_spans_lost", [tracing = coordinator.core().tracing] {
+        return static_cast<double>(tracing->lost());
+    });
+    const auto traces = spawn(
+        loop, "traces",
+        transfer::export_traces(coordinator.core(), {dial, config.traces_directory}, metrics));
     end = [&] {
         if (!stopping) stopping = spawn(loop, "stop", stop(server, nbd, links, coordinator, loop));
     };

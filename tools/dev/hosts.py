@@ -68,6 +68,7 @@ worker = "{programs}/sm-worker"
 [xapi]
 store = "{folder}/xapi/xapi.db"
 tls = "{folder}/xapi/tls.pem"
+traces = "{folder}/xapi/traces"
 uid = {uid}
 manual = "{manual}"
 web = "{web}"

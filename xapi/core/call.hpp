@@ -52,6 +52,9 @@ class Call {
     /// In every log line that this call causes, in both daemons.
     [[nodiscard]] const std::string& trace() const { return context_->trace; }
 
+    /// Before the call begins to work: it is part of a trace that somebody collects.
+    void follow(std::string trace) { context_->trace = std::move(trace); }
+
     /// The scope of work for this call, once its task is known.
     [[nodiscard]] log::ContextPtr context() const { return context_; }
 

@@ -16,6 +16,7 @@ namespace basalt::core {
 
 class AuditLog;
 class Tasks;
+class Tracing;
 class Events;
 class Hosts;
 
@@ -100,6 +101,8 @@ class Core {
     xenapi::Ref<xenapi::Pool> pool;
     /// Whether this host's start of day has been over once: before, nobody may log in.
     bool booted = false;
+    /// Null where nobody makes spans of calls (tests of single rooms).
+    Tracing* tracing = nullptr;
 
     /// Seconds since 1970 on the loop's wall clock.
     [[nodiscard]] std::int64_t now_seconds() const { return loop.wall_ns() / 1'000'000'000; }

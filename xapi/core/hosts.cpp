@@ -4,11 +4,13 @@
 #include <boost/system/system_error.hpp>
 #include <set>
 
+#include "base/context.hpp"
 #include "base/json.hpp"
 #include "base/log.hpp"
 #include "base/rpc.hpp"
 #include "host-agent/api/terms.hpp"
 #include "idl/errors.hpp"
+#include "xapi/core/tracing.hpp"
 
 namespace basalt::core {
 
@@ -215,9 +217,23 @@ agent::Host& Hosts::agent(xenapi::Ref<xenapi::Host> host) {
 Task<rpc::Reply> Hosts::ask(std::shared_ptr<Link> link, std::string verb, rpc::Json args,
                             rpc::Progress progress) {
     if (!link->usable()) throw err::host_offline(link->host);
-    if (!may_be_asked_again(verb))
-        co_return co_await link->peer->call(std::move(verb), std::move(args), {},
-                                            std::move(progress));
+    Traced traced = core_.tracing == nullptr
+                        ? Traced()
+                        : core_.tracing->within(log::current_trace(), "hostd." + verb, false);
+    if (traced) args["trace"] = traced.text();
+    traced.tag("peer.service", "hostd");
+    traced.tag("xs.host.uuid", link->uuid);
+    if (!may_be_asked_again(verb)) {
+        std::exception_ptr failure;
+        try {
+            co_return co_await link->peer->call(std::move(verb), std::move(args), {},
+                                                std::move(progress));
+        } catch (const std::exception&) {
+            failure = std::current_exception();
+        }
+        traced.fail(failure);
+        std::rethrow_exception(failure);
+    }
     const auto question = std::make_shared<Question>();
     question->verb = verb;
     question->args = std::move(args);
@@ -239,6 +255,7 @@ Task<rpc::Reply> Hosts::ask(std::shared_ptr<Link> link, std::string verb, rpc::J
     }
     question->progress = nullptr;
     core_.reach(verb, "answered");
+    traced.fail(question->failure);
     if (question->failure) std::rethrow_exception(question->failure);
     co_return std::move(question->reply);
 }

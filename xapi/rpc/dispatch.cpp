@@ -103,6 +103,26 @@ Task<Answer> done(Answer answer) {
     co_return answer;
 }
 
+void tell_caller(core::Traced& seen, const Caller& caller) {
+    seen.tag("xs.xapi.user", caller.user);
+}
+
+/// The work of a task, in a span of its own below that of the call which began it.
+Task<xenapi::Reply> observed(core::Tracing& tracing, Call& running, std::string began,
+                             std::function<Task<xenapi::Reply>()> work) {
+    core::Traced seen = tracing.within(began, std::string(running.message().wire_name), true);
+    seen.tag("xs.xapi.task", running.task().text());
+    if (seen) running.follow(seen.text());
+    std::exception_ptr failure;
+    try {
+        co_return co_await work();
+    } catch (const std::exception&) {
+        failure = std::current_exception();
+    }
+    seen.fail(failure);
+    std::rethrow_exception(failure);
+}
+
 std::vector<std::string> description_of(const ApiError& error) {
     std::vector<std::string> description{error.code()};
     description.insert(description.end(), error.params().begin(), error.params().end());
@@ -220,16 +240,28 @@ Task<Answer> Dispatcher::run(const MethodCall& call, const HttpRequest& request)
     }
     const Target target = resolve(call.method);
     if (target.message == nullptr) refuse_unknown(call, request);
+    core::Traced seen = traced(call, request);
     try {
-        Answer answer = co_await run_message(target, call, request);
+        Answer answer = co_await run_message(target, call, request, seen);
         core_.reach(target.message->wire_name, "landed");
         co_await core_.db.durable(answer.rests_on);
         core_.reach(target.message->wire_name, "durable");
         co_return answer;
     } catch (const ApiError& error) {
+        seen.fail(std::current_exception());
         core_.undeclared.note(*target.message, error.code());
         throw;
     }
+}
+
+core::Traced Dispatcher::traced(const MethodCall& call, const HttpRequest& request) {
+    if (core_.tracing == nullptr || !core_.tracing->on()) return {};
+    const std::string* parent = request.header("traceparent");
+    core::Traced out = core_.tracing->serve(call.method, parent == nullptr ? "" : *parent);
+    out.tag("client.address", request.peer.address);
+    if (const std::string* agent = request.header("User-Agent"))
+        out.tag("user_agent.original", *agent);
+    return out;
 }
 
 void Dispatcher::refuse_unknown(const MethodCall& call, const HttpRequest& request) {
@@ -276,15 +308,19 @@ std::optional<Answer> Dispatcher::run_at_once(Target target, const MethodCall& c
         message->kind == MessageKind::remove || message->kind == MessageKind::create ||
         message->kind == MessageKind::destroy)
         return std::nullopt;
+    core::Traced seen = traced(call, request);
     try {
         const Admitted admitted = admit(target, call, request);
+        tell_caller(seen, admitted.caller);
         if (admitted.caller.file)
             return run_on_file(*message, admitted.caller, admitted.args, false);
         Answer answer = run_implicit(core_.db, *message, admitted.args);
         // Rare: what was read is on its way to the disk. It is read again, and waited for.
-        if (!core_.db.is_durable(answer.rests_on)) return std::nullopt;
-        return answer;
+        if (core_.db.is_durable(answer.rests_on)) return answer;
+        seen.forget();
+        return std::nullopt;
     } catch (const ApiError& error) {
+        seen.fail(std::current_exception());
         core_.undeclared.note(*message, error.code());
         throw;
     }
@@ -300,15 +336,17 @@ void Dispatcher::check_role_audited(const MessageInfo& message, const Caller& ca
 }
 
 Task<Answer> Dispatcher::run_message(Target target, const MethodCall& call,
-                                     const HttpRequest& request) {
+                                     const HttpRequest& request, core::Traced& seen) {
     Admitted admitted = admit(target, call, request);
+    tell_caller(seen, admitted.caller);
     const MessageInfo& message = *target.message;
     if (admitted.caller.file && !serves_files(message))
         return done(run_on_file(message, admitted.caller, admitted.args, target.async));
     if (target.async)
         return done(run_async(message, std::move(admitted.caller),
-                              KeptArgs(admitted.args.begin(), admitted.args.end()), request));
-    return run_now(message, std::move(admitted.caller), admitted.args);
+                              KeptArgs(admitted.args.begin(), admitted.args.end()), request,
+                              seen.text()));
+    return run_now(message, std::move(admitted.caller), admitted.args, seen.text());
 }
 
 /// A session that looks at a file reads its rows; what would do something would do it here, which
@@ -328,7 +366,8 @@ bool Dispatcher::goes_to_domain(const MessageInfo& message) const {
 }
 
 /// `args` outlive it.
-Task<Answer> Dispatcher::run_now(const MessageInfo& message, Caller caller, Args args) {
+Task<Answer> Dispatcher::run_now(const MessageInfo& message, Caller caller, Args args,
+                                 std::string trace) {
     if (!goes_to_domain(message)) {
         if (is_filter(message))
             co_return co_await run_filter(message, std::move(caller), std::move(args));
@@ -337,6 +376,7 @@ Task<Answer> Dispatcher::run_now(const MessageInfo& message, Caller caller, Args
         co_return answer;
     }
     Call call(core_, message, std::move(caller));
+    if (!trace.empty()) call.follow(std::move(trace));
     const log::Scope scope(call.context());
     const Time begun = core_.loop.now();
     Answer answer;
@@ -361,8 +401,18 @@ Task<Answer> Dispatcher::run_filter(const MessageInfo& message, Caller caller, A
     co_return co_await blocking(core_.loop, prepared_filter(core_.db, message, args));
 }
 
+/// What the task of an Async call does.
+Task<xenapi::Reply> Dispatcher::run_body(const MessageInfo& message, Call& running,
+                                         std::shared_ptr<const KeptArgs> args) {
+    if (!message.no_session) check_role(message, running.caller(), *args);
+    if (goes_to_domain(message))
+        co_return co_await xenapi::thunks()[static_cast<std::size_t>(message.thunk)](apis_, running,
+                                                                                     *args);
+    co_return run_implicit(core_.db, message, *args).reply;
+}
+
 Answer Dispatcher::run_async(const MessageInfo& message, Caller caller, KeptArgs args,
-                             const HttpRequest& request) {
+                             const HttpRequest& request, std::string trace) {
     check_decodable(message, args);
     xenapi::Ref<xenapi::Task> parent;
     if (const std::string* text = request.header("subtask-of"))
@@ -370,14 +420,12 @@ Answer Dispatcher::run_async(const MessageInfo& message, Caller caller, KeptArgs
     if (core_.db.find(parent) == nullptr) parent = {};
     auto call = std::make_shared<Call>(core_, message, std::move(caller));
     const auto held = std::make_shared<const KeptArgs>(std::move(args));
-    core::Tasks::Body body = [this, &message, held](Call& running) -> Task<xenapi::Reply> {
-        if (!message.no_session) check_role(message, running.caller(), *held);
-        if (goes_to_domain(message))
-            return xenapi::thunks()[static_cast<std::size_t>(message.thunk)](apis_, running, *held);
-        return [](db::Database& db, const MessageInfo& which,
-                  std::shared_ptr<const KeptArgs> values) -> Task<xenapi::Reply> {
-            co_return run_implicit(db, which, *values).reply;
-        }(core_.db, message, held);
+    core::Tasks::Body body = [this, &message, held, trace](Call& running) -> Task<xenapi::Reply> {
+        if (!trace.empty())
+            return observed(*core_.tracing, running, trace, [this, &message, held, &running] {
+                return run_body(message, running, held);
+            });
+        return run_body(message, running, held);
     };
     const auto task = core_.tasks->start(std::move(call), std::move(body), parent);
     xenapi::Map<std::string, std::string> notes;

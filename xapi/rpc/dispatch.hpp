@@ -9,6 +9,7 @@
 #include "idl/apis.hpp"
 #include "xapi/core/callers.hpp"
 #include "xapi/core/core.hpp"
+#include "xapi/core/tracing.hpp"
 #include "xapi/rpc/answer_writer.hpp"
 #include "xapi/rpc/endpoints.hpp"
 #include "xapi/rpc/metrics.hpp"
@@ -59,13 +60,20 @@ class Dispatcher final : public Answerer {
     /// Calls that the tables answer: no waiting, no coroutine. nullopt: it is not one of those.
     std::optional<Answer> run_at_once(Target target, const MethodCall& call,
                                       const HttpRequest& request);
-    Task<Answer> run_message(Target target, const MethodCall& call, const HttpRequest& request);
-    Task<Answer> run_now(const xenapi::MessageInfo& message, Caller caller, Args args);
+    Task<Answer> run_message(Target target, const MethodCall& call, const HttpRequest& request,
+                             core::Traced& traced);
+    Task<Answer> run_now(const xenapi::MessageInfo& message, Caller caller, Args args,
+                         std::string trace);
     static Answer run_on_file(const xenapi::MessageInfo& message, const Caller& caller, Args args,
                               bool async);
     Task<Answer> run_filter(const xenapi::MessageInfo& message, Caller caller, Args args);
     [[nodiscard]] Answer run_async(const xenapi::MessageInfo& message, Caller caller,
-                                   std::vector<wire::Value> args, const HttpRequest& request);
+                                   std::vector<wire::Value> args, const HttpRequest& request,
+                                   std::string trace);
+    Task<xenapi::Reply> run_body(const xenapi::MessageInfo& message, Call& running,
+                                 std::shared_ptr<const std::vector<wire::Value>> args);
+    /// What observers see of a call. Empty, and made of nothing, while there are none.
+    [[nodiscard]] core::Traced traced(const MethodCall& call, const HttpRequest& request);
     [[nodiscard]] core::Contender contender(const MethodCall& call,
                                             const HttpRequest& request) const;
     /// Whether the caller may have to wait before it is served: root on the host's own socket and
