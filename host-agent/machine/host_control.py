@@ -137,7 +137,8 @@ class Systemd:
 
     def log_items(self):
         return [("journal.txt", ["journalctl", "--no-pager", "--lines=50000", "-u", "xapi", "-u",
-                                 "hostd", "-u", "xapi*", "-u", "openvswitch*"])]
+                                 "hostd", "-u", "xapi*", "-u", "openvswitch*"])] + \
+            files("/var/log/dt/zipkinv2/json/*.ndjson")
 
     def system_log_items(self):
         return [("system.txt", ["journalctl", "--no-pager", "--lines=50000", "--boot"])]
@@ -183,7 +184,9 @@ class Run(Systemd):
         return "\n".join(lines) + "\n"
 
     def log_items(self):
-        return [(path.name, path) for path in sorted(self.logs.glob("*.log"))]
+        traces = self.logs.parent / "xapi/traces"
+        return [(path.name, path) for path in sorted(self.logs.glob("*.log"))] + \
+            [(f"traces/{path.name}", path) for path in sorted(traces.glob("*.ndjson"))]
 
     def system_log_items(self):
         return []

@@ -47,6 +47,15 @@ class Bundle(unittest.TestCase):
         self.assertIn("password=***", text)
         self.assertNotIn("tiger", text)
 
+    def test_traces_that_lie_on_the_disk_are_logs_too(self):
+        (self.folder / "log").mkdir()
+        (self.folder / "xapi/traces").mkdir(parents=True)
+        (self.folder / "xapi/traces/xapi-1.ndjson").write_text("[]\n")
+        self.machine = control.Run("/nowhere", "1", self.folder / "log")
+        with tarfile.open(fileobj=self.pack("tar", "xenserver-logs")) as tar:
+            self.assertEqual([name.split("/", 2)[2] for name in tar.getnames()],
+                             ["traces/xapi-1.ndjson"])
+
     def test_what_opens_doors_is_hidden(self):
         for text, kept in (
                 ('{"password": "a b", "user": "root"}', '{"password": ***, "user": "root"}'),
