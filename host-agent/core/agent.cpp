@@ -64,6 +64,7 @@ Agent::Agent(Loop& loop, Records& records, Backends backends)
     calls_.set_metering(metering_);
     calls_.set_network(network_);
     calls_.set_ssh(ssh_);
+    runner_.on_left_over = [this](const std::string& vm) { tell_left_over(vm); };
     if (const auto term = records_.get(agent_room, term_key)) term_ = std::stoll(*term);
 }
 
@@ -271,6 +272,14 @@ Task<void> Agent::settle_end(hv::DomId dom, std::string vm, HaltReason reason) {
         co_return;
     }
     tell_halted(vm, dom, spec, reason);
+}
+
+void Agent::tell_left_over(const std::string& vm) {
+    if (listener_ == nullptr) return;
+    DomainInfo gone;
+    gone.uuid = vm;
+    gone.power = DomainPower::halted;
+    listener_->on_domain(guests_.domain(vm).value_or(gone));
 }
 
 void Agent::tell_halted(const std::string& vm, hv::DomId dom, VmSpec spec, HaltReason reason) {

@@ -61,6 +61,7 @@ class Agent final : public hv::Events {
     Task<void> measure_forever();
     Task<bool> pause_for(Duration time);
     [[nodiscard]] OnHalt policy(const VmSpec& spec, HaltReason reason) const;
+    void tell_left_over(const std::string& vm);
     void tell_halted(const std::string& vm, hv::DomId dom, VmSpec spec, HaltReason reason);
     void keep(std::shared_ptr<Job> job);
 

@@ -4,6 +4,7 @@
 
 #include "base/log.hpp"
 #include "base/undo.hpp"
+#include "host-agent/run/journal.hpp"
 #include "hypervisor/api/interface_maker.hpp"
 #include "hypervisor/api/live_changes.hpp"
 #include "hypervisor/api/usb_passthrough.hpp"
@@ -386,14 +387,19 @@ void Guests::add_spec(DomainInfo& info) const {
 
 std::vector<DomainInfo> Guests::domains() const {
     std::vector<DomainInfo> out = backends_.hypervisor.domains();
-    for (DomainInfo& info : out)
+    const std::set<std::string> left_over = Journal(records_).left_over_domains();
+    for (DomainInfo& info : out) {
         add_spec(info);
+        info.left_over = left_over.contains(info.uuid);
+    }
     return out;
 }
 
 std::optional<DomainInfo> Guests::domain(const std::string& vm) const {
     std::optional<DomainInfo> info = backends_.hypervisor.domain(vm);
-    if (info) add_spec(*info);
+    if (!info) return info;
+    add_spec(*info);
+    info->left_over = Journal(records_).left_over_domains().contains(vm);
     return info;
 }
 

@@ -81,6 +81,13 @@ std::vector<Leftover> Journal::leftovers() const {
     return out;
 }
 
+std::set<std::string> Journal::left_over_domains() const {
+    std::set<std::string> out;
+    for (const Leftover& leftover : leftovers())
+        if (leftover.act.kind == plan::Kind::destroy) out.insert(leftover.act.vm);
+    return out;
+}
+
 Task<void> Journal::begin(Entry entry) {
     const Json fixed = {{"verb", entry.verb},
                         {"args", entry.args},

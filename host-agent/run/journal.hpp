@@ -1,6 +1,7 @@
 #pragma once
 #include <cstdint>
 #include <optional>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -46,6 +47,8 @@ class Journal {
     /// Those that ended and are not acknowledged.
     [[nodiscard]] std::vector<Entry> kept() const;
     [[nodiscard]] std::vector<Leftover> leftovers() const;
+    /// The VMs of which a domain is among them.
+    [[nodiscard]] std::set<std::string> left_over_domains() const;
 
     Task<void> begin(Entry entry);
     /// `step` is about to be done, or (undoing) `step` and all before it are about to be undone

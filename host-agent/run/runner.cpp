@@ -273,6 +273,7 @@ Task<std::string> Runner::undo_act(Handle op, plan::Act act) {
 }
 
 Task<void> Runner::leave(std::string operation, std::vector<plan::Act> acts, std::string why) {
+    const std::vector<plan::Act> told = acts;
     std::vector<Leftover> leftovers;
     for (plan::Act& act : acts) {
         log::error("leftover", {{"operation", operation},
@@ -288,6 +289,12 @@ Task<void> Runner::leave(std::string operation, std::vector<plan::Act> acts, std
     } catch (const ApiError& error) {
         log::error("journal_failed", {{"operation", operation}, {"error", error.what()}});
     }
+    for (const plan::Act& act : told)
+        tell_left_over(act);
+}
+
+void Runner::tell_left_over(const plan::Act& act) const {
+    if (act.kind == plan::Kind::destroy && on_left_over && !dead_) on_left_over(act.vm);
 }
 
 Task<void> Runner::settle(Handle op) {
@@ -366,6 +373,7 @@ Task<void> Runner::retry_leftovers_of(std::string object) {
         }
         check_alive();
         co_await journal_.drop_leftover(leftover.id);
+        tell_left_over(leftover.act);
     }
 }
 

@@ -75,6 +75,9 @@ class Runner {
     Task<void> stopped();
 
     Probe probe;
+    /// Called when the domain of a VM has become a leftover, before the operation ends, and when
+    /// it is none any more.
+    std::function<void(const std::string& vm)> on_left_over;
 
   private:
     struct Running;
@@ -91,6 +94,7 @@ class Runner {
     Task<void> leave(std::string operation, std::vector<plan::Act> acts, std::string why);
     Task<void> settle(Handle op);
     Task<void> retry_leftovers_of(std::string object);
+    void tell_left_over(const plan::Act& act) const;
     void refuse_over_leftovers(const plan::Plan& plan) const;
     void check_alive() const;
     Task<nlohmann::json> await_result(Handle op);

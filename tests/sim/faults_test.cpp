@@ -250,5 +250,34 @@ TEST(AskedAgain, a_guest_that_ends_during_an_operation_is_seen_afterwards) {
     EXPECT_EQ(broken_text(pool), "");
 }
 
+TEST(LeftOver, a_guest_starts_nowhere_until_the_host_of_a_failed_start_is_rid_of_it) {
+    SimPool pool(11, 2);
+    const Ref<Vm> vm = pool.insert_vm("one");
+    const auto start_on = [&](std::size_t index) {
+        const auto host = pool.db().by_uuid<xenapi::Host>(pool.hosts[index]->facts().uuid);
+        return code_of([&] {
+            pool.call("VM.start_on", {of(vm), of(*host), Value(false), Value(false)});
+        });
+    };
+    hv::SimHost& machine = pool.hosts[0]->machine();
+    const ApiError fault("INTERNAL_ERROR", {"a fault"});
+    machine.fail("set_running", fault);
+    machine.fail("destroy", fault, 1000);
+    EXPECT_EQ(start_on(0), "INTERNAL_ERROR");
+    EXPECT_EQ(pool.db().get(vm).power_state, VmPowerState::halted);
+    EXPECT_EQ(machine.domain_count(), 1U);
+    EXPECT_EQ(start_on(1), "INTERNAL_ERROR");
+    pool.cut(0);
+    pool.cut(SimPool::xapi_itself);
+    pool.mend();
+    EXPECT_EQ(start_on(1), "INTERNAL_ERROR") << "after both daemons were killed";
+    machine.fail("destroy", fault, 1);
+    pool.pass(settling);
+    EXPECT_EQ(machine.domain_count(), 0U);
+    EXPECT_EQ(start_on(1), "success");
+    pool.pass(settling);
+    EXPECT_EQ(broken_text(pool), "");
+}
+
 }  // namespace
 }  // namespace basalt::testing

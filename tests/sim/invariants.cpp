@@ -24,6 +24,7 @@ class Findings {
     std::vector<std::string> all() {
         records();
         allowed_operations();
+        left_over();
         guests();
         disks();
         images();
@@ -212,6 +213,12 @@ class Findings {
         for (const auto& [port, bridge] : pool_.hosts[host]->network().port_bridges())
             plugged.insert(port + " on " + bridge);
         same(plugged, ports, "on host " + std::to_string(host) + " port");
+    }
+
+    void left_over() {
+        pool_.db().each<xenapi::Vm>([&](Ref<xenapi::Vm> ref, const xenapi::Vm& vm) {
+            check(vm.left_over_on.null(), "VM " + ref.text() + " is left over on a host");
+        });
     }
 
     void agent(std::size_t host) {

@@ -5,7 +5,7 @@
 #include <algorithm>
 #include <cstdlib>
 #include <fstream>
-#include <set>
+#include <map>
 #include <stdexcept>
 
 #include "base/log.hpp"
@@ -188,10 +188,13 @@ void SimPool::watch() {
     const bool grown = count > domains_seen_;
     domains_seen_ = count;
     if (!grown) return;
-    std::set<std::string> vms;
-    for (const auto& host : hosts)
+    std::map<std::string, std::string> vms;
+    for (const auto& host : hosts) {
+        const std::string name = host->facts().hostname;
         for (const std::string& vm : host->machine().domain_vms())
-            if (!vms.insert(vm).second) seen_broken_.insert("two domains of VM " + vm);
+            if (const auto [at, first] = vms.emplace(vm, name); !first)
+                seen_broken_.insert("two domains of VM " + vm + ": " + at->second + ", " + name);
+    }
 }
 
 std::shared_ptr<SimPool::Pending> SimPool::start(const std::string& method,

@@ -122,6 +122,9 @@ void erase_host(db::Txn& txn, Ref<Host> host) {
     txn.each<Session>([&](Ref<Session> session, const Session& row) {
         if (row.this_host == host) txn.erase(session);
     });
+    txn.each<Vm>([&](Ref<Vm> vm, const Vm& row) {
+        if (row.left_over_on == host) txn.edit(vm).left_over_on = {};
+    });
     erase_control_domain(txn, txn.get(host).control_domain);
     const Ref<HostMetrics> metrics = txn.get(host).metrics;
     txn.erase(host);

@@ -29,6 +29,14 @@ namespace {
 const std::string boot_id_key = "boot_id";
 constexpr std::size_t landed_at_once = 4;
 
+// Whether the domain is one that the host is about to take away. For the VM it is not there, but
+// until it is gone the VM starts nowhere.
+bool land_left_over(db::Txn& txn, Ref<Vm> vm, Ref<Host> host, bool left_over) {
+    const bool noted = txn.get(vm).left_over_on == host;
+    if (noted != left_over) txn.edit(vm).left_over_on = left_over ? host : Ref<Host>{};
+    return left_over;
+}
+
 bool is_steady(const Vm& vm) {
     return vm.current_operations.empty();
 }
@@ -253,11 +261,14 @@ bool HostKeeper::resync_domain(db::Txn& txn, Ref<Host> host, Ref<Vm> vm, const R
     if (!now) return true;
     const Vm& row = now->as<Vm>();
     const auto found = running.find(row.uuid);
+    const bool there = found != running.end();
+    if (row.is_control_domain) return true;
+    const bool left_over = land_left_over(txn, vm, host, there && found->second->left_over);
     const bool should_be_here = row.resident_on == host || row.scheduled_to_be_resident_on == host;
-    if (row.is_control_domain || (found == running.end() && !should_be_here)) return true;
+    if ((!there || left_over) && !should_be_here) return true;
     // An operation under way lands its own outcome, but not what else happened meanwhile.
     if (!is_steady(row) || now->modified > asked_at) return false;
-    if (found != running.end()) {
+    if (there && !left_over) {
         land_running(core_, txn, vm, host, *found->second);
     } else {
         land_gone(txn, vm);
@@ -301,7 +312,9 @@ void HostKeeper::land_look(Ref<Host> host, Ref<Vm> vm,
     core_.db.transact_fact([&](db::Txn& txn) {
         const Vm& row = txn.get(vm);
         const auto found = std::ranges::find(domains, row.uuid, &agent::DomainInfo::uuid);
-        if (found != domains.end()) return land_running(core_, txn, vm, host, *found);
+        const bool there = found != domains.end();
+        const bool left_over = land_left_over(txn, vm, host, there && found->left_over);
+        if (there && !left_over) return land_running(core_, txn, vm, host, *found);
         if (row.resident_on != host) return;
         note_end(core_, txn, vm, {});
         land_gone(txn, vm);
@@ -317,7 +330,10 @@ void HostKeeper::host_lost(Ref<Host> host) {
 void HostKeeper::on_domain(Ref<Host> host, agent::DomainInfo domain) {
     const auto vm = core_.db.by_uuid<Vm>(domain.uuid);
     if (!vm) return;
+    const bool left_over = core_.db.transact_fact(
+        [&](db::Txn& txn) { return land_left_over(txn, *vm, host, domain.left_over); });
     if (!is_steady(core_.db.get(*vm))) return look_later(host, *vm);
+    if (left_over) return;
     log::info("domain_changed", {{"vm", domain.uuid}, {"power", agent::text(domain.power)}});
     core_.db.transact_fact([&](db::Txn& txn) {
         if (domain.power == agent::DomainPower::halted) {

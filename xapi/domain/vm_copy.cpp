@@ -35,6 +35,7 @@ Vm settings_of(const Vm& source) {
     vm.suspend_VDI = {};
     vm.resident_on = {};
     vm.scheduled_to_be_resident_on = {};
+    vm.left_over_on = {};
     vm.memory_target = 0;
     vm.domid = -1;
     vm.metrics = {};

@@ -42,8 +42,12 @@ class Promise {
 
     /// In the transaction that decides. Only start of day ends a promise of an earlier life.
     void give(db::Txn& txn, Ref<Host> host) {
-        if (txn.get(vm_).scheduled_to_be_resident_on)
+        const Vm& row = txn.get(vm_);
+        if (row.scheduled_to_be_resident_on)
             throw err::other_operation_in_progress("VM", vm_, "start", "");
+        if (const Host* left_on = txn.find(row.left_over_on))
+            throw err::internal_error("a domain of " + row.uuid + " is not cleaned up yet on " +
+                                      left_on->name_label);
         txn.edit(vm_).scheduled_to_be_resident_on = host;
         for (const auto vbd : std::vector(txn.get(vm_).VBDs))
             if (txn.get(vbd).VDI) txn.edit(vbd).reserved = true;
@@ -377,6 +381,7 @@ Task<void> VmDomain::power_state_reset(Call& call, VmPowerStateReset params) {
         const Vm& vm = txn.get(params.vm);
         if (vm.is_control_domain)
             throw err::operation_not_allowed("The power state of a control domain cannot be reset");
+        txn.edit(params.vm).left_over_on = {};
         land_halted(core_, txn, params.vm);
     });
     co_return;

@@ -41,6 +41,7 @@ void restore_settings(Vm& row, const Vm& snapshot) {
     next.suspend_VDI = row.suspend_VDI;
     next.resident_on = row.resident_on;
     next.scheduled_to_be_resident_on = row.scheduled_to_be_resident_on;
+    next.left_over_on = row.left_over_on;
     next.memory_target = row.memory_target;
     next.consoles = row.consoles;
     next.VIFs = row.VIFs;
