@@ -5,12 +5,14 @@
 #include <algorithm>
 #include <array>
 #include <cstdlib>
+#include <cstring>
 #include <ranges>
 #include <string_view>
 
 #include "base/error.hpp"
 #include "hypervisor/xen/domain_config.hpp"
 #include "hypervisor/xen/live.hpp"
+#include "hypervisor/xen/outlet.hpp"
 #include "hypervisor/xen/store.hpp"
 #include "hypervisor/xen/xl.hpp"
 #include "idl/errors.hpp"
@@ -227,11 +229,14 @@ void save_domain(DomId dom, int sink, Saving how) {
     const Xl xl(Use::works);
     if (how == Saving::live) require_followed(xl, dom);
     make_blocking(sink);
-    const int code = libxl_domain_suspend(xl.get(), number_of(dom), sink,
+    Outlet outlet(sink);
+    const int code = libxl_domain_suspend(xl.get(), number_of(dom), outlet.end(),
                                           how == Saving::live ? LIBXL_SUSPEND_LIVE : 0, nullptr);
-    if (code == 0) return;
+    const int failed = outlet.finish();
+    if (code == 0 && failed == 0) return;
     // Whoever asked has a running guest again.
     if (stands_saved(xl, dom)) libxl_domain_resume(xl.get(), number_of(dom), guest_knows, nullptr);
+    if (failed != 0) throw err::internal_error(std::string("save: ") + std::strerror(failed));
     xl.check("libxl_domain_suspend", code);
 }
 
