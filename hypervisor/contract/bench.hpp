@@ -33,6 +33,7 @@ struct Ways {
     /// A guest that boots a kernel has drives for discs, and a screen.
     bool emulates_for_kernels = true;
     bool makes_seed_drives = true;
+    bool has_uefi = true;
     bool keeps_states = true;  ///< it is a StateKeeper, and guests have TPMs
 };
 

@@ -38,6 +38,8 @@ class XenBench final : public GuestBench {
         return {.restarts_in_place = false,
                 .emulates_for_kernels = false,
                 .makes_seed_drives = false,
+                // Debian has no firmware for guests of Xen (docs/TRAPS.md, 67).
+                .has_uefi = false,
                 .keeps_states = false};
     }
 
