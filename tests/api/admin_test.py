@@ -121,6 +121,14 @@ print(xmlrpc.client.dumps(({"Status": "Success", "Value": [name, *params]},), me
         self.assertNotIn(self.session._session.encode(), text.replace(b"session_id=***", b""))
         self.assertEqual(self.http("GET", "/system-status", {"output": "rar"})[0], 500)
 
+    def test_the_logs_alone_are_downloaded_too(self):
+        status, body, _ = self.http("GET", "/host_logs_download", {})
+        self.assertEqual(status, 200)
+        with tarfile.open(fileobj=io.BytesIO(body), mode="r:bz2") as tar:
+            names = tar.getnames()
+        self.assertTrue([name for name in names if name.endswith("xapi.log")], names)
+        self.assertFalse([name for name in names if "network-status" in name], names)
+
     def test_the_audit_log_names_who_did_what(self):
         self.api.pool.set_name_description(self.pool, "audited")
         self.fails("HOST_NOT_DISABLED", self.api.host.reboot, self.host)

@@ -136,6 +136,12 @@ class Xe(unittest.TestCase):
         return {name: (int(status), said)
                 for name, said, status in re.findall(pattern, done.stdout, re.DOTALL)}
 
+    def test_features_of_processors_are_those_of_the_host(self):
+        for name in ("host-get-cpu-features", "pool-get-cpu-features"):
+            said = self.xe(name)
+            self.assertRegex(said, r"features_hvm_host: +[0-9a-f]{8}-", name)
+            self.assertIn("features_pv_host", said, name)
+
     def test_every_command_asks_for_what_it_needs(self):
         commands = self.commands()
         needy = {name: [word for word in facts.get("reqd", ()) if not word.endswith(":")]

@@ -66,7 +66,12 @@ Task<void> host_cpu_info(Invocation& run) {
 
 Task<void> cpu_features(Invocation& run, std::string method, std::string ref) {
     const wire::Value info = co_await run.session.call(std::move(method), args(std::move(ref)));
-    co_await run.printer.item(text_member(info, "features"));
+    Lines lines;
+    for (const char* key : {"features_pv", "features_hvm", "features_pv_host", "features_hvm_host"})
+        if (const wire::Value* features = info.find(key)) lines.emplace_back(key, shown(*features));
+    std::vector<Lines> all;
+    all.push_back(std::move(lines));
+    co_await run.printer.records(std::move(all));
 }
 
 Task<void> host_get_cpu_features(Invocation& run) {

@@ -156,7 +156,7 @@ Task<void> host_file(Invocation& run, std::string url, std::string parameter,
 }
 
 Task<void> host_logs_download(Invocation& run) {
-    return host_file(run, "/host_logs_download", "file-name", "host-logs.tar.gz");
+    return host_file(run, "/host_logs_download", "file-name", "host-logs.tar.bz2");
 }
 
 Task<void> host_backup(Invocation& run) {

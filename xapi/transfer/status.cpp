@@ -52,6 +52,19 @@ std::vector<std::string> entries_of(const server::HttpRequest& request) {
     return out;
 }
 
+Task<void> send_bundle(Exchange& exchange, Call& call, Adopt adopt,
+                       std::vector<std::string> entries, std::string format) {
+    const auto bundle = adopt(
+        co_await call.core().hosts->local().host_bundle({std::move(entries), std::move(format)}));
+    co_await exchange.begin(head_of("application/octet-stream"), true);
+    std::array<char, 65536> buffer{};
+    for (;;) {
+        const std::size_t got = co_await bundle->read_some(buffer);
+        if (got == 0) co_return;
+        co_await exchange.write({buffer.data(), got});
+    }
+}
+
 Task<void> send_status(Exchange& exchange, Call& call, Adopt adopt) {
     const server::HttpRequest& request = exchange.request();
     if (parameter(request, "list") != nullptr) {
@@ -63,15 +76,13 @@ Task<void> send_status(Exchange& exchange, Call& call, Adopt adopt) {
     std::string format = output == nullptr || output->empty() ? "tar.bz2" : *output;
     if (format != "tar" && format != "tar.bz2" && format != "zip")
         throw err::invalid_value("output", format);
-    const auto bundle = adopt(
-        co_await call.core().hosts->local().host_bundle({entries_of(request), std::move(format)}));
-    co_await exchange.begin(head_of("application/octet-stream"), true);
-    std::array<char, 65536> buffer{};
-    for (;;) {
-        const std::size_t got = co_await bundle->read_some(buffer);
-        if (got == 0) co_return;
-        co_await exchange.write({buffer.data(), got});
-    }
+    co_await send_bundle(exchange, call, adopt, entries_of(request), std::move(format));
+}
+
+// What the host's daemons and its system have written; as packed as clients name their files.
+Task<void> send_logs(Exchange& exchange, Call& call, Adopt adopt) {
+    std::vector<std::string> logs = {"system-logs", "xenserver-logs"};
+    co_await send_bundle(exchange, call, adopt, std::move(logs), "tar.bz2");
 }
 
 }  // namespace
@@ -81,6 +92,8 @@ void add_status_routes(server::Router& router, server::HttpAuth& auth, Adopt ado
     auth.add(
         router, server::http_action("get_system_status"),
         [adopt](Exchange& exchange, Call& call) { return send_status(exchange, call, adopt); });
+    auth.add(router, server::http_action("get_host_logs_download"),
+             [adopt](Exchange& exchange, Call& call) { return send_logs(exchange, call, adopt); });
 }
 
 }  // namespace basalt::transfer
