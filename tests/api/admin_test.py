@@ -129,6 +129,17 @@ print(xmlrpc.client.dumps(({"Status": "Success", "Value": [name, *params]},), me
         self.assertTrue([name for name in names if name.endswith("xapi.log")], names)
         self.assertFalse([name for name in names if "network-status" in name], names)
 
+    def test_a_note_is_about_something_that_there_is(self):
+        uuid = self.api.host.get_uuid(self.host)
+        note = self.api.message.create("test", "5", "Host", uuid, "text")
+        self.addCleanup(self.api.message.destroy, note)
+        self.assertEqual(self.api.message.get_record(note)["obj_uuid"], uuid)
+        self.assertIn(note, self.api.message.get("Host", uuid, "19700101T00:00:00Z"))
+        create, get = self.api.message.create, self.api.message.get
+        self.fails("UUID_INVALID", create, "test", "5", "VM", uuid, "text")
+        self.fails("UUID_INVALID", create, "test", "5", "Host", "none", "text")
+        self.fails("UUID_INVALID", get, "SR", uuid, "19700101T00:00:00Z")
+
     def test_the_audit_log_names_who_did_what(self):
         self.api.pool.set_name_description(self.pool, "audited")
         self.fails("HOST_NOT_DISABLED", self.api.host.reboot, self.host)

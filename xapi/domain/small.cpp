@@ -12,6 +12,7 @@
 #include "idl/records/message.hpp"
 #include "idl/records/role.hpp"
 #include "idl/records/secret.hpp"
+#include "idl/runtime/enum_text.hpp"
 #include "xapi/core/expression.hpp"
 #include "xapi/domain/messages.hpp"
 #include "xapi/domain/subjects.hpp"
@@ -60,6 +61,12 @@ std::vector<Ref<Role>> roles_with(const db::Database& db, const std::string& per
         if (std::ranges::binary_search(permissions, permission)) found.push_back(ref);
     });
     return found;
+}
+
+void require_known(const db::Database& db, Cls cls, const std::string& uuid) {
+    // The words of the enumeration are names of classes but for their case.
+    if (!db.by_uuid(*find_class_any_case(wire_text(cls)), uuid))
+        throw err::uuid_invalid(wire_text(cls), uuid);
 }
 
 template <class F>
@@ -136,6 +143,7 @@ Task<void> SecretDomain::destroy(Call&, SecretDestroy params) {
 }
 
 Task<Ref<Message>> MessageDomain::create(Call&, MessageCreate params) {
+    require_known(core_.db, params.cls, params.obj_uuid);
     co_return core_.db.transact([&](db::Txn& txn) {
         Message row;
         row.name = params.name;
@@ -172,6 +180,7 @@ Task<void> MessageDomain::destroy_all(Call&, MessageDestroyAll params) {
 }
 
 Task<Map<Ref<Message>, Message>> MessageDomain::get(Call&, MessageGet params) {
+    require_known(core_.db, params.cls, params.obj_uuid);
     co_return messages_where(core_.db, [&](const Message& row) {
         return row.cls == params.cls && row.obj_uuid == params.obj_uuid &&
                row.timestamp.seconds > params.since.seconds;
