@@ -24,12 +24,14 @@
 #include "xapi/domain/lvhd.hpp"
 #include "xapi/domain/networks.hpp"
 #include "xapi/domain/observers.hpp"
+#include "xapi/domain/pci.hpp"
 #include "xapi/domain/pool.hpp"
 #include "xapi/domain/recovery.hpp"
 #include "xapi/domain/sdn_controllers.hpp"
 #include "xapi/domain/session.hpp"
 #include "xapi/domain/small.hpp"
 #include "xapi/domain/sr.hpp"
+#include "xapi/domain/sriov.hpp"
 #include "xapi/domain/start_of_day.hpp"
 #include "xapi/domain/storage.hpp"
 #include "xapi/domain/subjects.hpp"
@@ -102,6 +104,8 @@ struct Coordinator::Parts {
     domain::DriverVariantDomain variants;
     domain::LvhdDomain lvhd;
     domain::ObserverDomain observers;
+    domain::PciDomain pcis;
+    domain::NetworkSriovDomain sriovs;
     domain::CallerDomain caller;
     domain::RateLimitDomain rate_limits;
     domain::Upkeep upkeep;
@@ -163,6 +167,8 @@ Coordinator::Parts::Parts(Loop& loop, db::Store& store)
       crash_dumps(core, storage),
       lvhd(core),
       observers(core),
+      pcis(core),
+      sriovs(core, networks),
       caller(callers),
       upkeep(core),
       alarms(core),
@@ -225,6 +231,8 @@ Coordinator::Parts::Parts(Loop& loop, db::Store& store)
     apis.use(variants);
     apis.use(lvhd);
     apis.use(observers);
+    apis.use(pcis);
+    apis.use(sriovs);
     apis.use(caller);
     apis.use(rate_limits);
     db.derive_all();

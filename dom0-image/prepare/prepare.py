@@ -26,6 +26,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent))
 
 import management
 import nics
+import passthrough
 import slots
 
 ROOT = Path("/")
@@ -541,6 +542,7 @@ def main(root=ROOT):
             mount_local_sr(root)
     host = make_identity(root, owner)
     make_ssh_key(root)
+    passthrough.settle(root, kernel_words(root))
     wait_for_nics(root)
     nics.settle(root, run, write)
     lease = choose_address(root, wanted=read_network(root, settings))

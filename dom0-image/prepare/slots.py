@@ -9,11 +9,19 @@ as they were.
     slots.py keep STATE FROM TO     the records, for the case that FROM must go on
     slots.py try BOOT SLOT          once, at the next start
     slots.py choose BOOT SLOT       from the next start on
+
+What the control domain leaves alone of the machine's PCI devices, so that guests can have them, is
+the same for both systems. Exit 4: the machine starts from the device.
+
+    slots.py hidden                 its addresses, a line each
+    slots.py hide ADDRESS           from the next start on
+    slots.py show ADDRESS           the control domain uses it again, from the next start on
 """
 
 import glob
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -43,6 +51,10 @@ KEPT = "before-upgrade"
 PENDING = "upgrade.json"
 NOTICE = "upgrade-notice"
 SECTOR_BYTES = 512
+# In grubenv, as the kernel's xen-pciback takes them: (0000:3b:00.0)(0000:3b:00.1)
+HIDDEN_WORD = "hidden_pci"
+PCI_ADDRESS = re.compile(r"[0-9a-f]{4}:[0-9a-f]{2}:[0-9a-f]{2}\.[0-7]")
+STARTS_FROM_IT = 4
 
 
 def other(slot):
@@ -124,15 +136,55 @@ def boot_partitions():
             for disk in parse_disks(listed)]
 
 
-def choose_everywhere(slot, partitions=boot_partitions):
-    """On the host that runs: whichever of its disks is started from next."""
+def on_each(partitions, act):
+    """Calls `act` with the mounted boot partition of each disk; the answers."""
     BOOT_PLACE.mkdir(parents=True, exist_ok=True)
+    answers = []
     for partition in partitions():
         subprocess.run(["mount", partition, str(BOOT_PLACE)], check=True)
         try:
-            choose(BOOT_PLACE, slot)
+            answers.append(act(BOOT_PLACE))
         finally:
             subprocess.run(["umount", str(BOOT_PLACE)], check=True)
+    return answers
+
+
+def choose_everywhere(slot, partitions=boot_partitions):
+    """On the host that runs: whichever of its disks is started from next."""
+    on_each(partitions, lambda boot: choose(boot, slot))
+
+
+# -- devices that are left to guests ------------------------------------------------------------------
+
+
+def hidden(boot):
+    """Addresses, sorted."""
+    for line in (boot / "grub/grubenv").read_text(encoding="ascii").splitlines():
+        if line.startswith(f"{HIDDEN_WORD}="):
+            return sorted(PCI_ADDRESS.findall(line))
+    return []
+
+
+def write_hidden(boot, addresses):
+    text = "".join(f"({address})" for address in sorted(addresses))
+    change_env(boot, ("set", f"{HIDDEN_WORD}={text}") if text else ("unset", HIDDEN_WORD))
+
+
+def starts_from(address, partitions=boot_partitions, blocks=Path("/sys/class/block")):
+    """Whether a disk that the machine starts from is behind the device."""
+    return any(address in (blocks / Path(partition).name).resolve().parts
+               for partition in partitions())
+
+
+def hide(address, away, partitions=boot_partitions):
+    """All of a mirror's disks or none: what was changed before one failed is put back."""
+    before = {address for found in on_each(partitions, hidden) for address in found}
+    wanted = before | {address} if away else before - {address}
+    try:
+        on_each(partitions, lambda boot: write_hidden(boot, wanted))
+    except (OSError, subprocess.CalledProcessError):
+        on_each(partitions, lambda boot: write_hidden(boot, before))
+        raise
 
 
 # -- what goes along ----------------------------------------------------------------------------------
@@ -260,6 +312,14 @@ def main(argv):
             try_once(Path(boot), slot)
         case ["choose", boot, slot] if slot in SLOTS:
             choose(Path(boot), slot)
+        case ["hidden"]:
+            found = on_each(boot_partitions, hidden)
+            print("".join(f"{address}\n" for address in found[0]), end="")
+        case ["hide" | "show" as word, address] if PCI_ADDRESS.fullmatch(address):
+            if word == "hide" and starts_from(address):
+                print(address, file=sys.stderr)
+                return STARTS_FROM_IT
+            hide(address, word == "hide")
         case _:
             print(__doc__, file=sys.stderr)
             return 2

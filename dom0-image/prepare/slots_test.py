@@ -213,6 +213,87 @@ class SlotsTest(unittest.TestCase):
         self.assertFalse((self.state / "slots").exists())
 
 
+class HiddenDevices(unittest.TestCase):
+    """Two disks of a mirror, each with its settings of the boot loader."""
+
+    def setUp(self):
+        folder = tempfile.TemporaryDirectory()
+        self.addCleanup(folder.cleanup)
+        self.folder = Path(folder.name)
+        self.mounted = None
+        self.fails_on = None
+        for disk in ("sda2", "sdb2"):
+            (self.folder / disk / "grub").mkdir(parents=True)
+            (self.folder / disk / "grub/grubenv").write_text(block("slot=a"))
+        patches = (mock.patch.object(slots.subprocess, "run", self.run_program),
+                   mock.patch.object(slots, "BOOT_PLACE", self.folder / "boot"))
+        for patch in patches:
+            patch.start()
+            self.addCleanup(patch.stop)
+
+    def run_program(self, argv, check):
+        if argv[0] == "mount":
+            (self.folder / "boot").rmdir()
+            (self.folder / "boot").symlink_to(self.folder / Path(argv[1]).name)
+            self.mounted = Path(argv[1]).name
+        elif argv[0] == "umount":
+            (self.folder / "boot").unlink()
+            (self.folder / "boot").mkdir()
+        elif argv[0] == "grub-editenv":
+            if self.mounted == self.fails_on and "=" in argv[3]:
+                raise subprocess.CalledProcessError(1, argv)
+            env = Path(argv[1])
+            name = argv[3].split("=")[0]
+            lines = [line for line in env.read_text().rstrip("#").splitlines()[1:]
+                     if line.split("=")[0] != name]
+            env.write_text(block(*lines, *([argv[3]] if argv[2] == "set" else [])))
+
+    def hide(self, address, away):
+        slots.hide(address, away, lambda: ["/dev/sda2", "/dev/sdb2"])
+
+    def hidden(self):
+        return [slots.hidden(self.folder / disk) for disk in ("sda2", "sdb2")]
+
+    def env(self, disk):
+        return (self.folder / disk / "grub/grubenv").read_text()
+
+    def test_they_are_the_same_on_all_disks_of_a_mirror(self):
+        self.assertEqual(self.hidden(), [[], []])
+        self.hide("0000:3b:00.1", True)
+        self.hide("0000:3b:00.0", True)
+        self.hide("0000:3b:00.0", True)
+        self.assertEqual(self.hidden(), [["0000:3b:00.0", "0000:3b:00.1"]] * 2)
+        self.assertIn("\nhidden_pci=(0000:3b:00.0)(0000:3b:00.1)\n", self.env("sdb2"))
+        self.hide("0000:3b:00.0", False)
+        self.hide("0000:99:00.0", False)
+        self.hide("0000:3b:00.1", False)
+        self.assertEqual(self.env("sda2"), block("slot=a"))
+
+    def test_a_change_that_fails_on_one_disk_is_taken_back_on_the_other(self):
+        self.hide("0000:3b:00.1", True)
+        before = self.env("sda2")
+        self.fails_on = "sdb2"
+        with self.assertRaises(subprocess.CalledProcessError):
+            self.hide("0000:3b:00.0", True)
+        self.fails_on = None
+        self.assertEqual(self.env("sda2"), before)
+        self.assertEqual(self.hidden(), [["0000:3b:00.1"]] * 2)
+
+    def test_a_device_that_the_machine_starts_from_is_known(self):
+        block_of = "devices/pci0000:00/0000:00:1f.2/ata1/block/sda/sda2"
+        (self.folder / block_of).mkdir(parents=True)
+        (self.folder / "class").mkdir()
+        (self.folder / "class/sda2").symlink_to(self.folder / block_of)
+        for address, answer in (("0000:00:1f.2", True), ("0000:3b:00.0", False)):
+            self.assertEqual(slots.starts_from(address, lambda: ["/dev/sda2"],
+                                               self.folder / "class"), answer, address)
+
+    def test_only_addresses_are_taken(self):
+        with mock.patch("sys.stderr"):
+            for address in ("3b:00.0", "0000:3b:00.8", "0000:3b:00.0)(0000:00:00.0"):
+                self.assertEqual(slots.main(["hide", address]), 2, address)
+
+
 class BootPartitions(unittest.TestCase):
     def test_each_disk_below_the_state_has_one(self):
         listed = {"/dev/nvme0n1p5": "/dev/nvme0n1p5 part\n/dev/nvme0n1 disk\n",

@@ -92,6 +92,22 @@ Task<std::vector<UsbFacts>> Calls::usb_devices(UsbDevicesArgs) {
     return backends_.services.machine().usb_devices();
 }
 
+Task<std::vector<PciFacts>> Calls::pci_devices(PciDevicesArgs) {
+    return backends_.services.machine().pci_devices();
+}
+
+Task<PciHiding> Calls::pci_hiding(PciHidingArgs) {
+    return backends_.services.machine().pci_hiding();
+}
+
+Task<PciHiding> Calls::pci_hide(Operation, PciHideArgs args) {
+    return backends_.services.machine().pci_hide(std::move(args.address), args.hidden);
+}
+
+Task<std::string> Calls::pci_functions(Operation, PciFunctionsArgs args) {
+    return backends_.services.machine().pci_functions(std::move(args.address), args.enabled);
+}
+
 Task<void> Calls::host_debug_keys(HostDebugKeysArgs args) {
     return backends_.services.machine().debug_keys(std::move(args.keys));
 }

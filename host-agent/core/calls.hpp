@@ -35,6 +35,10 @@ class Calls final : public Host {
     Task<void> host_change(Operation operation, HostChangeArgs args) override;
     Task<HostClock> host_clock(HostClockArgs args) override;
     Task<std::vector<UsbFacts>> usb_devices(UsbDevicesArgs args) override;
+    Task<std::vector<PciFacts>> pci_devices(PciDevicesArgs args) override;
+    Task<PciHiding> pci_hiding(PciHidingArgs args) override;
+    Task<PciHiding> pci_hide(Operation operation, PciHideArgs args) override;
+    Task<std::string> pci_functions(Operation operation, PciFunctionsArgs args) override;
     Task<void> host_debug_keys(HostDebugKeysArgs args) override;
     Task<std::vector<std::string>> host_timezones(HostTimezonesArgs args) override;
     Task<std::string> host_log(HostLogArgs args) override;

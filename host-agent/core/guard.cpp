@@ -322,6 +322,10 @@ void of_changes(const fs::path& folder, const Json& args) {
     of_copy(folder, args);
 }
 
+void of_pci(const fs::path&, const Json& args) {
+    check_pci_address("address", get<std::string>(args, "address"));
+}
+
 void nothing_to_check(const fs::path&, const Json&) {}
 
 // A verb that is not here is not served: who adds one says what its arguments may be.
@@ -391,6 +395,10 @@ const std::map<std::string, Check, std::less<>>& checks() {
          [](const fs::path&, const Json& args) { check_change(get<HostChange>(args, "change")); }},
         {"host_clock", nothing_to_check},
         {"usb_devices", nothing_to_check},
+        {"pci_devices", nothing_to_check},
+        {"pci_hiding", nothing_to_check},
+        {"pci_hide", of_pci},
+        {"pci_functions", of_pci},
         {"host_timezones", nothing_to_check},
         {"host_debug_keys",
          [](const fs::path&, const Json& args) {

@@ -41,6 +41,17 @@ void check_text(const char* field, const std::string& text) {
         throw err::invalid_value(field, text.substr(0, 64));
 }
 
+void check_pci_address(const char* field, const std::string& text) {
+    constexpr std::string_view form = "hhhh:hh:hh.o";
+    bool good = text.size() == form.size();
+    for (std::size_t i = 0; good && i < form.size(); ++i) {
+        const bool hex = (text[i] >= '0' && text[i] <= '9') || (text[i] >= 'a' && text[i] <= 'f');
+        const bool octal = text[i] >= '0' && text[i] <= '7';
+        good = form[i] == 'h' ? hex : form[i] == 'o' ? octal : text[i] == form[i];
+    }
+    if (!good) throw err::invalid_value(field, text.substr(0, 64));
+}
+
 void check_line(const char* field, const std::string& text) {
     check_text(field, text);
     if (has_control(text)) throw err::invalid_value(field, text.substr(0, 64));

@@ -22,4 +22,7 @@ void check_text(const char* field, const std::string& text);
 /// The same for one that is not a single line, too.
 void check_line(const char* field, const std::string& text);
 
+/// INVALID_VALUE [field, text] for what is no place on the PCI buses, as 0000:3b:00.1.
+void check_pci_address(const char* field, const std::string& text);
+
 }  // namespace basalt::agent

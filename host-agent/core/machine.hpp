@@ -37,6 +37,16 @@ class Machine {
     virtual Task<std::string> usb_node(UsbSpec spec) = 0;
     /// SUBJECT_CANNOT_BE_RESOLVED [] for nobody.
     virtual Task<Account> account(std::string who) = 0;
+    /// Sorted by address.
+    virtual Task<std::vector<PciFacts>> pci_devices() = 0;
+    virtual Task<PciHiding> pci_hiding() = 0;
+    /// From the next boot on the control domain leaves the device alone, or uses it again.
+    /// Idempotent. INVALID_VALUE [address, value] for no device,
+    /// BOOT_DEVICE_PASSTHROUGH_DISALLOWED [address] for one that the machine boots from,
+    /// OPERATION_NOT_ALLOWED [why] where nobody can change how it boots.
+    virtual Task<PciHiding> pci_hide(std::string address, bool hidden) = 0;
+    /// As the verb pci_functions. INVALID_VALUE [address, value] for a device that has none.
+    virtual Task<std::string> pci_functions(std::string address, bool enabled) = 0;
 };
 
 }  // namespace basalt::agent

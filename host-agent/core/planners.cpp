@@ -129,7 +129,8 @@ std::string object_of(const std::string& verb, const Json& args) {
         return get<std::string>(args, "uuid");
     }
     if (verb == "network_apply") return "network";
-    if (verb == "host_power" || verb == "host_change") return "machine";
+    if (verb == "host_power" || verb == "host_change" || verb == "pci_hide") return "machine";
+    if (verb == "pci_functions") return "pci " + get<std::string>(args, "address");
     if (const auto disk = args.find("disk"); disk != args.end())
         return "disk " + get<std::string>(*disk, "vdi");
     if (const auto spec = args.find("spec"); spec != args.end())

@@ -8,6 +8,9 @@
     clock SECONDS         since 1970
     debug-keys KEYS       Xen takes them as at its console, and writes into its log
     max-cstate LIMIT      the deepest idle state of Xen: unlimited, C, or C,S with a sub-state
+    pci-hidden            addresses of PCI devices that the next boot leaves to guests, a line each
+    pci-hide ADDRESS      from the next boot on; exit 4: the machine boots from it
+    pci-show ADDRESS      the other way round
     ntp-sources           what chronyc -c sources prints
     log                   the newest lines of our daemons
     bundle FORMAT [KEY..] an archive (tar, tar.bz2, zip) of what tells a fault, on standard output
@@ -32,6 +35,9 @@ import zipfile
 from pathlib import Path
 
 NOBODY_CAN = 3
+BOOTED_FROM = 4
+# Of the appliance: it knows the boot loader's settings.
+SLOTS = "/usr/lib/basalt/slots.py"
 DELAY_SECONDS = 2  # until a power act begins: the answer that says so must still get out
 ITEM_SECONDS = 20
 ITEM_BYTES_MAX = 16 << 20
@@ -40,6 +46,10 @@ HIDDEN = "***"
 
 
 class NobodyCan(Exception):
+    pass
+
+
+class BootedFrom(Exception):
     pass
 
 
@@ -126,6 +136,24 @@ class Systemd:
             raise NobodyCan("this host does not run on Xen, which alone limits idle states")
         run("xenpm", "set-max-cstate", *limit.split(","))
 
+    def slots(self, *words):
+        if "basalt.slot=" not in Path("/proc/cmdline").read_text(encoding="utf-8"):
+            raise NobodyCan("this system is not installed: nothing says how it boots next")
+        done = run(sys.executable, "-I", SLOTS, *words, check=False)
+        if done.returncode == BOOTED_FROM:
+            raise BootedFrom(done.stderr.strip())
+        done.check_returncode()
+        return done.stdout
+
+    def pci_hidden(self):
+        return self.slots("hidden")
+
+    def pci_hide(self, address):
+        self.slots("hide", address)
+
+    def pci_show(self, address):
+        self.slots("show", address)
+
     def ntp_sources(self):
         if not shutil.which("chronyc"):
             raise NobodyCan("this host has no chrony")
@@ -173,6 +201,9 @@ class Run(Systemd):
 
     def max_cstate(self, limit):
         raise NobodyCan("processors are the developer's machine's")
+
+    def slots(self, *words):
+        raise NobodyCan("a host of a run has no boot loader: its devices are the developer's")
 
     def ntp_sources(self):
         raise NobodyCan("the clock is the developer's machine's")
@@ -314,13 +345,17 @@ def main(arguments):
     try:
         if word == "bundle":
             bundle(machine, sys.stdout.buffer, rest[0], rest[1:])
-        elif word in ("power", "apply", "clock", "debug-keys", "max-cstate", "ntp-sources", "log"):
+        elif word in ("power", "apply", "clock", "debug-keys", "max-cstate", "pci-hidden",
+                      "pci-hide", "pci-show", "ntp-sources", "log"):
             print(getattr(machine, word.replace("-", "_"))(*rest) or "", end="")
         else:
             parser.error(f"unknown word {word}")
     except NobodyCan as why:
         print(why, file=sys.stderr)
         return NOBODY_CAN
+    except BootedFrom as device:
+        print(device, file=sys.stderr)
+        return BOOTED_FROM
     except subprocess.CalledProcessError as error:
         print((error.stderr or str(error)).strip().splitlines()[-1:] or error, file=sys.stderr)
         return 1

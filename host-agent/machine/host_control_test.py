@@ -1,5 +1,6 @@
 """Packing, hiding, and the words of a run; nothing here touches the machine."""
 
+import contextlib
 import importlib.util
 import io
 import json
@@ -11,6 +12,7 @@ import threading
 import unittest
 import zipfile
 from pathlib import Path
+from unittest import mock
 
 HERE = Path(__file__).resolve().parent
 SPEC = importlib.util.spec_from_file_location("host_control", HERE / "host_control.py")
@@ -97,9 +99,35 @@ class Words(unittest.TestCase):
 
     def test_a_run_sets_no_clock_and_no_services_of_the_developers_machine(self):
         for words in (["clock", "5"], ["apply", "ssh-on"], ["apply", "ntp-off"], ["ntp-sources"],
-                      ["apply", "multipath-on"], ["debug-keys", "q"], ["max-cstate", "1"]):
+                      ["apply", "multipath-on"], ["debug-keys", "q"], ["max-cstate", "1"],
+                      ["pci-hidden"], ["pci-hide", "0000:3b:00.0"], ["pci-show", "0000:3b:00.0"]):
             self.assertEqual(control.main(["--run", "/nowhere", "1", "/tmp", *words]), 3, words)
         self.assertEqual(control.main(["--run", "/nowhere", "1", "/tmp", "apply", "hostname"]), 0)
+
+    def test_what_the_boot_loader_hides_is_asked_of_who_knows_it(self):
+        with tempfile.TemporaryDirectory() as folder:
+            program = Path(folder) / "slots.py"
+            program.write_text("import sys\n"
+                               "if sys.argv[1:] == ['hidden']: print('0000:3b:00.0')\n"
+                               "if sys.argv[1:] == ['hide', '0000:00:1f.2']:\n"
+                               "    sys.exit(print('0000:00:1f.2', file=sys.stderr) or 4)\n"
+                               "if sys.argv[2:] == ['bad']: sys.exit('no such disk')\n")
+            out = io.StringIO()
+            said = io.StringIO()
+            with mock.patch.object(control, "SLOTS", str(program)), \
+                    mock.patch.object(control.Path, "read_text", lambda *_, **__: "basalt.slot=a"), \
+                    contextlib.redirect_stdout(out), contextlib.redirect_stderr(said):
+                statuses = [control.main(list(words)) for words in (
+                    ("pci-hidden",), ("pci-hide", "0000:00:1f.2"), ("pci-show", "0000:3b:00.0"),
+                    ("pci-hide", "bad"))]
+        self.assertEqual(statuses, [0, 4, 0, 1])
+        self.assertEqual(out.getvalue(), "0000:3b:00.0\n")
+        self.assertEqual(said.getvalue().splitlines()[0], "0000:00:1f.2")
+
+    def test_a_live_system_hides_nothing(self):
+        with mock.patch.object(control.Path, "read_text", lambda *_, **__: "boot=basalt"), \
+                mock.patch("sys.stderr"):
+            self.assertEqual(control.main(["pci-hide", "0000:3b:00.0"]), 3)
 
 
 if __name__ == "__main__":

@@ -23,7 +23,8 @@ RealServices::RealServices(RealLoop& loop, const Config& config)
       extensions_(loop, config.hostd.extension_dir),
       machine_(loop, {.etc = config.hostd.etc_dir,
                       .control = config.hostd.control,
-                      .usb = {.devices = config.hostd.usb_dir}}) {}
+                      .usb = {.devices = config.hostd.usb_dir},
+                      .pci = {.devices = config.hostd.pci_dir}}) {}
 
 Task<HostFacts> RealServices::facts() {
     HostFacts facts = co_await inventory_.facts();

@@ -142,6 +142,7 @@ Config parse_config(std::string_view text, const std::string& file) {
     hostd.read("etc_dir", config.hostd.etc_dir);
     hostd.read("control", config.hostd.control);
     hostd.read("usb_dir", config.hostd.usb_dir);
+    hostd.read("pci_dir", config.hostd.pci_dir);
     hostd.read("certificate", config.hostd.certificate);
     hostd.read("qemu", config.hostd.qemu);
     hostd.read("qsd", config.hostd.qsd);

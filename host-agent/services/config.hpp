@@ -45,6 +45,7 @@ struct HostdConfig {
     std::string launcher = "/usr/libexec/basalt/confine";
     std::int64_t uid_first = 66000;                // of two thousand users for guests
     std::string usb_dir = "/sys/bus/usb/devices";  // USB devices that guests may be given
+    std::string pci_dir = "/sys/bus/pci/devices";  // PCI devices of the host
     std::string boot_dir = "/boot/guest";          // kernels that guests may be started from
 };
 

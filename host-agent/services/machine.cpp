@@ -23,6 +23,7 @@ namespace {
 namespace fs = std::filesystem;
 
 constexpr int nobody_can = 3;  // what host-control exits with
+constexpr int is_booted_from = 4;
 constexpr Duration service_limit = std::chrono::seconds(60);
 constexpr Duration quick_limit = std::chrono::seconds(10);
 constexpr std::size_t log_bytes_max = std::size_t{512} << 10;
@@ -81,6 +82,16 @@ bool is_initiator(const std::string& name) {
 std::vector<std::string> words(std::string word, std::string value = {}) {
     std::vector<std::string> out = {std::move(word)};
     if (!value.empty()) out.push_back(std::move(value));
+    return out;
+}
+
+std::vector<std::string> lines_of(const std::string& text) {
+    std::vector<std::string> out;
+    for (std::size_t at = 0; at < text.size();) {
+        const std::size_t end = std::min(text.find('\n', at), text.size());
+        if (end > at) out.push_back(text.substr(at, end - at));
+        at = end + 1;
+    }
     return out;
 }
 
@@ -358,6 +369,54 @@ Task<std::string> RealMachine::usb_node(UsbSpec spec) {
         loop_, [folders = config_.usb, spec] { return agent::usb_node(folders, spec); });
     if (!node) throw err::invalid_device(spec.path);
     co_return *node;
+}
+
+Task<std::vector<PciFacts>> RealMachine::pci_devices() {
+    co_return co_await blocking(loop_,
+                                [folders = config_.pci] { return agent::pci_devices(folders); });
+}
+
+Task<PciHiding> RealMachine::pci_hiding() {
+    PciHiding out;
+    out.now =
+        co_await blocking(loop_, [folders = config_.pci] { return hidden_pci_devices(folders); });
+    try {
+        const Output output = co_await ask(words("pci-hidden"), quick_limit);
+        if (output.status != 0) throw err::internal_error("pci-hidden: " + first_line(output.err));
+        out.next = lines_of(output.out);
+    } catch (const ApiError& error) {
+        // Nobody changes how this machine boots: as it is now it stays.
+        if (error.code() != "OPERATION_NOT_ALLOWED") throw;
+        out.next = out.now;
+    }
+    co_return out;
+}
+
+Task<PciHiding> RealMachine::pci_hide(std::string address, bool hidden) {
+    const std::vector<PciFacts> devices = co_await pci_devices();
+    if (!std::ranges::contains(devices, address, &PciFacts::address))
+        throw err::invalid_value("address", address);
+    {
+        const auto lease = co_await queue_.acquire("machine");
+        const Output output =
+            co_await ask(words(hidden ? "pci-hide" : "pci-show", address), service_limit);
+        if (output.status == is_booted_from)
+            throw err::boot_device_passthrough_disallowed(first_line(output.err));
+        if (output.status != 0) throw err::internal_error("pci-hide: " + first_line(output.err));
+    }
+    co_return co_await pci_hiding();
+}
+
+Task<std::string> RealMachine::pci_functions(std::string address, bool enabled) {
+    const auto mode = co_await blocking(loop_, [folders = config_.pci, address, enabled] {
+        try {
+            return set_pci_functions(folders, address, enabled);
+        } catch (const std::system_error& error) {
+            throw err::internal_error(error.what());
+        }
+    });
+    if (!mode) throw err::invalid_value("address", address);
+    co_return *mode;
 }
 
 Task<Account> RealMachine::account(std::string who) {

@@ -8,6 +8,7 @@
 #include "base/undo.hpp"
 #include "base/wait.hpp"
 #include "host-agent/core/machine.hpp"
+#include "host-agent/services/pci.hpp"
 #include "host-agent/services/usb.hpp"
 
 namespace basalt::agent {
@@ -57,6 +58,7 @@ class RealMachine final : public Machine {
         /// The program's command line, to which words are appended. Exit 3: nobody can do it here.
         std::vector<std::string> control;
         UsbFolders usb = {};
+        PciFolders pci = {};
     };
 
     RealMachine(RealLoop& loop, Config config);
@@ -70,6 +72,10 @@ class RealMachine final : public Machine {
     Task<UniqueFd> bundle(std::vector<std::string> entries, std::string format) override;
     Task<std::vector<UsbFacts>> usb_devices() override;
     Task<std::string> usb_node(UsbSpec spec) override;
+    Task<std::vector<PciFacts>> pci_devices() override;
+    Task<PciHiding> pci_hiding() override;
+    Task<PciHiding> pci_hide(std::string address, bool hidden) override;
+    Task<std::string> pci_functions(std::string address, bool enabled) override;
     Task<Account> account(std::string who) override;
 
     /// What was set here before stands against what the installation says: empty for nothing.

@@ -88,6 +88,7 @@ Task<void> SimHost::lose_power() {
     co_await kill();
     machine_.lose_power();
     network_.reboot();
+    settings_->reboot();
     disks_ = std::make_shared<sm::sim::SimDisks>(shared_->disks);
     options_.facts.boot_id = loop_.new_uuid().text();
     options_.facts.boot_time = loop_.wall_ns() / 1'000'000'000;

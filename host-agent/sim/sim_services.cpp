@@ -8,6 +8,7 @@
 #include <array>
 #include <cerrno>
 #include <cstring>
+#include <format>
 #include <utility>
 
 #include "idl/errors.hpp"
@@ -123,6 +124,49 @@ Task<std::string> SimMachine::usb_node(UsbSpec spec) {
         found->second.product_id != spec.product_id)
         throw err::invalid_device(spec.path);
     co_return "/dev/bus/usb/" + spec.path;
+}
+
+Task<std::vector<PciFacts>> SimMachine::pci_devices() {
+    std::vector<PciFacts> out;
+    for (const auto& [address, device] : pcis)
+        out.push_back(device);
+    co_return out;
+}
+
+Task<PciHiding> SimMachine::pci_hiding() {
+    co_return hiding;
+}
+
+Task<PciHiding> SimMachine::pci_hide(std::string address, bool hidden) {
+    if (!pcis.contains(address)) throw err::invalid_value("address", address);
+    if (hidden && address == boots_from) throw err::boot_device_passthrough_disallowed(address);
+    std::erase(hiding.next, address);
+    if (hidden) hiding.next.push_back(address);
+    std::ranges::sort(hiding.next);
+    co_return hiding;
+}
+
+// Its functions lie in the slot behind it.
+Task<std::string> SimMachine::pci_functions(std::string address, bool enabled) {
+    if (fault) throw ApiError(*std::exchange(fault, {}));
+    const auto card = pcis.find(address);
+    if (card == pcis.end() || card->second.functions_max <= 0)
+        throw err::invalid_value("address", address);
+    std::erase_if(pcis, [&](const auto& each) { return each.second.physical_function == address; });
+    for (std::int64_t i = 0; enabled && i < card->second.functions_max; ++i) {
+        PciFacts function = card->second;
+        function.address = std::format("{}{:02x}.{}", address.substr(0, 8), 16 + i / 8, i % 8);
+        function.physical_function = address;
+        function.functions_max = 0;
+        function.related.clear();
+        pcis.insert_or_assign(function.address, std::move(function));
+    }
+    co_return "sysfs";
+}
+
+void SimMachine::reboot() {
+    hiding.now = hiding.next;
+    std::erase_if(pcis, [](const auto& each) { return !each.second.physical_function.empty(); });
 }
 
 Task<Account> SimMachine::account(std::string who) {

@@ -22,7 +22,13 @@ class SimMachine final : public Machine {
     Task<UniqueFd> bundle(std::vector<std::string> entries, std::string format) override;
     Task<std::vector<UsbFacts>> usb_devices() override;
     Task<std::string> usb_node(UsbSpec spec) override;
+    Task<std::vector<PciFacts>> pci_devices() override;
+    Task<PciHiding> pci_hiding() override;
+    Task<PciHiding> pci_hide(std::string address, bool hidden) override;
+    Task<std::string> pci_functions(std::string address, bool enabled) override;
     Task<Account> account(std::string who) override;
+    /// What a reboot does to it.
+    void reboot();
 
     /// What has been set so far; absent members were never set.
     HostChange settings;
@@ -31,6 +37,9 @@ class SimMachine final : public Machine {
     std::string kernel_log = "[    0.000000] a simulated machine\n";
     std::map<std::string, Account> accounts;  // by name
     std::map<std::string, UsbFacts> usbs;     // by path
+    std::map<std::string, PciFacts> pcis;     // by address; virtual functions come and go by verbs
+    PciHiding hiding;
+    std::string boots_from;  // address of a device
     /// The next change fails so.
     std::optional<ApiError> fault;
 };

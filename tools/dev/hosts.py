@@ -58,6 +58,7 @@ launcher = "{programs}/confine"
 uid_first = {guest_uids}
 boot_dir = "{folder}/boot"
 usb_dir = "{folder}/usb"
+pci_dir = "{folder}/pci"
 certificate = "{folder}/xapi/tls.pem"
 
 [storage]

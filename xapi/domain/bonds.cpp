@@ -65,6 +65,7 @@ void require_member(const db::Txn& txn, Ref<Pif> ref) {
     if (!pif.tunnel_access_PIF_of.empty()) throw err::is_tunnel_access_pif(ref);
     if (!pif.tunnel_transport_PIF_of.empty()) throw err::pif_tunnel_still_exists(ref);
     if (!pif.managed) throw err::pif_unmanaged(ref);
+    if (!pif.sriov_logical_PIF_of.empty()) throw err::pif_is_sriov_logical(ref);
     if (!pif.physical) throw err::pif_is_not_physical(ref);
 }
 

@@ -9,6 +9,7 @@
 #include "idl/records/bond.hpp"
 #include "idl/records/host.hpp"
 #include "idl/records/network.hpp"
+#include "idl/records/network_sriov.hpp"
 #include "idl/records/pif.hpp"
 #include "idl/records/pif_metrics.hpp"
 #include "idl/records/pool.hpp"
@@ -22,7 +23,9 @@
 #include "xapi/core/operation.hpp"
 #include "xapi/domain/blobs.hpp"
 #include "xapi/domain/ip_text.hpp"
+#include "xapi/domain/pci.hpp"
 #include "xapi/domain/sdn_controllers.hpp"
+#include "xapi/domain/sriov.hpp"
 #include "xapi/domain/tunnels.hpp"
 #include "xapi/domain/words.hpp"
 
@@ -132,12 +135,16 @@ agent::NetworkWant network_want(const db::Txn& txn, Ref<Host> host) {
     // By the tunnels' own rows: within a transaction the interfaces' sets are as they were before.
     std::set<Ref<Pif>> tunnelled;
     txn.each<Tunnel>([&](Ref<Tunnel>, const Tunnel& row) { tunnelled.insert(row.access_PIF); });
+    std::set<Ref<Pif>> functions;
+    txn.each<NetworkSriov>(
+        [&](Ref<NetworkSriov>, const NetworkSriov& row) { functions.insert(row.logical_PIF); });
     std::set<Ref<Network>> carried;  // by interfaces of this host
     txn.each<Pif>([&](Ref<Pif> ref, const Pif& pif) {
         const Network* network = txn.find(pif.network);
         if (pif.host != host || !pif.currently_attached || !pif.managed || network == nullptr)
             return;
         carried.insert(pif.network);
+        if (functions.contains(ref)) return;  // the card is the switch
         (pif.VLAN == no_vlan ? want.bridges : tagged)
             .push_back(bridge_of(txn, *network, pif, tunnelled.contains(ref)));
     });
@@ -257,8 +264,12 @@ Task<void> NetworkDomain::attach(Call& call, NetworkAttach params) {
         pifs, [&](Ref<Pif> pif) { return call.db().get(pif).host == params.host; });
     if (here == pifs.end() && !pifs.empty())
         throw err::host_cannot_attach_network(params.host, params.network);
-    if (here != pifs.end() && !call.db().get(*here).currently_attached)
+    if (here != pifs.end() && !call.db().get(*here).currently_attached) {
+        const Ref<NetworkSriov> sriov =
+            call.db().transact([&](db::Txn& txn) { return sriov_of_logical(txn, *here); });
+        if (sriov) co_return co_await divide(core_, call, sriov, true);
         call.db().transact([&](db::Txn& txn) { txn.edit(*here).currently_attached = true; });
+    }
     co_await networks_.apply(call, params.host);
 }
 
@@ -335,7 +346,9 @@ void land_nic(core::Core& core, db::Txn& txn, Ref<Pif> pif, const agent::NicFact
 
 Task<void> PifDomain::scan(Call& call, PifScan params) {
     if (call.db().find(params.host) == nullptr) throw err::handle_invalid("host", params.host);
-    const agent::HostFacts facts = co_await core_.hosts->agent(params.host).host_facts({});
+    agent::Host& agent = core_.hosts->agent(params.host);
+    const agent::HostFacts facts = co_await agent.host_facts({});
+    const std::vector<agent::PciFacts> devices = co_await agent.pci_devices({});
     call.db().transact([&](db::Txn& txn) {
         std::map<std::string, Ref<Pif>> known;
         for (const auto pif : txn.get(params.host).PIFs)
@@ -347,6 +360,7 @@ Task<void> PifDomain::scan(Call& call, PifScan params) {
             if (fresh) txn.edit(pif).currently_attached = false;
             land_nic(core_, txn, pif, nic);
         }
+        land_pci_devices(txn, params.host, devices);
     });
 }
 
@@ -359,6 +373,9 @@ Task<void> PifDomain::plug(Call& call, PifPlug params) {
         return row.host;
     });
     if (call.db().get(params.self).currently_attached) co_return;
+    if (const Ref<NetworkSriov> sriov =
+            call.db().transact([&](db::Txn& txn) { return sriov_of_logical(txn, params.self); }))
+        co_return co_await divide(core_, call, sriov, true);
     Networks& networks = networks_;
     co_await with_undo([&](Undo& undo) -> Task<void> {
         call.db().transact([&](db::Txn& txn) { txn.edit(params.self).currently_attached = true; });
@@ -380,6 +397,9 @@ Task<void> PifDomain::unplug(Call& call, PifUnplug params) {
         return row.host;
     });
     if (!call.db().get(params.self).currently_attached) co_return;
+    if (const Ref<NetworkSriov> sriov =
+            call.db().transact([&](db::Txn& txn) { return sriov_of_logical(txn, params.self); }))
+        co_return co_await divide(core_, call, sriov, false);
     Networks& networks = networks_;
     co_await with_undo([&](Undo& undo) -> Task<void> {
         call.db().transact([&](db::Txn& txn) { txn.edit(params.self).currently_attached = false; });
@@ -403,6 +423,8 @@ void require_vlan_possible(const db::Txn& txn, const VlanCreate& params) {
     const Network& network = txn.get(params.network);
     if (params.tag < 0 || params.tag > vlan_tag_max) throw err::vlan_tag_invalid(params.tag);
     if (tagged.VLAN != no_vlan) throw err::pif_is_vlan(params.tagged_PIF);
+    if (sriov_of_logical(txn, params.tagged_PIF))
+        throw err::pif_is_sriov_logical(params.tagged_PIF);
     if (tagged.bond_slave_of) throw err::cannot_add_vlan_to_bond_slave(params.tagged_PIF);
     for (const auto vlan : tagged.VLAN_slave_of)
         if (txn.get(vlan).tag == params.tag) throw err::pif_vlan_exists(tagged.device);

@@ -11,6 +11,7 @@
 #include "idl/records/vlan.hpp"
 #include "xapi/core/hosts.hpp"
 #include "xapi/domain/networks.hpp"
+#include "xapi/domain/sriov.hpp"
 #include "xapi/domain/words.hpp"
 
 namespace basalt::domain {
@@ -25,6 +26,7 @@ void require_may_leave(const db::Txn& txn, Ref<Pif> pif) {
     if (!row.VLAN_slave_of.empty()) throw err::pif_vlan_still_exists(pif);
     if (!row.tunnel_transport_PIF_of.empty()) throw err::pif_tunnel_still_exists(pif);
     if (row.bond_slave_of) throw err::pif_already_bonded(pif);
+    if (sriov_of_physical(txn, pif)) throw err::pif_sriov_still_exists(pif);
 }
 
 void erase_pif(db::Txn& txn, Ref<Pif> pif) {
@@ -113,6 +115,7 @@ Task<Ref<Pif>> PifDomain::introduce(Call& call, PifIntroduce params) {
 Task<void> PifDomain::forget(Call& call, PifForget params) {
     const Ref<Host> host = call.db().get(params.self).host;
     call.db().transact([&](db::Txn& txn) {
+        if (sriov_of_logical(txn, params.self)) throw err::cannot_forget_sriov_logical(params.self);
         if (!txn.get(params.self).physical) throw err::pif_is_not_physical(params.self);
         require_may_leave(txn, params.self);
         erase_pif(txn, params.self);
@@ -124,7 +127,8 @@ Task<Ref<Pif>> PifDomain::create_VLAN(Call& call, PifCreateVlan params) {
     Ref<Pif> carrier;
     for (const auto pif : call.db().get(params.host).PIFs) {
         const Pif& row = call.db().get(pif);
-        if (row.device == params.device && row.VLAN == no_vlan) carrier = pif;
+        if (row.device == params.device && row.VLAN == no_vlan && row.sriov_logical_PIF_of.empty())
+            carrier = pif;
     }
     if (!carrier) throw err::invalid_value("device", params.device);
     const Ref<Vlan> vlan = co_await vlans_.create(

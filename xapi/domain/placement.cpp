@@ -1,10 +1,12 @@
 #include "xapi/domain/placement.hpp"
 
 #include <algorithm>
+#include <map>
 #include <set>
 
 #include "idl/records/host_metrics.hpp"
 #include "idl/records/network.hpp"
+#include "idl/records/network_sriov.hpp"
 #include "idl/records/pbd.hpp"
 #include "idl/records/pif.hpp"
 #include "idl/records/sr.hpp"
@@ -13,6 +15,7 @@
 #include "idl/records/vif.hpp"
 #include "xapi/core/hosts.hpp"
 #include "xapi/domain/balloons.hpp"
+#include "xapi/domain/sriov.hpp"
 #include "xapi/domain/usb.hpp"
 #include "xapi/domain/vm_rules.hpp"
 #include "xapi/domain/words.hpp"
@@ -56,6 +59,26 @@ std::vector<std::string> missing_networks(const db::Txn& txn, const Vm& vm, Ref<
             missing.push_back(row->network.text());
     }
     return missing;
+}
+
+// Functions of the host's cards that the VM's interfaces need. No hypervisor here gives guests such
+// yet, so that a host which has all else says so itself.
+void look_at_functions(const db::Txn& txn, const Vm& vm, Ref<Host> host, rules::HostView& out) {
+    std::map<Ref<Network>, std::int64_t> needed;
+    for (const auto ref : vm.VIFs) {
+        const Vif* vif = txn.find(ref);
+        const Network* network = vif != nullptr ? txn.find(vif->network) : nullptr;
+        if (network != nullptr && is_sriov_network(txn, *network)) ++needed[vif->network];
+    }
+    if (needed.empty()) return;
+    for (const auto& [network, count] : needed)
+        for (const Ref<Pif> pif : txn.get(network).PIFs)
+            if (const NetworkSriov* sriov = txn.find(sriov_of_logical(txn, pif));
+                sriov != nullptr && txn.get(pif).host == host &&
+                remaining_capacity(txn, *sriov) < count)
+                out.full_network = network.text();
+    out.lacks_iommu = txn.get(host).chipset_info.get(std::string("iommu")) != "true";
+    out.lacks_functions = true;
 }
 
 }  // namespace
@@ -102,6 +125,7 @@ rules::HostView view(const core::Core& core, const db::Txn& txn, Ref<Host> host,
     out.missing_srs = missing_srs(txn, vm, host);
     out.missing_networks = missing_networks(txn, vm, host);
     if (const auto group = missing_usb_group(txn, vm, host)) out.missing_usb_group = group->text();
+    look_at_functions(txn, vm, host, out);
     return out;
 }
 

@@ -18,6 +18,8 @@
 #include "idl/records/vm.hpp"
 #include "xapi/domain/guest_agents.hpp"
 #include "xapi/domain/messages.hpp"
+#include "xapi/domain/pci.hpp"
+#include "xapi/domain/sriov.hpp"
 #include "xapi/domain/usb.hpp"
 #include "xapi/domain/vm_landing.hpp"
 #include "xapi/domain/words.hpp"
@@ -132,7 +134,12 @@ Task<Ref<Host>> HostKeeper::host_appeared(agent::HostFacts facts, agent::Host& a
     const std::vector<agent::DomainInfo> domains = co_await agent.domains({});
     co_await resync_domains(host, domains, asked_at);
     const std::vector<agent::UsbFacts> usbs = co_await agent.usb_devices({});
-    core_.db.transact_fact([&](db::Txn& txn) { land_usb_devices(txn, host, usbs); });
+    if (booted_anew) co_await divide_again(core_, host, agent, next);
+    const std::vector<agent::PciFacts> pcis = co_await agent.pci_devices({});
+    core_.db.transact_fact([&](db::Txn& txn) {
+        land_usb_devices(txn, host, usbs);
+        land_pci_devices(txn, host, pcis);
+    });
     co_await vifs_.align(host, agent, domains, next);
     co_await states_.host_appeared(agent);
     co_await unresolved.clean(agent, next);
@@ -202,8 +209,7 @@ agent::NetworkWant HostKeeper::wanted_network(Ref<Host> host) {
     return core_.db.transact_fact([&](db::Txn& txn) { return network_want(txn, host); });
 }
 
-Task<std::optional<agent::NetworkWant>> HostKeeper::tell_network(Ref<Host> host,
-                                                                 agent::Host& agent,
+Task<std::optional<agent::NetworkWant>> HostKeeper::tell_network(Ref<Host> host, agent::Host& agent,
                                                                  NextOperation next) {
     if (networks_.is_changing(host)) co_return std::nullopt;
     agent::NetworkWant want = wanted_network(host);
@@ -232,8 +238,7 @@ Task<void> HostKeeper::plug_storage(Ref<Host> host, agent::Host& agent, NextOper
 
 // A few guests at a time: a host may have thousands. What changed behind the host's word, while
 // others were landed, is looked at again.
-Task<void> HostKeeper::resync_domains(Ref<Host> host,
-                                      const std::vector<agent::DomainInfo>& domains,
+Task<void> HostKeeper::resync_domains(Ref<Host> host, const std::vector<agent::DomainInfo>& domains,
                                       db::Generation asked_at) {
     Running running;
     for (const agent::DomainInfo& domain : domains)

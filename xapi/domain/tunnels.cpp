@@ -34,6 +34,8 @@ void require_tunnel_possible(const db::Txn& txn, const TunnelCreate& params) {
     if (transport.bond_slave_of) throw err::cannot_add_tunnel_to_bond_slave(params.transport_PIF);
     if (!transport.tunnel_access_PIF_of.empty())
         throw err::is_tunnel_access_pif(params.transport_PIF);
+    if (!transport.sriov_logical_PIF_of.empty())
+        throw err::cannot_add_tunnel_to_sriov_logical(params.transport_PIF);
     if (!has_address(transport)) throw err::transport_pif_not_configured(params.transport_PIF);
     for (const auto pif : network.PIFs)
         if (txn.get(pif).host == transport.host)

@@ -2,9 +2,11 @@
 
 #include <algorithm>
 
+#include "idl/records/network.hpp"
 #include "idl/records/pbd.hpp"
 #include "idl/records/pool.hpp"
 #include "idl/records/sm.hpp"
+#include "xapi/domain/sriov.hpp"
 
 namespace basalt::domain {
 
@@ -103,10 +105,12 @@ rules::VbdView view(const db::Txn& txn, Ref<xenapi::Vbd> ref, const xenapi::Vbd&
 }
 
 rules::VifView view(const db::Txn& txn, Ref<xenapi::Vif> ref, const xenapi::Vif& vif) {
+    const xenapi::Network* network = txn.find(vif.network);
     return {.ref = ref.text(),
             .attached = vif.currently_attached,
             .vm = device_vm(txn, vif.VM),
-            .current = as_std_map(vif.current_operations)};
+            .current = as_std_map(vif.current_operations),
+            .is_function = network != nullptr && is_sriov_network(txn, *network)};
 }
 
 rules::SrView view(const db::Txn& txn, Ref<xenapi::Sr> ref, const xenapi::Sr& sr) {

@@ -109,6 +109,9 @@ std::optional<ApiError> why_not(const VifView& vif, VifOperations operation) {
     if (vif.vm.is_control_domain)
         return err::operation_not_allowed(
             "A VIF of the control domain cannot be plugged or unplugged");
+    if (vif.is_function)
+        return err::operation_not_allowed(
+            "A VIF that is a function of a card cannot be plugged or unplugged");
     if (auto error = need_running(vif.vm)) return error;
     if (operation == VifOperations::plug && vif.attached)
         return err::device_already_attached(vif.ref);

@@ -42,6 +42,7 @@ struct VifView {
     bool attached = false;
     DeviceVmView vm;
     std::map<std::string, xenapi::VifOperations> current;
+    bool is_function = false;  // of a card, on a network of such
 };
 
 std::optional<ApiError> why_not(const VifView& vif, xenapi::VifOperations operation);

@@ -12,6 +12,12 @@ std::optional<ApiError> why_not(const HostView& host, const Demand& demand) {
         return err::vm_requires_network(demand.vm, host.missing_networks.front());
     if (!host.missing_usb_group.empty())
         return err::vm_requires_vusb(demand.vm, host.missing_usb_group);
+    if (!host.full_network.empty())
+        return err::network_sriov_insufficient_capacity(host.full_network);
+    if (host.lacks_iommu) return err::vm_requires_iommu(host.ref);
+    if (host.lacks_functions)
+        return err::operation_not_allowed(
+            "The host's hypervisor cannot give guests functions of network cards");
     const std::int64_t obtainable = host.memory_free_bytes + host.memory_squeezable_bytes;
     if (demand.memory_bytes > obtainable)
         return err::host_not_enough_free_memory(demand.memory_bytes, obtainable);

@@ -21,6 +21,9 @@ struct HostView {
         missing_srs;  // refs of SRs that the VM needs and the host has not plugged
     std::vector<std::string> missing_networks;
     std::string missing_usb_group;  // ref of one that the VM needs a device of; empty: none
+    std::string full_network;       // ref of one whose cards have too few functions; empty: none
+    bool lacks_iommu = false;       // and the VM needs functions of cards
+    bool lacks_functions = false;   // the same of its hypervisor
 };
 
 struct Demand {
