@@ -159,7 +159,7 @@ class Exporter {
     Task<void> send_to(std::string endpoint, std::string text) {
         std::exception_ptr failed;
         try {
-            // Not by ?: in one co_await: docs/TRAPS.md 69.
+            // Not by ?: in one co_await: docs/TRAPS.md, 71.
             if (endpoint == own_disk) {
                 co_await write(std::move(text));
             } else {
