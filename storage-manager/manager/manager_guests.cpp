@@ -67,11 +67,16 @@ Task<void> Manager::close_disk(std::string vm, std::string device) {
 }
 
 Task<void> Manager::unplug(Plug plug) {
-    co_await parts_.datapath->close(plug.first, plug.second);
     const auto found = disks_.find(plug);
-    if (found == disks_.end()) co_return;
+    if (found == disks_.end())
+        co_return co_await parts_.datapath->close(plug.first, plug.second);
     const OpenDisk old = found->second;
-    disks_.erase(found);
+    {
+        // A snapshot of the disk may be about to give it another leaf.
+        const auto lease = co_await queue_.acquire("disk " + key(*old.spec.disk));
+        co_await parts_.datapath->close(plug.first, plug.second);
+        disks_.erase(plug);
+    }
     claims_.release(old.claim);
     co_await driver_close(*old.spec.disk);
     co_await save();
