@@ -60,6 +60,7 @@ struct Hosts::Link : rpc::Handler, agent::Events {
     std::string uuid;
     xenapi::Ref<xenapi::Host> host;
     bool started = false;  // start of day is over
+    std::vector<std::function<void()>> early;  // what hostd told before
     std::unique_ptr<rpc::Peer> peer;
     std::unique_ptr<agent::Client> client;  // of this connection
     std::unique_ptr<agent::Client> steady;  // of this host: asks again
@@ -79,21 +80,28 @@ struct Hosts::Link : rpc::Handler, agent::Events {
         return agent::deliver(hosts.core_.loop, *this, std::move(event), std::move(args));
     }
 
-    // What comes before the row exists is read again by start of day.
+    // What comes during the start of day may be newer than what that has read.
+    void tell(std::function<void()> what) {
+        if (started)
+            what();
+        else
+            early.push_back(std::move(what));
+    }
+
     void on_domain(agent::DomainInfo value) override {
-        if (started) hosts.watcher_.on_domain(host, std::move(value));
+        tell([this, value = std::move(value)] { hosts.watcher_.on_domain(host, value); });
     }
 
     void on_guest(agent::GuestFacts value) override {
-        if (started) hosts.watcher_.on_guest(host, std::move(value));
+        tell([this, value = std::move(value)] { hosts.watcher_.on_guest(host, value); });
     }
 
     void on_memory(agent::MemoryFacts value) override {
-        if (started) hosts.watcher_.on_memory(host, std::move(value));
+        tell([this, value = std::move(value)] { hosts.watcher_.on_memory(host, value); });
     }
 
     void on_nics(std::vector<agent::NicFacts> value) override {
-        if (started) hosts.watcher_.on_nics(host, std::move(value));
+        tell([this, value = std::move(value)] { hosts.watcher_.on_nics(host, value); });
     }
 
     void on_usage(agent::HostUsage value) override {
@@ -101,7 +109,7 @@ struct Hosts::Link : rpc::Handler, agent::Events {
     }
 
     void on_state(agent::StateRef value) override {
-        if (started) hosts.watcher_.on_state(host, std::move(value));
+        tell([this, value = std::move(value)] { hosts.watcher_.on_state(host, value); });
     }
 
     void on_term(std::int64_t value) override {
@@ -175,6 +183,7 @@ Task<void> Hosts::keep_up(std::shared_ptr<Link> link) {
 
 Task<void> Hosts::serve(std::shared_ptr<Link> link) {
     link->client.reset();
+    link->early.clear();
     std::unique_ptr<rpc::Channel> channel = co_await link->connect();
     if (stopping_) co_return;
     link->peer = std::make_unique<rpc::Peer>(core_.loop, std::move(channel), link.get());
@@ -192,6 +201,8 @@ Task<void> Hosts::serve(std::shared_ptr<Link> link) {
             throw err::host_unknown_to_master(facts.uuid);
         link->host = co_await watcher_.host_appeared(std::move(facts), *link->client);
         link->started = true;
+        for (const auto& told : std::exchange(link->early, {}))
+            told();
         link->changed.notify_all();
         start_acknowledging(link);
         co_await pump->wait();
