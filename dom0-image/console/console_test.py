@@ -4,6 +4,7 @@ import os
 import pty
 import re
 import select
+import signal
 import subprocess
 import sys
 import tempfile
@@ -96,6 +97,8 @@ class Terminal:
 
     def close(self):
         os.close(self.line)
+        # A terminal that is gone says so by SIGHUP, which whoever runs the tests may have ignored.
+        os.kill(self.child, signal.SIGKILL)
         os.waitpid(self.child, 0)
 
 
