@@ -12,8 +12,9 @@ from pathlib import Path
 import lab
 
 MODULES = ("dom0-image/prepare/management.py", "dom0-image/prepare/nics.py",
-           "dom0-image/prepare/prepare.py", "dom0-image/prepare/settle_network.py",
-           "dom0-image/prepare/slots.py", "tools/dev/xapi_client.py")
+           "dom0-image/prepare/passthrough.py", "dom0-image/prepare/prepare.py",
+           "dom0-image/prepare/settle_network.py", "dom0-image/prepare/slots.py",
+           "tools/dev/xapi_client.py")
 # The second card is one end of a pair, by a name that hardware has.
 SECOND_CARD = ("ip", "link", "add", "eth1", "type", "veth", "peer", "name", "far1")
 SETTLE = """
