@@ -343,7 +343,12 @@ export async function largeUpload(visit) {
     await first.getByRole("dialog").getByRole("button", { name: "Upload" }).click()
     await first.locator(".notice", { hasText: "waiting for the host" }).waitFor({ timeout: 60_000 })
     // Between two tries, which are further apart each time: a task that is just being made is nobody's yet.
-    await visit.until(async () => broken >= 3 && (await pending()) > tasks, 30, "no task is under way")
+    await visit.until(async () => {
+      const seen = broken
+      if (seen < 3 || (await pending()) <= tasks) return false
+      await new Promise((resolve) => setTimeout(resolve, 500))
+      return broken === seen
+    }, 30, "no task is under way")
     await first.close({ runBeforeUnload: true })
     await visit.until(() => first.isClosed(), 20, "the page does not close")
     demand(first.farewells === 1, "nobody was asked whether to break it off")
