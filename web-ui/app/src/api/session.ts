@@ -98,7 +98,7 @@ addEventListener("pagehide", (event) => {
     const body = { jsonrpc: "2.0", method, params: [session, ...params], id: 0 }
     navigator.sendBeacon("/jsonrpc", new Blob([JSON.stringify(body)], { type: "application/json" }))
   }
-  // The session last: it is what the others are said with.
   for (const task of tasksOfPage) say("task.cancel", task)
-  say("session.logout")
+  // What is said last may be heard first: a session by which a task must still end is left to its time limit.
+  if (tasksOfPage.size === 0) say("session.logout")
 })
