@@ -133,7 +133,7 @@ async function screenDraws() {
 async function until(condition, seconds, what) {
   const end = Date.now() + seconds * 1000
   while (!(await condition())) {
-    if (Date.now() > end) throw new Error(what)
+    if (Date.now() > end) throw new Error(typeof what === "function" ? await what() : what)
     await page.waitForTimeout(250)
   }
 }

@@ -332,7 +332,8 @@ async function choose(page, path) {
 export async function largeUpload(visit) {
   const { other, demand, browser, url, password } = visit
   const file = largeFile(70)
-  const pending = async () => Object.values(await other.call("task.get_all_records")).filter(({ status }) => status === "pending").length
+  const underWay = async () => Object.values(await other.call("task.get_all_records")).filter(({ status }) => status === "pending")
+  const pending = async () => (await underWay()).length
   const tasks = await pending()
   try {
     const first = await open(browser, url)
@@ -352,7 +353,8 @@ export async function largeUpload(visit) {
     await first.close({ runBeforeUnload: true })
     await visit.until(() => first.isClosed(), 20, "the page does not close")
     demand(first.farewells === 1, "nobody was asked whether to break it off")
-    await visit.until(async () => (await pending()) <= tasks, 20, "it leaves a task behind")
+    await visit.until(async () => (await pending()) <= tasks, 20, async () =>
+      `it leaves a task behind, of ${tasks} and ${JSON.stringify((await underWay()).map((task) => [task.name_label, task.created, task.progress]))}`)
     await first.context().close()
 
     const { page } = visit
