@@ -1,11 +1,14 @@
-"""The same guest under QEMU with nothing of Basalt around it: what vm_bench.py compares with.
+"""A host's guest under QEMU with nothing of Basalt around it: what vm_bench.py compares with.
 
-    qemu_alone.py FOLDER KERNEL RAMDISK ARGUMENTS
+    qemu_alone.py words UUID              the words by which a running guest's QEMU was started
+    qemu_alone.py life FOLDER WORDS       the life of the same guest, started by hand with these words
 
-Runs where a host's QEMU is. Prints one JSON object of seconds.
+Runs where a host's QEMU is. Prints JSON: a list of texts, or an object of seconds.
 """
 
 import json
+import os
+import re
 import socket
 import subprocess
 import sys
@@ -13,7 +16,6 @@ import time
 from pathlib import Path
 
 LIMIT_SECONDS = 300
-MEMORY_MIB = 128
 
 
 def until(condition, what):
@@ -51,21 +53,44 @@ class Monitor:
         return self.execute("query-migrate").get("status") == "completed"
 
 
+def words_of(uuid):
+    for entry in Path("/proc").iterdir():
+        if not entry.name.isdigit():
+            continue
+        try:
+            words = (entry / "cmdline").read_bytes().decode().split("\0")[:-1]
+        except OSError:
+            continue  # it has ended meanwhile
+        if "-uuid" in words and words[words.index("-uuid") + 1] == uuid:
+            return words
+    raise SystemExit(f"no QEMU of {uuid}")
+
+
+def by_hand(words, folder):
+    """Has QEMU make for itself what hostd hands it: sockets to listen on and the file of the log."""
+    out = []
+    for word in words:
+        word = re.sub(r"^(socket,id=(\w+),)fd=\d+", rf"\1path={folder}/\2", word)
+        out.append(word.replace("/dev/fdset/1", f"{folder}/serial.log"))
+    while "-add-fd" in out:
+        at = out.index("-add-fd")
+        if "set=1," not in out[at + 1]:
+            raise SystemExit(f"a file that nobody gives by hand: {out[at + 1]}")
+        del out[at:at + 2]
+    return out
+
+
 class Guest:
-    def __init__(self, folder, boot, *more):
-        self.monitor_path = folder / "monitor"
-        self.serial = folder / "serial"
-        for path in (self.monitor_path, self.serial):
+    def __init__(self, folder, words, *more):
+        self.serial = folder / "serial.log"
+        for path in (folder / "qmp", folder / "serial", folder / "agent", self.serial):
             path.unlink(missing_ok=True)
         self.began = time.monotonic()
         self.process = subprocess.Popen(
-            ["qemu-system-x86_64", "-nodefaults", "-display", "none", "-machine", "q35",
-             "-accel", "tcg,thread=multi,tb-size=64", "-m", str(MEMORY_MIB), "-kernel", boot[0],
-             "-initrd", boot[1], "-append", boot[2], "-serial", f"file:{self.serial}",
-             "-qmp", f"unix:{self.monitor_path},server=on,wait=off", *more],
+            [*by_hand(words, folder), *more],
             # As hostd starts its own: the kernel shares processors out by session.
             start_new_session=True)
-        self.monitor = Monitor(self.monitor_path)
+        self.monitor = Monitor(folder / "qmp")
 
     def seconds(self):
         return time.monotonic() - self.began
@@ -78,11 +103,11 @@ class Guest:
         self.process.wait()
 
 
-def main():
-    folder, boot = Path(sys.argv[1]), sys.argv[2:5]
+def life(folder, words):
     image = folder / "saved"
     figures = {}
-    guest = Guest(folder, boot)
+    guest = Guest(folder, words)
+    guest.monitor.execute("cont")
     until(guest.monitor.running, "the guest runs")
     figures["running"] = guest.seconds()
     until(lambda: guest.says(b"guest ready"), "the guest is ready")
@@ -94,14 +119,25 @@ def main():
     until(guest.monitor.saved, "the guest is saved")
     guest.end()
     figures["suspend"] = time.monotonic() - began
-    again = Guest(folder, boot, "-incoming", f"file:{image}", "-S")
+    again = Guest(folder, words, "-incoming", f"file:{image}")
     until(lambda: again.monitor.execute("query-status")["status"] == "paused", "it is loaded")
     again.monitor.execute("cont")
     until(again.monitor.running, "the guest runs again")
     figures["resume"] = again.seconds()
     again.end()
     image.unlink()
-    print(json.dumps(figures))
+    return figures
+
+
+def main():
+    match sys.argv[1:]:
+        case ["words", uuid]:
+            answer = words_of(uuid)
+        case ["life", folder, words]:
+            answer = life(Path(folder), json.loads(words))
+        case _:
+            raise SystemExit(__doc__)
+    print(json.dumps(answer))
 
 
 if __name__ == "__main__":
