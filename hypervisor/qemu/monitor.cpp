@@ -290,9 +290,17 @@ Task<void> Monitor::unlimited_migration() {
     return command("migrate-set-parameters", Json{{"max-bandwidth", no_bandwidth_limit}});
 }
 
+Task<void> Monitor::announce_migration() {
+    return migrate_with("events");
+}
+
 Task<void> Monitor::converge_migration() {
-    const Json converge = {{"capability", "auto-converge"}, {"state", true}};
-    return command("migrate-set-capabilities", Json{{"capabilities", Json::array({converge})}});
+    return migrate_with("auto-converge");
+}
+
+Task<void> Monitor::migrate_with(std::string capability) {
+    const Json wanted = {{"capability", std::move(capability)}, {"state", true}};
+    return command("migrate-set-capabilities", Json{{"capabilities", Json::array({wanted})}});
 }
 
 Task<void> Monitor::migrate_to_fd(std::string name) {

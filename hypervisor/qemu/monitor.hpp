@@ -99,6 +99,8 @@ class Monitor {
     /// A connected socket becomes a client of the screen (RFB).
     Task<void> add_screen_client(UniqueFd socket);
     Task<void> unlimited_migration();
+    /// Each step of a migration is told by an event.
+    Task<void> announce_migration();
     /// The guest is slowed down when it changes memory faster than it passes.
     Task<void> converge_migration();
     Task<void> migrate_to_fd(std::string name);
@@ -129,6 +131,7 @@ class Monitor {
     Task<Json> execute(std::string command, Json arguments = Json::object());
     Task<Json> glance(std::string command);
     Task<void> command(std::string name, Json arguments = Json::object());
+    Task<void> migrate_with(std::string capability);
 
     qmp::Client client_;
 };

@@ -61,7 +61,8 @@ Task<void> await_migration(DomainPtr domain, Progress progress, Measure measure)
         if (now.state == Migration::State::failed) throw internal("migration: " + now.error);
         if (progress) progress(measure(now));
         if (now.state == Migration::State::completed) co_return;
-        co_await sleep_for(domain->loop, pause);
+        // Its end is told by an event; asked meanwhile for how far it is.
+        co_await domain->changed.wait_for(pause);
         pause = std::min(pause * 2, poll_longest);
     }
 }
@@ -99,6 +100,7 @@ Task<void> write_to(DomainPtr domain, std::shared_ptr<UniqueFd> sink, Progress p
     });
     undo.push("cancel", [domain] { return cancel(domain); });
     co_await domain->monitor->give_fd("saved", std::move(*sink));
+    co_await domain->monitor->announce_migration();
     co_await domain->monitor->unlimited_migration();
     co_await domain->monitor->migrate_to_fd("saved");
     co_await await_migration(domain, std::move(progress),
@@ -173,6 +175,7 @@ Task<void> load(DomainPtr domain, UniqueFd source, Progress progress) {
     const auto watched =
         std::make_shared<UniqueFd>(is_file ? ::fcntl(source.get(), F_DUPFD_CLOEXEC, 0) : -1);
     co_await domain->monitor->give_fd("saved", std::move(source));
+    co_await domain->monitor->announce_migration();
     co_await domain->monitor->migrate_from_fd("saved");
     co_await await_migration(domain, std::move(progress),
                              [watched, size = facts.st_size](const Migration& now) {
