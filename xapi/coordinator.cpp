@@ -65,6 +65,7 @@ struct Coordinator::Parts {
     domain::PbdDomain pbds;
     domain::SrDomain srs;
     domain::DrTaskDomain recoveries;
+    domain::MemoryLedger memory;
     domain::Balloons balloons;
     domain::KeptStates states;
     domain::VmDomain vms;
@@ -134,9 +135,10 @@ Coordinator::Parts::Parts(Loop& loop, db::Store& store)
       pbds(core, storage),
       srs(core, storage, pbds, copies),
       recoveries(core, srs, pbds),
-      balloons(core),
+      memory(db),
+      balloons(core, memory),
       states(core),
-      vms(core, storage, balloons, states),
+      vms(core, storage, memory, balloons, states),
       appliances(core, vms),
       schedules(core, vms, storage),
       vtpms(core, states),
@@ -152,7 +154,7 @@ Coordinator::Parts::Parts(Loop& loop, db::Store& store)
       tunnels(core, networks),
       controllers(core, networks),
       pifs(core, networks, vlans),
-      host(core, {agents, networks, vlans, tunnels}),
+      host(core, {agents, networks, vlans, tunnels, memory}),
       pools(core, vlans, host, networks, copies),
       sessions(core, agents),
       task(core),

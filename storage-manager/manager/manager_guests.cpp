@@ -68,8 +68,7 @@ Task<void> Manager::close_disk(std::string vm, std::string device) {
 
 Task<void> Manager::unplug(Plug plug) {
     const auto found = disks_.find(plug);
-    if (found == disks_.end())
-        co_return co_await parts_.datapath->close(plug.first, plug.second);
+    if (found == disks_.end()) co_return co_await parts_.datapath->close(plug.first, plug.second);
     const OpenDisk old = found->second;
     {
         // A snapshot of the disk may be about to give it another leaf.

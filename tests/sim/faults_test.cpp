@@ -255,9 +255,8 @@ TEST(LeftOver, a_guest_starts_nowhere_until_the_host_of_a_failed_start_is_rid_of
     const Ref<Vm> vm = pool.insert_vm("one");
     const auto start_on = [&](std::size_t index) {
         const auto host = pool.db().by_uuid<xenapi::Host>(pool.hosts[index]->facts().uuid);
-        return code_of([&] {
-            pool.call("VM.start_on", {of(vm), of(*host), Value(false), Value(false)});
-        });
+        return code_of(
+            [&] { pool.call("VM.start_on", {of(vm), of(*host), Value(false), Value(false)}); });
     };
     hv::SimHost& machine = pool.hosts[0]->machine();
     const ApiError fault("INTERNAL_ERROR", {"a fault"});

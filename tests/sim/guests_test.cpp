@@ -478,18 +478,16 @@ TEST_F(Guests, firmware_texts_are_set_once) {
 
 TEST_F(Guests, the_store_of_a_guest_has_what_its_record_says_and_a_core_is_kept_when_asked_for) {
     const Ref<Vm> vm = vm_of("vm");
-    const std::map<std::string, std::string> data = {{"vm-data/role", "web"},
-                                                     {"vm-data/net/0", "10.0.0.1/24"},
-                                                     {"vm-data//x", "no path"},
-                                                     {"vm-data/long", std::string(2049, 'x')},
-                                                     {"memory/target", "not its own"},
-                                                     {"hello", "nor this"}};
+    const std::map<std::string, std::string> data = {
+        {"vm-data/role", "web"},          {"vm-data/net/0", "10.0.0.1/24"},
+        {"vm-data//x", "no path"},        {"vm-data/long", std::string(2049, 'x')},
+        {"memory/target", "not its own"}, {"hello", "nor this"}};
     for (const auto& [key, value] : data)
         pool.call("VM.add_to_xenstore_data", {of(vm), Value(key), Value(value)});
     start(vm);
     const auto spec = [&] { return machine().config(row(vm).uuid)->spec; };
-    EXPECT_THAT(spec().xenstore, ElementsAre(Pair("vm-data/net/0", "10.0.0.1/24"),
-                                             Pair("vm-data/role", "web")));
+    EXPECT_THAT(spec().xenstore,
+                ElementsAre(Pair("vm-data/net/0", "10.0.0.1/24"), Pair("vm-data/role", "web")));
     EXPECT_FALSE(spec().core_dump);
     EXPECT_EQ(row(vm).xenstore_data.size(), data.size());
     stop(vm);

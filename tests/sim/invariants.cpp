@@ -9,6 +9,7 @@
 #include "idl/runtime/writers.hpp"
 #include "xapi/core/hosts.hpp"
 #include "xapi/domain/networks.hpp"
+#include "xapi/domain/placement.hpp"
 
 namespace basalt::testing {
 
@@ -32,6 +33,7 @@ class Findings {
             network(i);
             plugs(i);
             agent(i);
+            memory(i);
         }
         return std::move(found_);
     }
@@ -144,6 +146,18 @@ class Findings {
             }
         });
         same(world, known, "domain of VM");
+    }
+
+    // What is kept up with each change must be what a look at every VM tells.
+    void memory(std::size_t number) {
+        const Ref<xenapi::Host> host = row_of(number);
+        const auto kept =
+            pool_.get<std::int64_t>("host.compute_free_memory", {wire::Value(host.text())});
+        const std::int64_t counted =
+            pool_.db().transact([&](db::Txn& txn) { return domain::memory_free_bytes(txn, host); });
+        check(kept == counted, "host " + host.text() + " has " + std::to_string(kept) +
+                                   " bytes free by the ledger, " + std::to_string(counted) +
+                                   " by its VMs");
     }
 
     void disks() {

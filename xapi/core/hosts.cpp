@@ -59,7 +59,7 @@ struct Hosts::Link : rpc::Handler, agent::Events {
     Connect connect;
     std::string uuid;
     xenapi::Ref<xenapi::Host> host;
-    bool started = false;  // start of day is over
+    bool started = false;                      // start of day is over
     std::vector<std::function<void()>> early;  // what hostd told before
     std::unique_ptr<rpc::Peer> peer;
     std::unique_ptr<agent::Client> client;  // of this connection

@@ -10,6 +10,7 @@
 #include "idl/runtime/enum_text.hpp"
 #include "xapi/core/operation.hpp"
 #include "xapi/core/tasks.hpp"
+#include "xapi/domain/vm_rules.hpp"
 #include "xapi/domain/words.hpp"
 
 namespace basalt::domain {
@@ -17,10 +18,6 @@ namespace basalt::domain {
 namespace {
 
 using Op = VmApplianceOperation;
-
-bool is_live(const Vm& vm) {
-    return vm.power_state == VmPowerState::running || vm.power_state == VmPowerState::paused;
-}
 
 bool sleeps(const Vm& vm) {
     return vm.power_state == VmPowerState::suspended;
@@ -33,7 +30,7 @@ rules::ApplianceView view(const db::Txn& txn, Ref<VmAppliance> ref) {
         const Vm* member = txn.find(vm);
         if (member == nullptr) continue;
         out.some_halted |= member->power_state == VmPowerState::halted;
-        out.some_live |= is_live(*member);
+        out.some_live |= has_domain(*member);
         out.some_sleep |= sleeps(*member);
     }
     out.current = {row.current_operations.begin(), row.current_operations.end()};
@@ -46,9 +43,9 @@ bool concerns(Op operation, const Vm& vm) {
         case Op::start:
             return vm.power_state == VmPowerState::halted;
         case Op::clean_shutdown:
-            return is_live(vm);
+            return has_domain(vm);
         default:
-            return is_live(vm) || sleeps(vm);
+            return has_domain(vm) || sleeps(vm);
     }
 }
 

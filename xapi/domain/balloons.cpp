@@ -20,12 +20,9 @@ namespace {
 
 constexpr Duration room_limit = 60s;
 constexpr Duration balance_pause = 10s;
+constexpr std::size_t looked_at_once = 256;
 // Less is not worth a guest's work.
 constexpr std::int64_t worth_moving_bytes = std::int64_t{4} * 1024 * 1024;
-
-bool has_domain(const Vm& vm) {
-    return vm.power_state == VmPowerState::running || vm.power_state == VmPowerState::paused;
-}
 
 std::int64_t actual_bytes(const db::Txn& txn, const Vm& vm) {
     const VmMetrics* metrics = txn.find(vm.metrics);
@@ -37,6 +34,7 @@ struct Shares {
     std::vector<Ref<Vm>> vms;
     std::vector<rules::MemoryClaim> claims;
     std::int64_t available = 0;
+    std::int64_t free = 0;  // that no VM has or was promised
 
     [[nodiscard]] std::vector<std::int64_t> shared() const {
         return rules::share_memory(claims, available);
@@ -50,12 +48,13 @@ bool is_free_to_move(const db::Txn& txn, const Vm& vm) {
 Shares shares_of(const db::Txn& txn, Ref<Host> host, Ref<Vm> newcomer = {}) {
     Shares out;
     const HostMetrics* metrics = txn.find(txn.get(host).metrics);
-    out.available = metrics != nullptr ? metrics->memory_total : 0;
+    out.available = out.free = metrics != nullptr ? metrics->memory_total : 0;
     txn.each<Vm>([&](Ref<Vm> ref, const Vm& vm) {
         const bool here = vm.resident_on == host || vm.scheduled_to_be_resident_on == host;
         if (!here && ref != newcomer) return;
         out.available -= vm.memory_overhead;
         const std::int64_t held = memory_held_bytes(txn, vm);
+        if (here) out.free -= held + vm.memory_overhead;
         rules::MemoryClaim claim{held, held};
         const bool can_choose = ref == newcomer && vm.power_state == VmPowerState::halted;
         if (can_choose || is_free_to_move(txn, vm))
@@ -66,23 +65,16 @@ Shares shares_of(const db::Txn& txn, Ref<Host> host, Ref<Vm> newcomer = {}) {
     return out;
 }
 
-// Whether anybody's share can differ from what it has: most hosts need no look at all.
-bool worth_a_look(const db::Database& db, Ref<Host> host) {
-    bool worth = false;
-    db.each<Vm>([&](Ref<Vm>, const Vm& vm) {
-        worth = worth || (vm.resident_on == host && !vm.is_control_domain &&
-                          (vm.memory_dynamic_min != vm.memory_dynamic_max ||
-                           vm.memory_target != vm.memory_dynamic_max));
-    });
-    return worth;
+// Whether its share can differ from what it has: most guests need no look at all.
+bool is_worth_a_look(const Vm& vm) {
+    return !vm.is_control_domain && (vm.memory_dynamic_min != vm.memory_dynamic_max ||
+                                     vm.memory_target != vm.memory_dynamic_max);
 }
 
 }  // namespace
 
 std::int64_t memory_held_bytes(const db::Txn& txn, const Vm& vm) {
-    if (vm.is_control_domain) return vm.memory_static_max;
-    const std::int64_t target = vm.memory_target > 0 ? vm.memory_target : vm.memory_dynamic_max;
-    return std::max(target, actual_bytes(txn, vm));
+    return memory_held_bytes(vm, txn.find(vm.metrics));
 }
 
 bool can_balloon(const db::Txn& txn, const Vm& vm) {
@@ -97,6 +89,15 @@ bool is_cooperative(const db::Txn& txn, const Vm& vm) {
 }
 
 Balloons::Room Balloons::make_room(db::Txn& txn, Ref<Host> host, Ref<Vm> vm) {
+    const Vm& newcomer = txn.get(vm);
+    const std::int64_t most = newcomer.power_state == VmPowerState::halted
+                                  ? newcomer.memory_dynamic_max
+                                  : memory_held_bytes(txn, newcomer);
+    if (memory_.of(host).wanted + most + newcomer.memory_overhead <=
+        memory_total_bytes(txn, host)) {
+        txn.edit(vm).memory_target = most;  // there is enough for everybody
+        return {};
+    }
     const Shares shares = shares_of(txn, host, vm);
     const std::vector<std::int64_t> shared = shares.shared();
     Room room;
@@ -109,8 +110,7 @@ Balloons::Room Balloons::make_room(db::Txn& txn, Ref<Host> host, Ref<Vm> vm) {
         }
     }
     // Those who need not move are left alone: all give only when there is not enough.
-    if (memory_free_bytes(txn, host) >=
-        memory_held_bytes(txn, txn.get(vm)) + txn.get(vm).memory_overhead)
+    if (shares.free >= memory_held_bytes(txn, txn.get(vm)) + txn.get(vm).memory_overhead)
         room.clear();
     return room;
 }
@@ -164,7 +164,6 @@ Task<void> Balloons::await_room(Call& call, Ref<Host> host, Room room) {
 
 Task<void> Balloons::balance(Ref<Host> host) {
     if (core_.db.find(host) == nullptr || !core_.hosts->connected(host)) co_return;
-    if (!worth_a_look(core_.db, host)) co_return;
     const Room moves = core_.db.transact([&](db::Txn& txn) {
         const Shares shares = shares_of(txn, host);
         const std::vector<std::int64_t> shared = shares.shared();
@@ -191,12 +190,26 @@ Task<void> Balloons::balance(Ref<Host> host) {
     }
 }
 
+/// Hosts with guests whose shares may differ from what they have. In parts: it looks at every VM.
+Task<std::set<Ref<Host>>> Balloons::uneven_hosts() {
+    std::set<Ref<Host>> out;
+    const db::Rows vms = core_.db.snapshot(xenapi::class_of<Vm>());
+    std::size_t looked_at = 0;
+    for (const db::Row* row : vms.pointers()) {
+        if (++looked_at % looked_at_once == 0) co_await core_.turns.next({"", "memory balance"});
+        const Vm& vm = row->as<Vm>();
+        if (vm.resident_on && is_worth_a_look(vm)) out.insert(vm.resident_on);
+    }
+    co_return out;
+}
+
 Task<void> Balloons::balance_forever() {
     for (;;) {
         co_await sleep_for(core_.loop, balance_pause);
-        std::vector<Ref<Host>> hosts;
-        core_.db.each<Host>([&](Ref<Host> host, const Host&) { hosts.push_back(host); });
+        memory_.catch_up();
+        const std::set<Ref<Host>> hosts = co_await uneven_hosts();
         for (const Ref<Host> host : hosts) {
+            co_await core_.turns.next({"", "memory balance"});
             try {
                 co_await balance(host);
             } catch (const ApiError& error) {

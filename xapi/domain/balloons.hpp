@@ -1,5 +1,6 @@
 #pragma once
 #include <memory>
+#include <set>
 #include <vector>
 
 #include "agent_verbs.hpp"
@@ -7,11 +8,11 @@
 #include "idl/records/vm.hpp"
 #include "xapi/core/call.hpp"
 #include "xapi/core/core.hpp"
+#include "xapi/domain/memory_ledger.hpp"
 
 namespace basalt::domain {
 
-/// Bytes of its host that the VM holds: what it was given or, if that is more, what it has not
-/// given back yet. Without the overhead.
+/// MemoryLedger's, of a row with its metrics.
 std::int64_t memory_held_bytes(const db::Txn& txn, const xenapi::Vm& vm);
 /// Whether the running guest has a balloon that moves: its driver has spoken.
 [[nodiscard]] bool can_balloon(const db::Txn& txn, const xenapi::Vm& vm);
@@ -22,7 +23,7 @@ std::int64_t memory_held_bytes(const db::Txn& txn, const xenapi::Vm& vm);
 /// them when a start needs room, and gives back what is free again. Loop only.
 class Balloons {
   public:
-    explicit Balloons(core::Core& core) : core_(core) {}
+    Balloons(core::Core& core, MemoryLedger& memory) : core_(core), memory_(memory) {}
 
     struct Target {
         xenapi::Ref<xenapi::Vm> vm;
@@ -44,9 +45,11 @@ class Balloons {
     Task<void> balance_forever();
 
   private:
+    Task<std::set<xenapi::Ref<xenapi::Host>>> uneven_hosts();
     Task<void> tell(agent::Host& agent, agent::Operation operation, Target target);
 
     core::Core& core_;
+    MemoryLedger& memory_;
 };
 
 }  // namespace basalt::domain

@@ -298,8 +298,8 @@ void FigureKeeper::land_host(HostRef host, std::int64_t memory_free_bytes) {
     core_.db.transact_fact([&](db::Txn& txn) {
         const xenapi::Host* its = txn.find(host);
         const HostMetrics* row = its == nullptr ? nullptr : txn.find(its->metrics);
-        if (row == nullptr || std::abs(row->memory_free - memory_free_bytes) <=
-                                  row->memory_total / memory_share_told)
+        if (row == nullptr ||
+            std::abs(row->memory_free - memory_free_bytes) <= row->memory_total / memory_share_told)
             return;
         HostMetrics& edited = txn.edit(its->metrics);
         edited.memory_free = memory_free_bytes;

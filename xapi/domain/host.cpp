@@ -96,7 +96,8 @@ Task<DateTime> HostDomain::get_server_localtime(Call& call, HostGetServerLocalti
 }
 
 Task<std::int64_t> HostDomain::compute_free_memory(Call& call, HostComputeFreeMemory params) {
-    co_return call.db().transact([&](db::Txn& txn) { return memory_free_bytes(txn, params.host); });
+    co_return call.db().transact(
+        [&](db::Txn& txn) { return memory_free_bytes(txn, beside_.memory, params.host); });
 }
 
 Task<std::int64_t> HostDomain::compute_memory_overhead(Call& call,

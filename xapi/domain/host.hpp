@@ -5,6 +5,7 @@
 #include "agent_verbs.hpp"
 #include "idl/api/host_api.hpp"
 #include "xapi/core/core.hpp"
+#include "xapi/domain/memory_ledger.hpp"
 #include "xapi/domain/tunnels.hpp"
 #include "xapi/domain/user_agents.hpp"
 
@@ -28,6 +29,7 @@ class HostDomain final : public xenapi::HostApi {
         Networks& networks;
         VlanDomain& vlans;
         TunnelDomain& tunnels;
+        MemoryLedger& memory;
     };
 
     HostDomain(core::Core& core, Beside beside) : core_(core), beside_(beside) {}

@@ -83,22 +83,32 @@ void look_at_functions(const db::Txn& txn, const Vm& vm, Ref<Host> host, rules::
 
 }  // namespace
 
-std::int64_t memory_free_bytes(const db::Txn& txn, Ref<Host> host) {
+std::int64_t memory_total_bytes(const db::Txn& txn, Ref<Host> host) {
     const HostMetrics* metrics = txn.find(txn.get(host).metrics);
-    std::int64_t free = metrics != nullptr ? metrics->memory_total : 0;
+    return metrics != nullptr ? metrics->memory_total : 0;
+}
+
+std::int64_t memory_free_bytes(const db::Txn& txn, Ref<Host> host) {
+    std::int64_t free = memory_total_bytes(txn, host);
     txn.each<Vm>([&](Ref<Vm>, const Vm& vm) {
         const bool on = vm.resident_on == host || vm.scheduled_to_be_resident_on == host;
-        if (on) free -= memory_held_bytes(txn, vm) + vm.memory_overhead;
+        if (on) free -= memory_held_bytes(vm, txn.find(vm.metrics)) + vm.memory_overhead;
     });
     return std::max<std::int64_t>(free, 0);
 }
 
+std::int64_t memory_free_bytes(const db::Txn& txn, MemoryLedger& ledger, Ref<Host> host) {
+    return std::max<std::int64_t>(0, memory_total_bytes(txn, host) - ledger.of(host).held);
+}
+
 std::int64_t memory_squeezable_bytes(const db::Txn& txn, Ref<Host> host) {
     std::int64_t more = 0;
-    txn.each<Vm>([&](Ref<Vm>, const Vm& vm) {
-        if (vm.resident_on == host && can_balloon(txn, vm) && is_cooperative(txn, vm))
-            more += std::max<std::int64_t>(0, memory_held_bytes(txn, vm) - vm.memory_dynamic_min);
-    });
+    for (const Ref<Vm> ref : txn.get(host).resident_VMs) {
+        const Vm& vm = txn.get(ref);
+        if (can_balloon(txn, vm) && is_cooperative(txn, vm))
+            more += std::max<std::int64_t>(
+                0, memory_held_bytes(vm, txn.find(vm.metrics)) - vm.memory_dynamic_min);
+    }
     return more;
 }
 
@@ -111,7 +121,19 @@ rules::Demand demand_of(Ref<Vm> ref, const Vm& vm) {
             .affinity = vm.affinity ? vm.affinity.text() : std::string()};
 }
 
-rules::HostView view(const core::Core& core, const db::Txn& txn, Ref<Host> host, const Vm& vm) {
+namespace {
+
+// What places VMs are looked for by.
+struct Search {
+    const core::Core& core;
+    const db::Txn& txn;
+    MemoryLedger& ledger;
+    const Vm& vm;
+    rules::Demand demand;
+};
+
+rules::HostView view(const Search& search, Ref<Host> host) {
+    const auto& [core, txn, ledger, vm, demand] = search;
     const Host& row = txn.get(host);
     rules::HostView out{
         .ref = host.text(), .enabled = row.enabled, .live = core.hosts->connected(host)};
@@ -119,8 +141,9 @@ rules::HostView view(const core::Core& core, const db::Txn& txn, Ref<Host> host,
         using enum HostAllowedOperations;
         out.leaving |= op == evacuate || op == reboot || op == shutdown;
     }
-    out.memory_free_bytes = memory_free_bytes(txn, host);
-    out.memory_squeezable_bytes = memory_squeezable_bytes(txn, host);
+    out.memory_free_bytes = memory_free_bytes(txn, ledger, host);
+    if (out.memory_free_bytes < demand.memory_bytes)
+        out.memory_squeezable_bytes = memory_squeezable_bytes(txn, host);
     out.pcpus = static_cast<std::int64_t>(row.host_CPUs.size());
     out.missing_srs = missing_srs(txn, vm, host);
     out.missing_networks = missing_networks(txn, vm, host);
@@ -129,31 +152,34 @@ rules::HostView view(const core::Core& core, const db::Txn& txn, Ref<Host> host,
     return out;
 }
 
-Ref<Host> choose_host(const core::Core& core, const db::Txn& txn, Ref<Vm> vm,
+}  // namespace
+
+Ref<Host> choose_host(const core::Core& core, const db::Txn& txn, MemoryLedger& ledger, Ref<Vm> vm,
                       std::optional<Ref<Host>> wanted) {
     const Vm& row = txn.get(vm);
-    const rules::Demand demand = demand_of(vm, row);
+    const Search search{core, txn, ledger, row, demand_of(vm, row)};
     if (wanted) {
-        if (auto error = rules::why_not(view(core, txn, *wanted, row), demand))
+        if (auto error = rules::why_not(view(search, *wanted), search.demand))
             throw *std::move(error);
         return *wanted;
     }
     std::vector<rules::HostView> views;
     std::vector<Ref<Host>> refs;
     txn.each<Host>([&](Ref<Host> host, const Host&) {
-        views.push_back(view(core, txn, host, row));
+        views.push_back(view(search, host));
         refs.push_back(host);
     });
-    const rules::HostView& chosen = rules::choose_host_or_throw(views, demand);
+    const rules::HostView& chosen = rules::choose_host_or_throw(views, search.demand);
     return refs[static_cast<std::size_t>(&chosen - views.data())];
 }
 
-std::vector<Ref<Host>> possible_hosts(const core::Core& core, const db::Txn& txn, Ref<Vm> vm) {
+std::vector<Ref<Host>> possible_hosts(const core::Core& core, const db::Txn& txn,
+                                      MemoryLedger& ledger, Ref<Vm> vm) {
     const Vm& row = txn.get(vm);
+    const Search search{core, txn, ledger, row, demand_of(vm, row)};
     std::vector<Ref<Host>> possible;
     txn.each<Host>([&](Ref<Host> host, const Host&) {
-        if (!rules::why_not(view(core, txn, host, row), demand_of(vm, row)))
-            possible.push_back(host);
+        if (!rules::why_not(view(search, host), search.demand)) possible.push_back(host);
     });
     return possible;
 }

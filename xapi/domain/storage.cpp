@@ -19,6 +19,7 @@
 #include "xapi/core/hosts.hpp"
 #include "xapi/domain/usb.hpp"
 #include "xapi/domain/views.hpp"
+#include "xapi/domain/vm_rules.hpp"
 #include "xapi/domain/vtpm.hpp"
 #include "xapi/domain/words.hpp"
 
@@ -108,9 +109,7 @@ std::string Storage::live_in(Ref<Vdi> disk) const {
     for (const auto vbd : core_.db.get(disk).VBDs) {
         const Vbd* row = core_.db.find(vbd);
         const Vm* vm = row != nullptr && row->currently_attached ? core_.db.find(row->VM) : nullptr;
-        const bool open = vm != nullptr && (vm->power_state == VmPowerState::running ||
-                                            vm->power_state == VmPowerState::paused);
-        if (open) return vm->uuid;
+        if (vm != nullptr && has_domain(*vm)) return vm->uuid;
     }
     return {};
 }

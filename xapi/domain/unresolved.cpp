@@ -5,6 +5,7 @@
 #include "base/log.hpp"
 #include "idl/records/vbd.hpp"
 #include "xapi/domain/vm_landing.hpp"
+#include "xapi/domain/vm_rules.hpp"
 #include "xapi/domain/words.hpp"
 
 namespace basalt::domain {
@@ -14,10 +15,6 @@ namespace {
 bool makes_disk(const std::string& verb) {
     return verb == "vdi_create" || verb == "vdi_clone" || verb == "vdi_snapshot" ||
            verb == "vdi_copy";
-}
-
-bool runs(const Vm& vm) {
-    return vm.power_state == VmPowerState::running || vm.power_state == VmPowerState::paused;
 }
 
 }  // namespace
@@ -64,7 +61,7 @@ void Unresolved::land_guest_end(db::Txn& txn, Ref<Host> host, const agent::Opera
     const auto image = core_.db.by_uuid<Vdi>(end.vdi);
     if (!vm || !image || txn.find(*image) == nullptr) return;
     const Vm& row = txn.get(*vm);
-    if (end.verb == "vm_suspend" && row.resident_on == host && runs(row)) {
+    if (end.verb == "vm_suspend" && row.resident_on == host && has_domain(row)) {
         land_suspended(core_, txn, *vm, *image);
         txn.edit(*image).provisional = false;
     }

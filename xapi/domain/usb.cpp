@@ -11,6 +11,7 @@
 #include "idl/runtime/enum_text.hpp"
 #include "xapi/core/hosts.hpp"
 #include "xapi/core/operation.hpp"
+#include "xapi/domain/vm_rules.hpp"
 #include "xapi/domain/words.hpp"
 #include "xapi/rules/device_ops.hpp"
 
@@ -101,10 +102,6 @@ agent::UsbSpec usb_spec(const Vusb& vusb, const Pusb& device) {
             .path = device.path,
             .vendor_id = device.vendor_id,
             .product_id = device.product_id};
-}
-
-bool has_domain(const Vm& vm) {
-    return vm.power_state == VmPowerState::running || vm.power_state == VmPowerState::paused;
 }
 
 void require_room(const db::Txn& txn, const VusbCreate& params) {

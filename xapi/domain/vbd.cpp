@@ -44,11 +44,6 @@ void require_iso(const db::Txn& txn, Ref<Vdi> disk) {
         throw err::vdi_is_not_iso(disk, sr.content_type);
 }
 
-// Whether the VM has a domain, so that a change of its drives needs its host.
-bool has_domain(const Vm& vm) {
-    return vm.power_state == VmPowerState::running || vm.power_state == VmPowerState::paused;
-}
-
 }  // namespace
 
 Task<Ref<Vbd>> VbdDomain::create(Call& call, VbdCreate params) {

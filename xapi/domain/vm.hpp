@@ -20,8 +20,9 @@ class Recovery;
 /// guest in vm_live.cpp, settings that few use in vm_settings.cpp.
 class VmDomain final : public xenapi::VmApi {
   public:
-    VmDomain(core::Core& core, Storage& storage, Balloons& balloons, KeptStates& states)
-        : core_(core), storage_(storage), balloons_(balloons), states_(states) {}
+    VmDomain(core::Core& core, Storage& storage, MemoryLedger& memory, Balloons& balloons,
+             KeptStates& states)
+        : core_(core), storage_(storage), memory_(memory), balloons_(balloons), states_(states) {}
 
     /// Before anything is served; it outlives this.
     void recover_by(Recovery& recovery) { recovery_ = &recovery; }
@@ -245,6 +246,7 @@ class VmDomain final : public xenapi::VmApi {
 
     core::Core& core_;
     Storage& storage_;
+    MemoryLedger& memory_;
     Balloons& balloons_;
     KeptStates& states_;
     Recovery* recovery_ = nullptr;

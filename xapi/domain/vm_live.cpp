@@ -25,10 +25,6 @@ namespace {
 
 constexpr Duration target_limit = std::chrono::seconds(256);
 
-bool has_domain(const Vm& vm) {
-    return vm.power_state == VmPowerState::running || vm.power_state == VmPowerState::paused;
-}
-
 // As the real server's hypervisor names them.
 agent::GuestSignal trigger_of(const std::string& name) {
     using enum agent::GuestSignal;

@@ -126,7 +126,7 @@ Task<void> VmDomain::start_somewhere(Call& call, Ref<Vm> vm, VmOperations operat
     const agent::VmSpec spec = call.db().transact([&](db::Txn& txn) {
         require(txn, vm, operation);
         require_disks_usable(txn, vm);
-        host = choose_host(core_, txn, vm, wanted);
+        host = choose_host(core_, txn, memory_, vm, wanted);
         marks.mark(txn, vm, operation);
         room = balloons_.make_room(txn, host, vm);
         promise.give(txn, host);
@@ -355,7 +355,7 @@ Task<void> VmDomain::wake(Call& call, Waking what, Landing also) {
     const auto decide = [&](db::Txn& txn) {
         image = txn.get(vm).suspend_VDI;
         if (txn.find(image) == nullptr) throw err::vm_has_no_suspend_vdi(vm);
-        host = choose_host(core_, txn, vm, what.host);
+        host = choose_host(core_, txn, memory_, vm, what.host);
         room = balloons_.make_room(txn, host, vm);
         promise.give(txn, host);
         return vm_spec(txn, vm);
@@ -389,13 +389,13 @@ Task<void> VmDomain::power_state_reset(Call& call, VmPowerStateReset params) {
 
 Task<std::vector<Ref<Host>>> VmDomain::get_possible_hosts(Call& call, VmGetPossibleHosts params) {
     co_return call.db().transact(
-        [&](db::Txn& txn) { return possible_hosts(core_, txn, params.vm); });
+        [&](db::Txn& txn) { return possible_hosts(core_, txn, memory_, params.vm); });
 }
 
 Task<void> VmDomain::assert_can_boot_here(Call& call, VmAssertCanBootHere params) {
     call.db().transact([&](db::Txn& txn) {
         require_disks_usable(txn, params.self);
-        choose_host(core_, txn, params.self, params.host);
+        choose_host(core_, txn, memory_, params.self, params.host);
     });
     co_return;
 }

@@ -156,10 +156,6 @@ void note(core::Core& core, db::Txn& txn, Ref<Vm> vm, const char* what) {
     post_message(core, txn, what, 5, Cls::vm, row.uuid, "VM '" + row.name_label + "'");
 }
 
-bool has_domain(const Vm& vm) {
-    return vm.power_state == VmPowerState::running || vm.power_state == VmPowerState::paused;
-}
-
 }  // namespace
 
 Task<void> VmDomain::revert(Call& call, VmRevert params) {

@@ -36,6 +36,11 @@ std::int64_t memory_overhead_bytes(const xenapi::Vm& vm) {
     return (static_cast<std::int64_t>(shadow_mib) + 3) * mib;
 }
 
+bool has_domain(const xenapi::Vm& vm) {
+    using enum xenapi::VmPowerState;
+    return vm.power_state == running || vm.power_state == paused;
+}
+
 xenapi::DomainType domain_type_of(const xenapi::Vm& vm) {
     if (vm.domain_type != xenapi::DomainType::unspecified) return vm.domain_type;
     return vm.HVM_boot_policy.empty() ? xenapi::DomainType::pv : xenapi::DomainType::hvm;

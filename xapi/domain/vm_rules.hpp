@@ -12,6 +12,9 @@ namespace basalt::domain {
 /// vCPUs).
 std::int64_t memory_overhead_bytes(const xenapi::Vm& vm);
 
+/// Running or paused: a domain of it is somewhere.
+[[nodiscard]] bool has_domain(const xenapi::Vm& vm);
+
 /// hvm, pv ... as the boot fields say, when domain_type says nothing.
 xenapi::DomainType domain_type_of(const xenapi::Vm& vm);
 [[nodiscard]] bool is_hvm(const xenapi::Vm& vm);
