@@ -135,7 +135,8 @@ TEST(XenDomainConfig, the_platform_says_what_the_machine_is) {
     DomainConfig config = firmware_guest();
     config.spec.platform = {{"acpi", "1"},     {"pae", "false"},        {"nx", "maybe"},
                             {"vga", "std"},    {"videoram", "32"},      {"usb_tablet", "false"},
-                            {"tsc_mode", "2"}, {"nested-virt", "true"}, {"device_id", "0002"}};
+                            {"tsc_mode", "2"}, {"nested-virt", "true"}, {"device_id", "0002"},
+                            {"hdtype", "ahci"}};
     config.spec.bios_strings = {
         {"system-manufacturer", "Any, Inc."}, {"made-up", "x"}, {"bios-vendor", ""}};
     OwnedConfig made;
@@ -166,11 +167,13 @@ TEST(XenDomainConfig, the_guest_is_told_its_platform_as_far_as_the_store_has_nam
     EXPECT_STREQ(made->c_info.platformdata[0], "cores-per-socket");
     EXPECT_STREQ(made->c_info.platformdata[1], "2");
     EXPECT_EQ(made->c_info.platformdata[2], nullptr);
+    EXPECT_EQ(machine.hdtype, LIBXL_HDTYPE_AHCI);
 }
 
 TEST(XenDomainConfig, the_screen_has_no_less_memory_than_its_kind_needs) {
     DomainConfig config = firmware_guest();
-    config.spec.platform = {{"videoram", "4"}, {"vga", "cirrus"}, {"usb", "0"}, {"tsc_mode", "9"}};
+    config.spec.platform = {
+        {"videoram", "4"}, {"vga", "cirrus"}, {"usb", "0"}, {"tsc_mode", "9"}, {"hdtype", "scsi"}};
     OwnedConfig made;
     fill(*made.get(), config, {});
     EXPECT_EQ(made->b_info.video_memkb, LIBXL_MEMKB_DEFAULT);
@@ -182,3 +185,4 @@ TEST(XenDomainConfig, the_screen_has_no_less_memory_than_its_kind_needs) {
 
 }  // namespace
 }  // namespace basalt::hv::xen
+    EXPECT_NE(made->b_info.u.hvm.hdtype, LIBXL_HDTYPE_AHCI);

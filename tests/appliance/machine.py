@@ -292,6 +292,13 @@ def vm_record(name, **changes):
     return {**record, **changes}
 
 
+def firmware_record(name, **changes):
+    """A guest that boots its first disk by a BIOS."""
+    return vm_record(name, **{
+        "domain_type": "hvm", "PV_kernel": "", "PV_ramdisk": "", "PV_args": "",
+        "HVM_boot_policy": "BIOS order", "HVM_boot_params": {"order": "c"}, **changes})
+
+
 def default_sr(api):
     return api.call("pool.get_default_SR", api.call("pool.get_all")[0])
 

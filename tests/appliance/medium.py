@@ -71,7 +71,7 @@ def has_own_xen():
 
 @lru_cache
 def guests():
-    """A folder with guest.img and hvm.img: guest/make."""
+    """A folder with guest.img, hvm.img and own.img: guest/make."""
     made = cache() / "appliance-test/guest"
     made.mkdir(parents=True, exist_ok=True)
     subprocess.run(build_root.entered(build_root.ensure(), [
@@ -82,7 +82,7 @@ def guests():
 @lru_cache
 def guests_digest():
     return hashlib.sha256(b"".join((guests() / name).read_bytes()
-                                   for name in ("guest.img", "hvm.img"))).hexdigest()
+                                   for name in ("guest.img", "hvm.img", "own.img"))).hexdigest()
 
 
 def guest_disk(folder):
