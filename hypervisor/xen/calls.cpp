@@ -246,12 +246,6 @@ void resume_domain(DomId dom) {
              libxl_domain_resume(xl.get(), number_of(dom), guest_knows, nullptr));
 }
 
-void dump_core(DomId dom, const std::string& file) {
-    const Xl xl(Use::works);
-    xl.check("libxl_domain_core_dump",
-             libxl_domain_core_dump(xl.get(), number_of(dom), file.c_str(), nullptr));
-}
-
 std::map<DomId, std::int64_t> memory_of_domains() {
     const Xl xl;
     int count = 0;

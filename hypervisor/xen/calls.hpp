@@ -36,9 +36,6 @@ void resume_domain(DomId dom);
 /// Guests whose writes this Xen can follow, as VM.domain_type names them.
 std::vector<std::string> movable_kinds();
 
-/// Writes the domain's memory and processors into a new file, in ELF's form for debuggers.
-void dump_core(DomId dom, const std::string& file);
-
 /// What Xen gives each domain now, in bytes.
 std::map<DomId, std::int64_t> memory_of_domains();
 

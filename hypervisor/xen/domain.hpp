@@ -23,6 +23,9 @@ struct Domain {
     /// It stands still since it was saved or sent, until it is destroyed or runs on.
     bool saved = false;
     bool preserved = false;
+    /// It has crashed, and its memory is being written into a file; null: it is not. Whoever ends
+    /// it cancels this.
+    std::shared_ptr<Job> dumping;
     /// A reboot was asked for by the power button: off means again.
     bool restart_when_off = false;
     /// What Xen gives it now, as last seen; 0: not seen yet.
@@ -71,7 +74,8 @@ bool is_watched(const Domain& domain);
 Task<void> look_after(StatePtr state, DomainPtr domain);
 /// Destroys the domain and forgets it. Tells nobody: that is for who knows why.
 Task<void> take_away(StatePtr state, DomainPtr domain);
-/// Does what its spec says with a guest that has stopped and whose domain is still there.
+/// Does what its spec says with a guest that has stopped and whose domain is still there. One whose
+/// memory is kept is settled some time later.
 Task<void> settle_halted(StatePtr state, DomainPtr domain, agent::HaltReason reason);
 /// Settles whatever has stopped, as often as `ends` says so.
 Task<void> watch_ends(StatePtr state, std::shared_ptr<StoreWatch> ends);

@@ -316,8 +316,10 @@ XenHypervisor::~XenHypervisor() {
     state_->events = nullptr;
     for (const auto& job : state_->jobs)
         job->cancel();
-    for (const auto& [dom, domain] : state_->domains)
+    for (const auto& [dom, domain] : state_->domains) {
+        if (domain->dumping) domain->dumping->cancel();
         if (domain->console) domain->console->close();
+    }
     state_->domains.clear();
 }
 

@@ -305,6 +305,46 @@ class LiveByBios(Live, unittest.TestCase):
         guest.close()
         self.assertEqual(self.served_disks(), 0)
 
+    def test_a_guest_that_crashes_leaves_its_memory_and_can_be_ended_meanwhile(self):
+        api = self.api
+        memory = str(96 << 20)
+        limits = {f"memory_{kind}": memory for kind in
+                  ("static_max", "static_min", "dynamic_max", "dynamic_min")}
+        vm = api.call("VM.create", machine.vm_record(
+            "crashes", domain_type="pv", actions_after_crash="coredump_and_destroy", **limits))
+        self.crash(vm, "PV")
+        began = time.monotonic()
+        self.wait_until_halted(vm)
+        machine.tell(f"96 MiB of a PV guest are kept in {time.monotonic() - began:.0f} s")
+        core = f"/var/lib/basalt/cores/{api.call('VM.get_uuid', vm)}.core"
+        self.assertGreater(int(self.console.run(f"stat -c %s {core}")), 90 << 20)
+        self.assertIn(".xen_pages", self.console.run(f"grep -ao .xen_pages {core} | head -n 1"))
+
+        vm = api.call("VM.create", machine.vm_record(
+            "long", actions_after_crash="coredump_and_restart", **limits))
+        core = f"/var/lib/basalt/cores/{api.call('VM.get_uuid', vm)}.core"
+        self.crash(vm, "PVH")
+        self.console.run(f"until [ -e {core}.new ]; do sleep 1; done")
+        # Meanwhile others live and die, and this one ends when it is told to.
+        other = api.call("VM.create", machine.vm_record("other", domain_type="pv", **limits))
+        machine.act(api, "VM.start", other, False, False)
+        guest = machine.GuestConsole(api, self.port, other)
+        guest.wait("guest ready")
+        guest.stream.sendall(b"poweroff\n")
+        self.wait_until_halted(other)
+        guest.close()
+        self.assertEqual(api.call("VM.get_power_state", vm), "Running")
+        machine.act(api, "VM.hard_shutdown", vm)
+        self.assertEqual(api.call("VM.get_power_state", vm), "Halted")
+        self.console.run(f"[ ! -e {core} ] && [ ! -e {core}.new ]")
+
+    def crash(self, vm, kind):
+        machine.act(self.api, "VM.start", vm, False, False)
+        guest = machine.GuestConsole(self.api, self.port, vm)
+        self.assertEqual(guest.wait(r"guest ready, (\w+)\s")[1], kind)
+        guest.stream.sendall(b"panic\n")
+        guest.close()
+
     def wait_until_halted(self, vm):
         deadline = time.monotonic() + machine.ACT_SECONDS
         while self.api.call("VM.get_power_state", vm) != "Halted":
