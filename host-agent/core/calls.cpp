@@ -2,6 +2,8 @@
 
 #include "base/log.hpp"
 #include "hypervisor/api/live_migration.hpp"
+#include "hypervisor/api/state_keeper.hpp"
+#include "hypervisor/api/usb_passthrough.hpp"
 #include "hypervisor/api/whole_machine.hpp"
 #include "idl/errors.hpp"
 
@@ -48,6 +50,8 @@ Task<HostFacts> Calls::host_facts(HostFactsArgs) {
         replace_machine(facts, co_await seer->whole_machine());
     if (auto* const mover = dynamic_cast<hv::LiveMigration*>(&backends_.hypervisor))
         facts.movable_kinds = co_await mover->movable_kinds();
+    facts.gives_tpms = dynamic_cast<hv::StateKeeper*>(&backends_.hypervisor) != nullptr;
+    facts.gives_usb = dynamic_cast<hv::UsbPassthrough*>(&backends_.hypervisor) != nullptr;
     facts.network_backend = backends_.network.backend();
     facts.nics = co_await backends_.network.interfaces();
     co_await network_->describe_management(facts);

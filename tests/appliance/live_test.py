@@ -118,6 +118,17 @@ class LiveByBios(Live, unittest.TestCase):
         # Debian's hypervisor has none; one of our own is there for it.
         self.assertEqual("shadow" in told["virt_caps"].split(), medium.has_own_xen())
 
+    def test_what_xen_s_guests_cannot_have_is_refused_before_they_start(self):
+        api = self.api
+        restrictions = api.call("pool.get_restrictions", api.call("pool.get_all")[0])
+        self.assertEqual(restrictions["restrict_vtpm"], "true")
+        self.assertEqual(restrictions["restrict_usb_passthrough"], "true")
+        self.assertEqual(restrictions["restrict_checkpoint"], "false")
+        vm = api.call("VM.create", machine.firmware_record("wants more"))
+        self.refuses("LICENCE_RESTRICTION", "VTPM.create", vm, False)
+        self.assertEqual(api.call("VM.get_VTPMs", vm), [])
+        api.call("VM.destroy", vm)
+
     def test_another_password_does_not_open_the_api(self):
         with self.assertRaises(xapi_client.Failure) as refused:
             xapi_client.Session(f"https://127.0.0.1:{self.port}", "root", "wrong")
@@ -304,6 +315,11 @@ class LiveByBios(Live, unittest.TestCase):
         self.assertEqual(api.call("VM.get_power_state", vm), "Halted")
         guest.close()
         self.assertEqual(self.served_disks(), 0)
+
+    def refuses(self, code, message, *params):
+        with self.assertRaises(xapi_client.Failure) as refused:
+            machine.act(self.api, message, *params)
+        self.assertEqual(refused.exception.args[0], code)
 
     def test_a_guest_that_crashes_leaves_its_memory_and_can_be_ended_meanwhile(self):
         api = self.api

@@ -16,6 +16,7 @@
 #include "idl/records/vm.hpp"
 #include "idl/records/vm_metrics.hpp"
 #include "idl/versions.hpp"
+#include "xapi/domain/features.hpp"
 #include "xapi/domain/ip_text.hpp"
 #include "xapi/domain/small.hpp"
 #include "xapi/domain/start_of_day.hpp"
@@ -28,8 +29,9 @@ namespace {
 constexpr std::int64_t mib = 1024 * 1024;
 constexpr std::int64_t dom0_overhead_bytes = 20 * mib;
 
-// Every licensed feature is there: `restrict_` keys say false. The keys, and the three besides
-// them, are those of a real host's license_params: clients look them up one by one.
+// Every licensed feature is there: `restrict_` keys say false, but those of features.hpp. The keys,
+// and the three besides them, are those of a real host's license_params: clients look them up one
+// by one.
 constexpr const char* features[] = {"vlan",
                                     "qos",
                                     "pool_attached_storage",
@@ -434,6 +436,7 @@ void refresh_host(core::Core& core, db::Txn& txn, Ref<Host> host, const agent::H
     metrics.last_updated = DateTime{core.now_seconds()};
     refresh_control_domain(core, txn, host, facts);
     refresh_cpus(txn, host, facts);
+    refresh_features(txn, host, facts);
     refresh_drivers(core, txn, host, drivers);
     land_addresses(core, txn, host, facts);
     insert_roles(txn);

@@ -11,6 +11,7 @@
 #include "idl/runtime/enum_text.hpp"
 #include "xapi/core/hosts.hpp"
 #include "xapi/core/operation.hpp"
+#include "xapi/domain/features.hpp"
 #include "xapi/domain/vm_rules.hpp"
 #include "xapi/domain/words.hpp"
 #include "xapi/rules/device_ops.hpp"
@@ -105,6 +106,7 @@ agent::UsbSpec usb_spec(const Vusb& vusb, const Pusb& device) {
 }
 
 void require_room(const db::Txn& txn, const VusbCreate& params) {
+    require_feature(txn, usb_feature);
     const Vm& vm = txn.get(params.VM);
     (void)txn.get(params.USB_group);
     if (vm.is_control_domain)

@@ -5,6 +5,7 @@
 #include "base/encoding.hpp"
 #include "idl/errors.hpp"
 #include "idl/records/secret.hpp"
+#include "xapi/domain/features.hpp"
 #include "xapi/domain/views.hpp"
 #include "xapi/domain/words.hpp"
 
@@ -88,6 +89,7 @@ void erase_vtpms(db::Txn& txn, const Vm& vm) {
 
 Task<Ref<Vtpm>> VtpmDomain::create(Call& call, VtpmCreate params) {
     co_return call.db().transact([&](db::Txn& txn) {
+        require_feature(txn, vtpm_feature);
         require(txn, params.vM, VmOperations::create_vtpm);
         return add_vtpm(txn, {.VM = params.vM, .is_unique = params.is_unique}, {});
     });

@@ -104,7 +104,7 @@ const words: Record<string, string> = {
   INVALID_NTP_CONFIG: "Die Einstellungen der Uhr widersprechen sich.",
   INVALID_VALUE: "Das Feld nimmt diesen Wert nicht an.",
   IS_TUNNEL_ACCESS_PIF: "Der Anschluss ist das innere Ende eines Tunnels.",
-  LICENCE_RESTRICTION: "Die Lizenz deckt das nicht ab.",
+  LICENCE_RESTRICTION: "Einem Host des Pools fehlt diese Funktion.",
   LICENSE_DOES_NOT_SUPPORT_POOLING: "Die Lizenz des Hosts erlaubt keinen Pool.",
   LICENSE_PROCESSING_ERROR: "Die Daten sind keine Lizenz; hier wird keine gebraucht.",
   LOCATION_NOT_UNIQUE: "Der Speicher hat an diesem Ort schon eine Platte.",
