@@ -10,6 +10,7 @@
 #include <string_view>
 
 #include "base/error.hpp"
+#include "hypervisor/xen/beginning.hpp"
 #include "hypervisor/xen/domain_config.hpp"
 #include "hypervisor/xen/live.hpp"
 #include "hypervisor/xen/outlet.hpp"
@@ -124,6 +125,7 @@ DomId restore_domain(const DomainConfig& config, const Sources& from, int source
     wanted->b_info.target_memkb = wanted->b_info.max_memkb;
     OwnedRestore options;
     options->stream_version = stream_version;
+    require_saved_guest(source);
     make_blocking(source);
     std::uint32_t dom = INVALID_DOMID;
     constexpr int no_way_back = -1;  // COLO's
@@ -152,12 +154,27 @@ void destroy_domain_of(const std::string& uuid) {
         xl.check("libxl_domain_destroy", libxl_domain_destroy(xl.get(), number_of(found), nullptr));
 }
 
+namespace {
+
+bool is_paused(const Xl& xl, DomId dom) {
+    OwnedInfo info;
+    xl.check("libxl_domain_info", libxl_domain_info(xl.get(), info.get(), number_of(dom)));
+    return info->paused;
+}
+
+}  // namespace
+
 void set_domain_running(DomId dom, bool running) {
+    // Others may have paused it too, but not for ever.
+    constexpr int pauses_max = 8;
     const Xl xl;
-    if (running)
-        xl.check("libxl_domain_unpause", libxl_domain_unpause(xl.get(), number_of(dom), nullptr));
-    else
-        xl.check("libxl_domain_pause", libxl_domain_pause(xl.get(), number_of(dom), nullptr));
+    for (int done = 0; done < pauses_max && is_paused(xl, dom) == running; ++done) {
+        if (running)
+            xl.check("libxl_domain_unpause",
+                     libxl_domain_unpause(xl.get(), number_of(dom), nullptr));
+        else
+            xl.check("libxl_domain_pause", libxl_domain_pause(xl.get(), number_of(dom), nullptr));
+    }
 }
 
 Asked ask_domain(DomId dom, GuestRequest what) {

@@ -21,6 +21,7 @@ DomId restore_domain(const DomainConfig& config, const Sources& from, int source
 /// Idempotent.
 void destroy_domain(DomId dom);
 void destroy_domain_of(const std::string& uuid);
+/// Idempotent; Xen itself counts, and lets a guest run after as many unpauses as there were pauses.
 void set_domain_running(DomId dom, bool running);
 /// How a guest was asked.
 enum class Asked : std::uint8_t { by_store, by_power_button };
