@@ -121,7 +121,20 @@ void check_boot_file(const fs::path& folder, const char* field, const std::strin
     if (!within) throw err::invalid_value(field, path.substr(0, 256));
 }
 
+// It is a program that root starts: options that say where it writes are none of the caller's.
+void check_bootloader(const BootSpec& boot) {
+    constexpr std::array options = {"--args=", "--entry=", "--kernel=", "--offset=", "--ramdisk="};
+    if (!boot.bootloader.empty() && boot.bootloader != "pygrub")
+        throw err::invalid_value("PV_bootloader", boot.bootloader.substr(0, 64));
+    for (const std::string& word : boot.bootloader_args) {
+        check_line("PV_bootloader_args", word);
+        if (std::ranges::none_of(options, [&](const char* one) { return word.starts_with(one); }))
+            throw err::invalid_value("PV_bootloader_args", word.substr(0, 64));
+    }
+}
+
 void check_boot(const fs::path& folder, const BootSpec& boot) {
+    check_bootloader(boot);
     if (boot.kind == BootKind::kernel) {
         check_boot_file(folder, "PV_kernel", boot.kernel);
         if (!boot.ramdisk.empty()) check_boot_file(folder, "PV_ramdisk", boot.ramdisk);

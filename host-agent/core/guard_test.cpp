@@ -323,6 +323,11 @@ INSTANTIATE_TEST_SUITE_P(
     Boot, Refuses,
     testing::Values(
         Hostile{"vm_start", "/spec/boot/kernel", "/etc/shadow", "INVALID_VALUE"},
+        Hostile{"vm_start", "/spec/boot/bootloader", "/bin/sh", "INVALID_VALUE"},
+        Hostile{"vm_start", "/spec/boot/bootloader_args", Json::array({"--output=/etc/passwd"}),
+                "INVALID_VALUE"},
+        Hostile{"vm_start", "/spec/boot/bootloader_args", Json::array({"--entry=1\n"}),
+                "INVALID_VALUE"},
         Hostile{"vm_start", "/spec/boot/kernel", "", "INVALID_VALUE"},
         Hostile{"vm_start", "/spec/boot/kernel", "vmlinuz", "INVALID_VALUE"},
         Hostile{"vm_start", "/spec/boot/kernel", under_boot("/leading-out"), "INVALID_VALUE"},

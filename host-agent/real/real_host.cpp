@@ -39,13 +39,17 @@ std::shared_ptr<Confinement> make_confinement(RealLoop& loop, const Config& conf
     return out;
 }
 
-std::unique_ptr<hv::Hypervisor> make_xen(RealLoop& loop, const Config& config) {
+std::unique_ptr<hv::Hypervisor> make_xen(RealLoop& loop, const Config& config,
+                                         std::shared_ptr<Confinement> confinement) {
 #ifdef BASALT_HAS_XEN
     return std::make_unique<hv::xen::XenHypervisor>(
         loop, hv::xen::Options{.run_dir = config.hostd.run_dir + "/xen",
-                               .core_dir = config.host.state + "/cores"});
+                               .core_dir = config.host.state + "/cores",
+                               .boot_dir = config.host.state + "/boot",
+                               .confinement = std::move(confinement)});
 #else
     (void)loop;
+    (void)confinement;
     throw std::invalid_argument("backend " + config.hostd.backend +
                                 ": this hostd was built where libxl was not found");
 #endif
@@ -53,7 +57,7 @@ std::unique_ptr<hv::Hypervisor> make_xen(RealLoop& loop, const Config& config) {
 
 std::unique_ptr<hv::Hypervisor> make_hypervisor(RealLoop& loop, const Config& config,
                                                 std::shared_ptr<Confinement> confinement) {
-    if (config.hostd.backend == "xen") return make_xen(loop, config);
+    if (config.hostd.backend == "xen") return make_xen(loop, config, std::move(confinement));
     if (config.hostd.backend != "qemu")
         throw std::invalid_argument("backend " + config.hostd.backend +
                                     ": this hostd has no such machine");

@@ -66,6 +66,20 @@ agent::DomainInfo info(const Domain& domain);
 /// Keeps the descriptor, as it is now, beside the domain.
 Task<void> write(StatePtr state, Descriptor descriptor);
 
+// making.cpp
+
+struct Making {
+    /// Off the loop.
+    std::function<DomId(const Sources&)> make;
+    /// Its guest begins with a kernel, and does not go on where it was.
+    bool boots = true;
+};
+
+/// Makes the domain, paused. `from` has the disks.
+Task<DomId> make_domain(StatePtr state, DomainConfig config, Sources from, Making making);
+/// What an earlier hostd found and had no time to remove.
+Task<void> drop_found_kernels(StatePtr state);
+
 // ends.cpp
 
 /// Whether what becomes of it is news.

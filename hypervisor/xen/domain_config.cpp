@@ -46,10 +46,11 @@ libxl_domain_type type_of(const agent::BootSpec& boot) {
     return boot.paravirtual ? LIBXL_DOMAIN_TYPE_PV : LIBXL_DOMAIN_TYPE_PVH;
 }
 
-void fill_kernel(libxl_domain_build_info& build, const agent::BootSpec& boot) {
-    build.kernel = owned(boot.kernel);
-    build.ramdisk = owned(boot.ramdisk);
-    build.cmdline = owned(boot.args);
+void fill_kernel(libxl_domain_build_info& build, const agent::BootSpec& boot,
+                 const std::optional<FoundKernel>& found) {
+    build.kernel = owned(found ? found->kernel : boot.kernel);
+    build.ramdisk = owned(found ? found->ramdisk : boot.ramdisk);
+    build.cmdline = owned(found ? found->args : boot.args);
 }
 
 void fill_firmware(libxl_domain_build_info& build, const agent::BootSpec& boot,
@@ -67,7 +68,11 @@ void fill_firmware(libxl_domain_build_info& build, const agent::BootSpec& boot,
 }  // namespace
 
 bool has_device_model(const agent::BootSpec& boot) {
-    return boot.kind == agent::BootKind::firmware;
+    return boot.kind == agent::BootKind::firmware && !brings_kernel(boot);
+}
+
+bool brings_kernel(const agent::BootSpec& boot) {
+    return !boot.bootloader.empty();
 }
 
 void fill(libxl_domain_config& out, const DomainConfig& config, const Sources& from) {
@@ -84,7 +89,7 @@ void fill(libxl_domain_config& out, const DomainConfig& config, const Sources& f
     if (has_device_model(spec.boot))
         fill_firmware(build, spec.boot, from.screen);
     else
-        fill_kernel(build, spec.boot);
+        fill_kernel(build, spec.boot, from.found);
     fill_platform(out, spec);
     build.max_vcpus = static_cast<int>(spec.vcpus_max);
     set_online(build.avail_vcpus, spec.vcpus, spec.vcpus_max);

@@ -1,8 +1,10 @@
 #pragma once
 #include <map>
+#include <optional>
 #include <string>
 
 #include "hypervisor/api/hypervisor.hpp"
+#include "hypervisor/xen/bootloader.hpp"
 #include "hypervisor/xen/xl.hpp"
 
 namespace basalt::hv::xen {
@@ -14,10 +16,14 @@ struct Sources {
     std::map<std::string, std::string> disks;
     /// The socket at which the guest's screen is served; of guests with firmware only.
     std::string screen;
+    /// Of a guest that boots what its own disk names; none for one that is restored.
+    std::optional<FoundKernel> found = std::nullopt;
 };
 
 /// Whether the guest has emulated devices beside Xen's own: those that start by firmware do.
 bool has_device_model(const agent::BootSpec& boot);
+/// Whether a program looks for its kernel in its own disk.
+bool brings_kernel(const agent::BootSpec& boot);
 
 /// Fills in what libxl makes the domain from. A guest that boots a kernel is PV, or PVH: the
 /// hardware virtualises it, and nothing of a PC is emulated for it. One that boots by firmware is

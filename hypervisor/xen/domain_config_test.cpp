@@ -55,6 +55,22 @@ TEST(XenDomainConfig, a_paravirtual_guest_with_a_kernel_is_pv) {
     EXPECT_STREQ(made->b_info.kernel, "/boot/guest/vmlinuz");
 }
 
+TEST(XenDomainConfig, a_guest_that_brings_its_kernel_boots_what_was_found) {
+    DomainConfig config = kernel_guest();
+    config.spec.boot = {.kind = agent::BootKind::firmware, .paravirtual = true};
+    config.spec.boot.bootloader = "pygrub";
+    OwnedConfig made;
+    fill(*made.get(), config,
+         {.disks = {},
+          .screen = {},
+          .found = FoundKernel{.kernel = "/b/k", .ramdisk = "/b/r", .args = "quiet"}});
+    EXPECT_EQ(made->c_info.type, LIBXL_DOMAIN_TYPE_PV);
+    EXPECT_STREQ(made->b_info.kernel, "/b/k");
+    EXPECT_STREQ(made->b_info.ramdisk, "/b/r");
+    EXPECT_STREQ(made->b_info.cmdline, "quiet");
+    EXPECT_EQ(made->b_info.bootloader, nullptr);
+}
+
 TEST(XenDomainConfig, as_many_processors_start_as_the_spec_says) {
     OwnedConfig made;
     fill(*made.get(), kernel_guest(), {});
@@ -151,6 +167,7 @@ TEST(XenDomainConfig, the_platform_says_what_the_machine_is) {
     EXPECT_EQ(made->b_info.video_memkb, 32U * 1024);
     EXPECT_TRUE(libxl_defbool_val(machine.usb));
     EXPECT_EQ(machine.usbdevice, nullptr);
+    EXPECT_EQ(machine.hdtype, LIBXL_HDTYPE_AHCI);
     EXPECT_EQ(made->b_info.tsc_mode, LIBXL_TSC_MODE_NATIVE);
     EXPECT_EQ(machine.vendor_device, LIBXL_VENDOR_DEVICE_XENSERVER);
     ASSERT_EQ(machine.num_smbios, 1);
@@ -167,7 +184,6 @@ TEST(XenDomainConfig, the_guest_is_told_its_platform_as_far_as_the_store_has_nam
     EXPECT_STREQ(made->c_info.platformdata[0], "cores-per-socket");
     EXPECT_STREQ(made->c_info.platformdata[1], "2");
     EXPECT_EQ(made->c_info.platformdata[2], nullptr);
-    EXPECT_EQ(machine.hdtype, LIBXL_HDTYPE_AHCI);
 }
 
 TEST(XenDomainConfig, the_screen_has_no_less_memory_than_its_kind_needs) {
@@ -179,10 +195,10 @@ TEST(XenDomainConfig, the_screen_has_no_less_memory_than_its_kind_needs) {
     EXPECT_EQ(made->b_info.video_memkb, LIBXL_MEMKB_DEFAULT);
     EXPECT_EQ(made->b_info.u.hvm.vga.kind, LIBXL_VGA_INTERFACE_TYPE_CIRRUS);
     EXPECT_FALSE(libxl_defbool_val(made->b_info.u.hvm.usb));
+    EXPECT_NE(made->b_info.u.hvm.hdtype, LIBXL_HDTYPE_AHCI);
     EXPECT_EQ(made->b_info.u.hvm.usbdevice, nullptr);
     EXPECT_EQ(made->b_info.tsc_mode, LIBXL_TSC_MODE_DEFAULT);
 }
 
 }  // namespace
 }  // namespace basalt::hv::xen
-    EXPECT_NE(made->b_info.u.hvm.hdtype, LIBXL_HDTYPE_AHCI);

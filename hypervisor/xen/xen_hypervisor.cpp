@@ -134,9 +134,6 @@ void require_possible(const DomainConfig& config) {
     if (config.spec.tpm) throw err::operation_not_allowed("On Xen, this host gives guests no TPM");
 }
 
-// Makes the domain, off the loop.
-using Make = std::function<DomId(const Sources&)>;
-
 std::string screen_of(const XenHypervisor::State& state, const std::string& vm) {
     return state.options.run_dir + "/" + vm + ".vnc";
 }
@@ -151,14 +148,14 @@ Task<Sources> connect_sources(StatePtr state, DomainConfig config) {
     co_return out;
 }
 
-Task<void> build_steps(StatePtr state, DomainPtr domain, Make make, Undo& undo) {
+Task<void> build_steps(StatePtr state, DomainPtr domain, Making making, Undo& undo) {
     const std::string uuid = domain->uuid();
     co_await write(state, domain->descriptor);
     undo.push("forget", [state, uuid] { return remove(state, uuid); });
     undo.push("let go of disks", [state, uuid] { return let_go_of_disks(state, uuid); });
     Sources from = co_await connect_sources(state, domain->descriptor.config);
     const DomId dom =
-        co_await blocking(state->loop, [make, from = std::move(from)] { return make(from); });
+        co_await make_domain(state, domain->descriptor.config, std::move(from), making);
     domain->descriptor.dom = dom;
     undo.push("destroy", [state, dom] { return destroy_in_xen(state, dom); });
     co_await connect_console(state, domain);
@@ -166,14 +163,14 @@ Task<void> build_steps(StatePtr state, DomainPtr domain, Make make, Undo& undo) 
     co_await write(state, domain->descriptor);
 }
 
-Task<DomId> build(StatePtr state, DomainConfig config, Make make) {
+Task<DomId> build(StatePtr state, DomainConfig config, Making making) {
     const auto domain = std::make_shared<Domain>();
     domain->descriptor.boot_id =
         co_await blocking(state->loop, [] { return qemu::host_boot_id(); });
     domain->descriptor.started_at = state->loop.wall_ns() / 1'000'000'000;
     domain->descriptor.config = std::move(config);
     co_await with_undo(
-        [state, domain, make](Undo& undo) { return build_steps(state, domain, make, undo); });
+        [state, domain, making](Undo& undo) { return build_steps(state, domain, making, undo); });
     const DomId dom = domain->descriptor.dom;
     state->domains.emplace(dom, domain);
     co_await follow_guest(state, dom);
@@ -335,6 +332,8 @@ Task<std::vector<agent::DomainInfo>> XenHypervisor::adopt(Events& events) {
     const Descriptors::Found found = co_await blocking(
         state->loop, [descriptors = state->descriptors] { return descriptors.read(); });
     const std::string boot_id = co_await blocking(state->loop, [] { return qemu::host_boot_id(); });
+    // Of what was half built then.
+    co_await drop_found_kernels(state);
     for (const std::string& uuid : found.broken)
         co_await undo_half_built(state, uuid);
     for (const Descriptor& descriptor : found.all)
@@ -351,8 +350,8 @@ Task<DomId> XenHypervisor::create(DomainConfig config, Progress progress) {
     const auto state = state_;
     const Building name(state, config.spec.uuid);
     require_possible(config);
-    const DomId dom = co_await build(
-        state, config, [config](const Sources& from) { return create_domain(config, from); });
+    const Making making{[config](const Sources& from) { return create_domain(config, from); }};
+    const DomId dom = co_await build(state, config, making);
     if (progress) progress(1);
     co_return dom;
 }
@@ -362,9 +361,11 @@ Task<DomId> XenHypervisor::restore(DomainConfig config, UniqueFd source, Progres
     const Building name(state, config.spec.uuid);
     require_possible(config);
     const auto image = std::make_shared<UniqueFd>(std::move(source));
-    const DomId dom = co_await build(state, config, [config, image](const Sources& from) {
-        return restore_domain(config, from, image->get());
-    });
+    const Making making{
+        .make = [config,
+                 image](const Sources& from) { return restore_domain(config, from, image->get()); },
+        .boots = false};
+    const DomId dom = co_await build(state, config, making);
     if (progress) progress(1);
     co_return dom;
 }

@@ -2,6 +2,7 @@
 #include <memory>
 #include <string>
 
+#include "base/confine.hpp"
 #include "base/real_loop.hpp"
 #include "hypervisor/api/hypervisor.hpp"
 #include "hypervisor/api/interface_maker.hpp"
@@ -17,12 +18,17 @@ struct Options {
     std::string run_dir;
     /// Where the memory of guests that crashed is written; empty: nowhere.
     std::string core_dir;
+    /// Where kernels lie that were found in guests' own disks, while they are booted.
+    std::string boot_dir;
+    /// Whose users look for them; null: nobody does.
+    std::shared_ptr<Confinement> confinement;
 };
 
 /// Guests as domains of the Xen below this system, which must be its control domain. They outlive
 /// this object and its process. A guest that restarts itself ends its domain: `ended` with
 /// `reboot`, after which a new one is made. `create` and `restore` throw OPERATION_NOT_ALLOWED for
-/// a guest with a cloud-init drive.
+/// a guest with a cloud-init drive; `create` throws BOOTLOADER_FAILED for one in whose disk no
+/// kernel is found.
 class XenHypervisor final : public Hypervisor,
                             public InterfaceMaker,
                             public LiveChanges,

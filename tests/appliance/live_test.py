@@ -26,6 +26,8 @@ OTHER_MAC = "02:00:00:ba:5a:02"
 GUEST_ADDRESS = "10.0.2.77"
 OTHER_GUEST_ADDRESS = "10.0.2.78"
 DISK_BYTES = 64 << 20
+# Who may open the devices that guests' disks are, each once.
+OWNERS_OF_NODES = "stat -c '%a %u %g' /dev/nbd* | sort -u"
 BOOTED = "booted"
 ANSWER = r"XenAPI at https://(\S+)\s+.*User: root  Password: (\w+)\s"
 
@@ -315,6 +317,32 @@ class LiveByBios(Live, unittest.TestCase):
         self.assertEqual(api.call("VM.get_power_state", vm), "Halted")
         guest.close()
         self.assertEqual(self.served_disks(), 0)
+
+    def test_a_paravirtual_guest_boots_the_kernel_of_its_own_disk(self):
+        api = self.api
+        sr = machine.default_sr(api)
+        nodes = self.console.run(OWNERS_OF_NODES)
+        vm = api.call("VM.create", machine.vm_record(
+            "own kernel", domain_type="pv", PV_kernel="", PV_ramdisk="", PV_bootloader="eliloader",
+            PV_args="basalt=1"))
+        empty = machine.make_disk(api, sr, DISK_BYTES, "empty")
+        disk = machine.give_disk(api, vm, empty, 0, bootable=True)
+        self.refuses("UNKNOWN_BOOTLOADER", "VM.start", vm, False, False)
+        api.call("VM.set_PV_bootloader", vm, "pygrub")
+        self.refuses("BOOTLOADER_FAILED", "VM.start", vm, False, False)
+        self.assertEqual(api.call("VM.get_power_state", vm), "Halted")
+        api.call("VBD.destroy", disk)
+        vdi, size = self.imported("own.img", sr)
+        machine.give_disk(api, vm, vdi, 0, bootable=True)
+        machine.act(api, "VM.start", vm, False, False)
+        guest = machine.GuestConsole(api, self.port, vm)
+        self.assertEqual(guest.wait(r"guest ready, (\w+)\s")[1], "PV")
+        self.assertEqual(guest.ask("disks", r"disks:(.*)\.\r"), f" xvda={size}")
+        # What was found lies nowhere any more, and nobody may read disks who might not before.
+        self.assertEqual(self.console.run("find /var/lib/basalt/boot -type f | wc -l").strip(), "0")
+        self.assertEqual(self.console.run(OWNERS_OF_NODES), nodes)
+        machine.act(api, "VM.clean_shutdown", vm)
+        guest.close()
 
     def refuses(self, code, message, *params):
         with self.assertRaises(xapi_client.Failure) as refused:

@@ -150,7 +150,7 @@ Ref<Host> insert_host(core::Core& core, db::Txn& txn, const agent::HostFacts& fa
     row.API_version_minor = 23;
     row.API_version_vendor = "XenSource";
     row.sched_policy = "credit";
-    row.supported_bootloaders = {"pygrub", "eliloader"};
+    row.supported_bootloaders = {"pygrub"};
     row.edition = "enterprise";
     row.editions = {"enterprise"};
     row.license_params = restrictions();

@@ -106,6 +106,13 @@ Ref<Sr> suspend_sr(const db::Txn& txn, Ref<Vm> vm, Ref<Host> host) {
     return found;
 }
 
+// What looks through a guest's own disk for its kernel: other programs no host has.
+void require_bootloader(const db::Txn& txn, Ref<Vm> vm) {
+    const Vm& row = txn.get(vm);
+    if (is_hvm(row) || row.PV_bootloader.empty() || row.PV_bootloader == "pygrub") return;
+    throw err::unknown_bootloader(vm, row.PV_bootloader);
+}
+
 }  // namespace
 
 Task<void> VmDomain::start(Call& call, VmStart params) {
@@ -125,6 +132,7 @@ Task<void> VmDomain::start_somewhere(Call& call, Ref<Vm> vm, VmOperations operat
     Balloons::Room room;
     const agent::VmSpec spec = call.db().transact([&](db::Txn& txn) {
         require(txn, vm, operation);
+        require_bootloader(txn, vm);
         require_disks_usable(txn, vm);
         host = choose_host(core_, txn, memory_, vm, wanted);
         marks.mark(txn, vm, operation);

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cctype>
 #include <charconv>
+#include <ranges>
 #include <string_view>
 
 #include "base/log.hpp"
@@ -25,11 +26,22 @@ std::int64_t number_or(const std::string& text, std::int64_t fallback) {
     return number;
 }
 
+std::vector<std::string> words_of(const std::string& text) {
+    std::vector<std::string> out;
+    for (const auto part : std::views::split(std::string_view(text), ' '))
+        if (!part.empty()) out.emplace_back(part.begin(), part.end());
+    return out;
+}
+
 agent::BootSpec boot_spec(const Vm& vm) {
     agent::BootSpec boot;
-    if (!is_hvm(vm) && !vm.PV_kernel.empty()) {
+    boot.paravirtual = domain_type_of(vm) == DomainType::pv;
+    if (!is_hvm(vm) && !vm.PV_bootloader.empty()) {
+        boot.bootloader = vm.PV_bootloader;
+        boot.bootloader_args = words_of(vm.PV_bootloader_args);
+        boot.args = vm.PV_args;
+    } else if (!is_hvm(vm) && !vm.PV_kernel.empty()) {
         boot.kind = agent::BootKind::kernel;
-        boot.paravirtual = domain_type_of(vm) == DomainType::pv;
         boot.kernel = vm.PV_kernel;
         boot.ramdisk = vm.PV_ramdisk;
         boot.args = vm.PV_args;
