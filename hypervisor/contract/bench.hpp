@@ -35,6 +35,8 @@ struct Ways {
     bool makes_seed_drives = true;
     bool has_uefi = true;
     bool keeps_states = true;  ///< it is a StateKeeper, and guests have TPMs
+    /// Its guest's kernel starts processors that are added.
+    bool starts_added_cpus = true;
 };
 
 /// A host with one hypervisor, and the means to look into its guests: what the suite runs on.

@@ -40,7 +40,10 @@ class XenBench final : public GuestBench {
                 .makes_seed_drives = false,
                 // Debian has no firmware for guests of Xen (docs/TRAPS.md, 67).
                 .has_uefi = false,
-                .keeps_states = false};
+                .keeps_states = false,
+                // Linux 6.12 as a PVH guest registers them and cannot start them (docs/TRAPS.md,
+                // 77).
+                .starts_added_cpus = false};
     }
 
     LiveChanges& live() override { return *hypervisor_; }
