@@ -211,7 +211,7 @@ class FactsTest(unittest.TestCase):
         self.put("var/lib/basalt/xapi/tls.pem", "key\n" + CERTIFICATE)
         self.put("var/lib/basalt/upgrade-notice", "It was taken back.\n")
         found = host.Host(self.root, str(self.root / "no-socket")).facts()
-        self.assertEqual((found.known, found.live, found.dhcp), (False, False, False))
+        self.assertEqual((found.known, found.live, found.how), (False, False, "fixed"))
         self.assertEqual((found.product, found.device, found.mac, found.dns),
                          ("Basalt 8.3.0", "eth1", "52:54:00:00:00:02", ("192.0.2.2",)))
         # The SHA-256 of the bytes 0, 1, 2.
@@ -233,7 +233,25 @@ class FactsTest(unittest.TestCase):
         kept = {"address": "none", "ipv6": "2001:db8::7/64", "gateway": "", "dns": []}
         with mock.patch.object(host.management, "kept_by_hostd", return_value=kept):
             found = host.Host(self.root, str(self.root / "no-socket")).facts()
-        self.assertEqual(found.address, "2001:db8::7/64")
+        self.assertEqual((found.address, found.how), ("2001:db8::7/64", "fixed"))
+        self.assertIn(("Manage it at", "https://[2001:db8::7]/"), menu.status(found))
+
+    def test_an_ipv6_address_that_is_learnt_is_what_the_api_says(self):
+        kept = {"address": "none", "ipv6": "", "gateway": "", "dns": []}
+        answers = {"session.get_this_host": "ref", "host.get_record": {
+            "address": "2001:db8::9", "metrics": "ref", "enabled": True, "resident_VMs": ["dom0"],
+            "software_version": {}, "cpu_info": {}}, "host.get_all": ["ref"],
+            "host_metrics.get_record": {"memory_total": "0", "memory_free": "0"},
+            "pool.get_all_records": {"ref": {"name_label": ""}}}
+        session = mock.MagicMock()
+        session.return_value.__enter__.return_value.call = lambda method, *_: answers[method]
+        for lease, how in (("", "as routers announce"), ("run/basalt/lease6", "by DHCP")):
+            if lease:
+                self.put(lease, "BRIDGE=xenbr0\n")
+            with mock.patch.object(host.management, "kept_by_hostd", return_value=kept), \
+                    mock.patch.object(host.xapi_client, "Session", session):
+                found = host.Host(self.root).facts()
+            self.assertEqual(menu.network(found)[0], ("Address", f"2001:db8::9, {how}"))
 
     def test_a_machine_without_any_of_it_has_a_console_too(self):
         found = host.Host(self.root, str(self.root / "no-socket")).facts()

@@ -46,7 +46,7 @@ class Facts:
     dns: tuple = ()
     device: str = ""
     mac: str = ""
-    dhcp: bool = False
+    how: str = "fixed"  # what kind of address it is, for people
     fingerprint: str = ""  # SHA-256 of the certificate that clients are shown
     notice: str = ""
     live: bool = False
@@ -120,10 +120,13 @@ class Host:
             config = {}
         device = config.get("management", "")
         # Set since the start: in force already, and in the configuration from the next start on.
+        how = "by DHCP" if (self.root / "run/basalt/lease").exists() else "fixed"
         if (kept := management.kept_by_hostd(self.root)) and kept["address"]:
             config.update((key, kept[key]) for key in ("address", "gateway", "dns"))
             if kept["address"] == "none":
+                # One that is learnt only the API knows.
                 config["address"] = kept["ipv6"]
+                how = "fixed" if kept["ipv6"] else self.how_ipv6_is_learnt()
         release = dict(line.split("=", 1) for line in
                        read(self.root / "usr/share/basalt/release").splitlines() if "=" in line)
         words = read(self.root / "proc/cmdline").split()
@@ -134,12 +137,16 @@ class Host:
             "uuid": config.get("uuid", ""), "address": config.get("address", ""),
             "gateway": config.get("gateway", ""), "dns": tuple(config.get("dns", ())),
             "device": device, "mac": read(self.root / "sys/class/net" / device / "address"),
-            "dhcp": (self.root / "run/basalt/lease").exists(),
+            "how": how,
             "fingerprint": fingerprint(read(self.root / "var/lib/basalt/xapi/tls.pem")),
             "notice": " ".join(filter(None, [slots.read_notice(self.root / "var/lib/basalt"),
                                              self.mirror_notice()])),
             "live": "boot=basalt" in words and not slots.running(words),
         }
+
+    def how_ipv6_is_learnt(self):
+        lease = (self.root / "run/basalt/lease6").exists()
+        return "by DHCP" if lease else "as routers announce"
 
     def mirror_notice(self):
         """Empty when no array lacks a disk."""
@@ -156,7 +163,8 @@ class Host:
             hosts = len(api.call("host.get_all"))
             listed = {name: getattr(self, f"list_{name}")(api) for name in details}
         return Facts(**{
-            **facts, "known": True, "enabled": host["enabled"], "pool": pool["name_label"],
+            **facts, "address": facts["address"] or host["address"],
+            "known": True, "enabled": host["enabled"], "pool": pool["name_label"],
             "hosts": hosts, "xen": host["software_version"].get("xen", ""),
             "processor": host["cpu_info"].get("modelname", ""),
             "processors": int(host["cpu_info"].get("cpu_count", 0)),

@@ -25,11 +25,15 @@ def gib(count):
     return f"{count / GIB:.1f} GiB"
 
 
+def url(address):
+    return f"https://[{address}]/" if ":" in address else f"https://{address}/"
+
+
 def status(facts):
     state = "enabled" if facts.enabled else "disabled: it starts no VMs"
     lines = [
         ("Name", facts.hostname),
-        ("Manage it at", f"https://{facts.address.split('/')[0]}/" if facts.address else "-"),
+        ("Manage it at", url(facts.address.split("/")[0]) if facts.address else "-"),
         ("State", state if facts.known else "its services do not answer (yet)"),
     ]
     if facts.known:
@@ -53,8 +57,7 @@ def in_groups(fingerprint):
 
 
 def network(facts):
-    return [("Address", facts.address and
-             f"{facts.address}, {'by DHCP' if facts.dhcp else 'fixed'}"),
+    return [("Address", facts.address and f"{facts.address}, {facts.how}"),
             ("Router", facts.gateway or "none"), ("Name servers", " ".join(facts.dns) or "none"),
             ("Device", facts.device), ("MAC", facts.mac)]
 
