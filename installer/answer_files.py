@@ -83,8 +83,6 @@ def toml_hostname(word):
 
 
 def toml_ipv6(word):
-    if word == "dhcp":
-        raise Refused(answer_xml.NO_DHCPV6)
     return "" if word == "none" else word
 
 

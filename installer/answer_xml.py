@@ -3,7 +3,7 @@
 import re
 from xml.etree import ElementTree
 
-from answers import (AUTOCONF, BACKENDS, MISSING, NO_ADDRESS, UPGRADE, Answers, Refused,
+from answers import (BACKENDS, LEARNT, MISSING, NO_ADDRESS, UPGRADE, Answers, Refused,
                      checked_hostname, checked_keymap, checked_network, checked_ntp, checked_script,
                      checked_sr_type, checked_timezone, checked_vlan, checked_whole, password)
 
@@ -14,9 +14,6 @@ KNOWN = {"primary-disk", "guest-disks", "guest-disk", "admin-interface", "root-p
          "name-server", "nameserver", "hostname", "timezone", "ntp", "ntp-server", "ntp-servers",
          "keymap", "network-backend", "script", "post-install-script", "install-failed-script",
          "ui-confirmation-prompt", *WITHOUT_EFFECT}
-# What both kinds of files may ask for, and nobody can give.
-NO_DHCPV6 = ("No DHCPv6 server is asked for an address: IPv6 is autoconf, which takes what routers "
-             "announce, or a fixed address.")
 NOT_DONE = {"driver-source": "there are no driver packs: the medium has all drivers of its kernel",
             "backup-disk": "there are no backups of a host's disk to go back to"}
 
@@ -190,11 +187,10 @@ def xml_ipv6(element):
         return "", ""
     if kind == "static":
         return content(element.find("ipv6")), content(element.find("gatewayv6"))
-    if kind == "dhcp":
-        raise Refused(NO_DHCPV6)
-    if kind != AUTOCONF:
-        raise Refused(f"<admin-interface> has the protov6 {kind!r}, not static, autoconf or none.")
-    return AUTOCONF, ""
+    if kind not in LEARNT:
+        raise Refused(f"<admin-interface> has the protov6 {kind!r}, "
+                      "not static, dhcp, autoconf or none.")
+    return kind, ""
 
 
 def xml_ntp(root):

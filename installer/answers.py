@@ -20,6 +20,9 @@ MISSING = "missing"
 SR_TYPE = "ext"
 NO_ADDRESS = "none"
 AUTOCONF = "autoconf"
+DHCP = "dhcp"
+# IPv6 that is not told but learnt.
+LEARNT = (AUTOCONF, DHCP)
 BACKENDS = ("openvswitch", "bridge")
 BOND_MODES = ("active-backup", "balance-slb", "lacp")
 # Source: Bond.create of the switch that carries it.
@@ -49,7 +52,7 @@ class Network:
     bond: tuple = ()
     bond_mode: str = BOND_MODES[0]
     vlan: int = 0  # 0: untagged
-    ipv6: str = ""  # with its prefix; empty: none; AUTOCONF: as routers announce
+    ipv6: str = ""  # with its prefix; empty: none; AUTOCONF: as routers announce; DHCP
     gateway6: str = ""
     backend: str = BACKENDS[0]
     names: tuple = ()  # (eth0, MAC or PCI slot or firmware's label): what cards are called
@@ -117,7 +120,7 @@ def checked_network(device, address, gateway, dns, **more):
     """`address`: with its prefix, "dhcp" or "none"; `more`: the other members of Network."""
     network = Network(device, "", "", tuple(str(checked_address(one)) for one in dns), **more)
     require_whole(network)
-    if network.ipv6 not in ("", AUTOCONF):
+    if network.ipv6 not in ("", *LEARNT):
         six = interface(network.ipv6, 6)
         require_router(network.gateway6, six, 6)
     elif network.gateway6:
@@ -206,7 +209,7 @@ def require_reachable_servers(network, address):
         raise Refused("Name servers are all of IPv4, or all of IPv6.")
     if 4 in versions and address == NO_ADDRESS:
         raise Refused("Name servers of IPv4 cannot be asked without an IPv4 address.")
-    if 6 in versions and network.ipv6 in ("", AUTOCONF):
+    if 6 in versions and network.ipv6 in ("", *LEARNT):
         raise Refused("Name servers of IPv6 belong to a fixed IPv6 address.")
 
 

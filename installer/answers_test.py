@@ -119,6 +119,15 @@ class TomlTest(Refusals):
             scripts=(Script("filesystem-populated", "http://192.0.2.9/a"),
                      Script("installation-complete", "nfs://192.0.2.9/share/b"))))
 
+    def test_ipv6_may_come_by_dhcp_beside_ipv4_and_alone(self):
+        def network(text):
+            return parse('[host]\npassword = "secret1"\n[network]\nipv6 = "dhcp"\n' + text).network
+
+        self.assertEqual(network(""), Network(ipv6="dhcp"))
+        self.assertEqual(network('address = "none"\n'), Network(address="none", ipv6="dhcp"))
+        with self.assertRaisesRegex(Refused, "a fixed IPv6 address"):
+            network('dns = ["2001:db8::2"]\n')
+
     def test_the_time_comes_from_where_the_rest_comes_from(self):
         def source(text):
             return parse('[host]\npassword = "secret1"\n' + text).settled_ntp_source()
@@ -165,7 +174,7 @@ class TomlTest(Refusals):
             ('bond_mode = "lacp"', 'backend = "ovs"', "openvswitch, bridge"),
             ('bond_mode = "lacp"', 'bond_mode = "best"', "active-backup, balance-slb, lacp"),
             ("vlan = 7", "vlan = 4095", "1 to 4094"), ("vlan = 7", 'vlan = "7"', "network.vlan"),
-            ('"2001:db8::10/64"', '"dhcp"', "DHCPv6"),
+            ('"2001:db8::10/64"', '"dhcp"', "announce themselves"),
             ('"2001:db8::10/64"', '"autoconf"', "announce themselves"),
             ('"fe80::1"', '"2001:db9::1"', "not in the network"),
             ('"fe80::1"', '"192.0.2.1"', "not of IPv6"),
@@ -238,6 +247,9 @@ class XmlTest(Refusals):
         made = self.changed((whole, '<admin-interface name="eth0" proto="dhcp" '
                                     'protov6="autoconf"/>')).network
         self.assertEqual(made, Network("eth0", "", "", ("192.0.2.2",), ipv6="autoconf"))
+        made = self.changed((whole, '<admin-interface name="eth0" proto="none" protov6="dhcp"/>'),
+                            ("<nameserver>192.0.2.2</nameserver>", "")).network
+        self.assertEqual(made, Network("eth0", "none", "", (), ipv6="dhcp"))
 
     def test_scripts_and_time(self):
         made = self.changed(
@@ -258,7 +270,7 @@ class XmlTest(Refusals):
             ('guest-storage="no">sda<', 'swraid="true">missing,missing<', "one of which"),
             ('srtype="ext"', 'sr-type="zfs"', "'zfs'"),
             ('name="eth0"', 'name="eth0" vlan="9999"', "1 to 4094"),
-            ('name="eth0"', 'name="eth0" protov6="dhcp"', "DHCPv6"),
+            ('name="eth0"', 'name="eth0" protov6="slaac"', "static, dhcp, autoconf or none"),
             ('name="eth0"', 'name="bond0"', "network.bond"),
             ('proto="static"', 'proto="none"', "neither an IPv4 nor an IPv6"),
             ('proto="static"', 'proto="pppoe"', "not dhcp, static or none"),

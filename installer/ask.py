@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 import answers as answers_
 import disks as disks_
-from answers import (AUTOCONF, BOND_MODES, MISSING, NO_ADDRESS, UPGRADE, Answers, Network, Refused,
-                     checked_whole)
+from answers import (AUTOCONF, BOND_MODES, DHCP, MISSING, NO_ADDRESS, UPGRADE, Answers, Network,
+                     Refused, checked_whole)
 from disks import GIB, SR_PART
 
 
@@ -192,13 +192,14 @@ def ask_network(person, machine):
 
     while True:
         address, gateway, dns = person.until_right("IPv4 address: ", parse)
-        ipv6 = person.read("IPv6 address with its prefix, auto, or nothing for none: ").strip()
+        ipv6 = person.read(
+            "IPv6 address with its prefix, auto, dhcp, or nothing for none: ").strip()
         gateway6 = ""
         if ipv6 in ("auto", AUTOCONF):
             ipv6 = AUTOCONF
-        elif ipv6:
+        elif ipv6 not in ("", DHCP):
             gateway6 = person.read("Router of IPv6 (empty: none): ").strip()
-        if ipv6 and not dns and address != "dhcp":
+        if ipv6 and not dns and address != "dhcp" and (ipv6, address) != (DHCP, NO_ADDRESS):
             dns = person.read("Name servers, with spaces between them: ").split()
         try:
             return answers_.checked_network(device, address, gateway, dns, bond=bond,

@@ -88,6 +88,14 @@ class Conversation(unittest.TestCase):
                          ("Mirror", ""), ("Local SR", "3"), ("Erase that disk", "y"), *rest)
         self.assertEqual((given.local_sr, given.wipe), (False, ("/dev/nvme0n1",)))
 
+    def test_ipv6_alone_may_come_by_dhcp(self):
+        asked = (("Disk", ""), ("Local SR", ""), ("Device", ""), ("VLAN", ""), ("IPv4", "none"),
+                 ("IPv6", "dhcp"), ("Name of", "host1"), ("Time zone", ""), ("Servers of time", ""))
+        given = self.ask(machine_with(ONE), *asked)
+        self.assertEqual((given.network.address, given.network.ipv6, given.network.dns),
+                         ("none", "dhcp", ()))
+        self.assertIn(("IPv6", "by DHCP"), plan.plan(given, machine_with(ONE)).summary)
+
     def test_a_name_is_left_to_the_dhcp_server_only_with_the_address(self):
         asked = (("Disk", ""), ("Local SR", ""), ("Device", ""), ("VLAN", ""),
                  ("IPv4", ""), ("IPv6", ""), ("Name of the host (empty", ""), ("Time zone", ""),

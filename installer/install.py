@@ -20,11 +20,12 @@ import machine
 import plan
 import upgrade
 from answer_files import parse
-from answers import THEN, UPGRADE, Refused, checked_network, checked_vlan
+from answers import DHCP, NO_ADDRESS, THEN, UPGRADE, Refused, checked_network, checked_vlan
 from fetch import BYTES_MAX, fetch, needs_network
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+import dhcp6
 import prepare
 
 LOG = plan.LOG
@@ -93,21 +94,26 @@ def open_ssh(words, net):
 def network_for_answers(words, cards):
     """How answers are fetched, by the kernel's parameters of existing installers:
     `network_device=NAME|MAC|all` and `network_config=dhcp[:vlan=N]` or
-    `static:ip=ADDRESS;netmask=MASK;gateway=ADDRESS;dns=ADDRESS,...;vlan=N`. As
-    `prepare.choose_address` takes it, with the tag as `vlan`; `cards`: name -> MAC."""
+    `static:ip=ADDRESS;netmask=MASK;gateway=ADDRESS;dns=ADDRESS,...;vlan=N`; and, of our own,
+    `dhcp6[:vlan=N]`, which is DHCPv6 alone. As `prepare.choose_address` takes it, with the tag as
+    `vlan` and `ipv6`; `cards`: name -> MAC."""
     device = first_of(words, "network_device", "answerfile_device") or "all"
     kind, _, rest = words.get("network_config", "dhcp").partition(":")
     values = dict(pair.partition("=")[::2] for pair in rest.split(";") if pair)
-    known = {"dhcp": {"vlan"}, "static": {"ip", "netmask", "gateway", "dns", "vlan"}}
+    known = {"dhcp": {"vlan"}, "static": {"ip", "netmask", "gateway", "dns", "vlan"},
+             "dhcp6": {"vlan"}}
     if kind not in known or set(values) - known[kind]:
-        raise Refused("Answers are fetched with network_config=dhcp or static:ip=...;netmask=..., "
-                      f"not with {words['network_config']}.")
+        raise Refused("Answers are fetched with network_config=dhcp, dhcp6 or "
+                      f"static:ip=...;netmask=..., not with {words['network_config']}.")
     vlan = checked_vlan(values.pop("vlan", ""))
+    address = {"static": f"{values.get('ip', '')}/{values.get('netmask', '')}",
+               "dhcp": "dhcp", "dhcp6": NO_ADDRESS}[kind]
     network = checked_network(
-        device, f"{values.get('ip', '')}/{values.get('netmask', '')}" if kind == "static" else kind,
-        values.get("gateway", ""), values.get("dns", "").replace(",", " ").split())
+        device, address, values.get("gateway", ""), values.get("dns", "").replace(",", " ").split(),
+        ipv6=DHCP if kind == "dhcp6" else "")
     return {"mac": "" if device == "all" else plan.choose_nic(device, cards), "vlan": vlan,
-            "address": network.address, "gateway": network.gateway, "dns": network.dns}
+            "address": network.address, "gateway": network.gateway, "dns": network.dns,
+            "ipv6": network.ipv6}
 
 
 def card_names(text):
@@ -144,30 +150,49 @@ class Net:
         if self.is_up:
             return
         wanted = network_for_answers(self.words, self.called)
-        if wanted["vlan"]:
-            lease = self.tagged(wanted)
+        if wanted["ipv6"]:
+            self.up_by_dhcpv6(wanted)
         else:
-            lease = prepare.choose_address(Path("/"), wanted=wanted)
-        prepare.apply_address(Path("/"), lease)
+            lease = self.tagged(wanted) if wanted["vlan"] else \
+                prepare.choose_address(Path("/"), wanted=wanted)
+            prepare.apply_address(Path("/"), lease)
         self.is_up = True
 
-    def tagged(self, wanted):
-        """By the kernel's own VLAN device on the device that is meant, or on the first that brings
-        a lease."""
+    def devices(self, wanted):
+        """Names of those that are meant, up: of cards, or of the kernel's own VLAN devices on them,
+        of which there is only the one that is being looked at."""
         for name, mac in sorted(self.cards.items()):
             if wanted["mac"] not in ("", mac):
                 continue
-            tagged = f"{name}.{wanted['vlan']}"
             prepare.run(["ip", "link", "set", name, "up"])
+            if not wanted["vlan"]:
+                yield name
+                continue
+            tagged = f"{name}.{wanted['vlan']}"
             prepare.run(["ip", "link", "add", "link", name, "name", tagged, "type", "vlan",
                          "id", str(wanted["vlan"])])
+            prepare.run(["ip", "link", "set", tagged, "up"])
+            yield tagged
+            prepare.run(["ip", "link", "del", tagged])
+
+    def tagged(self, wanted):
+        """On the device that is meant, or on the first that brings a lease."""
+        for tagged in self.devices(wanted):
             if wanted["address"]:
                 return prepare.Lease(tagged, wanted["address"], wanted["gateway"],
                                      tuple(wanted["dns"]), dhcp=False)
             if lease := prepare.ask_for_lease(tagged):
                 return lease
-            prepare.run(["ip", "link", "del", tagged])
         raise Refused(f"No DHCP server answers on VLAN {wanted['vlan']}.")
+
+    def up_by_dhcpv6(self, wanted):
+        """Its address and name servers; routes are what routers announce."""
+        for device in self.devices(wanted):
+            if lease := dhcp6.ask(device):
+                dhcp6.give(device, lease)
+                prepare.write_name_servers(Path("/"), lease.dns)
+                return
+        raise Refused("No DHCPv6 server answers.")
 
     def fetch(self, url, what):
         if needs_network(url):

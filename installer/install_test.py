@@ -21,7 +21,7 @@ import plan
 from answers import Refused
 
 NICS = {"eth0": "52:54:00:00:00:01", "eth1": "52:54:00:00:00:02"}
-ANYWHERE = {"mac": "", "vlan": 0, "address": "", "gateway": "", "dns": ()}
+ANYWHERE = {"mac": "", "vlan": 0, "address": "", "gateway": "", "dns": (), "ipv6": ""}
 FIXED = "static:ip=192.0.2.7;netmask=255.255.255.0;gateway=192.0.2.1;dns=192.0.2.2,192.0.2.3"
 
 
@@ -56,12 +56,18 @@ class NetworkForAnswers(unittest.TestCase):
     def test_a_fixed_address_is_taken_as_it_is_written(self):
         self.assertEqual(self.network(f"quiet network_device=eth0 network_config={FIXED} splash"), {
             "mac": "52:54:00:00:00:01", "vlan": 0, "address": "192.0.2.7/24", "gateway": "192.0.2.1",
-            "dns": ("192.0.2.2", "192.0.2.3")})
+            "dns": ("192.0.2.2", "192.0.2.3"), "ipv6": ""})
+
+    def test_an_address_by_dhcpv6_comes_alone(self):
+        self.assertEqual(self.network("network_device=eth1 network_config=dhcp6:vlan=7"), {
+            "mac": "52:54:00:00:00:02", "vlan": 7, "address": "none", "gateway": "", "dns": (),
+            "ipv6": "dhcp"})
 
     def test_what_cannot_be_is_refused(self):
         for text, why in (("network_device=eth7", "no network device eth7"),
                           ("network_config=dhcp:vlan=x", "not 'x'"),
                           ("network_config=dhcp:ip=192.0.2.7", "not with dhcp:ip"),
+                          ("network_config=dhcp6:ip=192.0.2.7", "not with dhcp6:ip"),
                           ("network_config=bootp", "not with bootp"),
                           ("network_config=static", "not an IPv4 address"),
                           ("network_config=static:ip=192.0.2.7", "not an IPv4 address"),
@@ -93,15 +99,38 @@ class NetTest(unittest.TestCase):
         ran, had = self.up("network_config=dhcp:vlan=7", [None, lease])
         self.assertEqual(had, lease)
         self.assertEqual(ran, [
-            "set eth0 up", "add link eth0 name eth0.7 type vlan id 7", "del eth0.7",
-            "set eth1 up", "add link eth1 name eth1.7 type vlan id 7"])
+            "set eth0 up", "add link eth0 name eth0.7 type vlan id 7", "set eth0.7 up",
+            "del eth0.7",
+            "set eth1 up", "add link eth1 name eth1.7 type vlan id 7", "set eth1.7 up"])
         with self.assertRaisesRegex(Refused, "on VLAN 7"):
             self.up("network_config=dhcp:vlan=7", [None, None])
 
     def test_a_fixed_address_may_be_tagged(self):
         ran, had = self.up(f"network_device=eth1 network_config={FIXED};vlan=7")
-        self.assertEqual(ran, ["set eth1 up", "add link eth1 name eth1.7 type vlan id 7"])
+        self.assertEqual(ran, ["set eth1 up", "add link eth1 name eth1.7 type vlan id 7",
+                               "set eth1.7 up"])
         self.assertEqual((had.device, had.address, had.dhcp), ("eth1.7", "192.0.2.7/24", False))
+
+
+    def test_dhcpv6_is_asked_on_each_device(self):
+        lease = install.dhcp6.Lease("2001:db8::7", 60, 120, 30, 48, b"server", ("2001:db8::53",))
+        for vlan, tag in (("", ""), (":vlan=7", ".7")):
+            net = install.Net(install.kernel_words("network_config=dhcp6" + vlan), NICS)
+            with mock.patch.object(install.prepare, "run"), \
+                    mock.patch.object(install.dhcp6, "ask", side_effect=[None, lease]) as ask, \
+                    mock.patch.object(install.dhcp6, "give") as give, \
+                    mock.patch.object(install.prepare, "write_name_servers") as servers:
+                net.up()
+                net.up()
+            self.assertEqual([call.args for call in ask.call_args_list],
+                             [("eth0" + tag,), ("eth1" + tag,)])
+            give.assert_called_once_with("eth1" + tag, lease)
+            servers.assert_called_once_with(Path("/"), lease.dns)
+        net = install.Net(install.kernel_words("network_config=dhcp6"), NICS)
+        with mock.patch.object(install.prepare, "run"), \
+                mock.patch.object(install.dhcp6, "ask", return_value=None), \
+                self.assertRaisesRegex(Refused, "No DHCPv6 server answers"):
+            net.up()
 
 
 class OtherWords(unittest.TestCase):

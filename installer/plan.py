@@ -8,7 +8,7 @@ import json
 from dataclasses import dataclass, field
 
 import disks as disks_
-from answers import MISSING, NO_ADDRESS, Refused
+from answers import DHCP, MISSING, NO_ADDRESS, Refused
 from disks import (BOOT_LABEL, GIB, LINUX_LVM, MIB, SLOTS, SR_GROUP, SR_LABEL, SR_PART, SR_VOLUME,
                    STATE_LABEL, Layout, partition_path)
 
@@ -434,7 +434,8 @@ def summary_of(answers, chosen, cards, nics):
              ("IPv4", four + (f", router {network.gateway}" if network.gateway else ""))]
     if network.ipv6:
         router = f", router {network.gateway6}" if network.gateway6 else ""
-        lines.append(("IPv6", network.ipv6 + router))
+        six = "by DHCP" if network.ipv6 == DHCP else network.ipv6
+        lines.append(("IPv6", six + router))
     if network.backend == "bridge":
         lines.append(("Switch", "the kernel's bridges"))
     if network.dns:

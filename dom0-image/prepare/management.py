@@ -42,8 +42,8 @@ def parse(management, text):
     return None
 
 
-def kept_by_hostd(root):
-    """None where no call of the API has ever moved it, or nothing can be read."""
+def read_records(root, parse_found):
+    """What `parse_found` makes of them; None when there are none, or they cannot be read."""
     path = root / RECORDS
     if not path.exists():
         return None
@@ -53,7 +53,22 @@ def kept_by_hostd(root):
             found = dict(records.execute(QUERY))
         finally:
             records.close()
-        return parse(found["management"], found["want"]) if found.get("management") else None
+        return parse_found(found)
     except (sqlite3.Error, ValueError, KeyError) as error:
         print(f"what hostd remembers of the network cannot be read: {error!r}")
         return None
+
+
+def kept_by_hostd(root):
+    """None where no call of the API has ever moved it, or nothing can be read."""
+    return read_records(root, lambda found: parse(found["management"], found["want"])
+                        if found.get("management") else None)
+
+
+def learns_ipv6(root, name):
+    """Whether hostd leaves to a bridge the IPv6 addresses that it is given by others."""
+    def parse_found(found):
+        bridges = json.loads(found["want"])["bridges"] if "want" in found else []
+        return any(one["autoconf"] for one in bridges if one["name"] == name)
+
+    return bool(read_records(root, parse_found))

@@ -77,6 +77,13 @@ class Management(unittest.TestCase):
             found = self.kept("xenbr0", bridge("xenbr0", uplink="eth0", **how))
             self.assertEqual((found["address"], found["ipv6"]), ("none", first))
 
+    def test_a_bridge_learns_ipv6_where_hostd_was_told_so(self):
+        self.assertFalse(management.learns_ipv6(self.root, "xenbr0"), "no records")
+        self.kept("xenbr0", bridge("xenbr0", uplink="eth0", autoconf=True),
+                  bridge("xenbr1", uplink="eth1"))
+        self.assertEqual([management.learns_ipv6(self.root, f"xenbr{one}") for one in range(3)],
+                         [True, False, False])
+
     def test_what_cannot_be_read_is_said_and_nothing(self):
         for data in (b"", b"no database at all, whatever its name"):
             self.path.write_bytes(data)

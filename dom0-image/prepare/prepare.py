@@ -462,13 +462,18 @@ def apply_address(root, lease):
 
 def note_address(root, lease):
     """In files: for who looks for name servers, for chrony, and for who asks for leases."""
-    if lease.dns:
-        write(root / "etc/resolv.conf", "".join(f"nameserver {one}\n" for one in lease.dns))
+    write_name_servers(root, lease.dns)
     note_lease(root, lease)
     replace_file(root / "run/basalt/lease-wanted",
                  f"{lease.device} {lease.bridge}\n" if lease.later else "")
     replace_file(root / "run/chrony-dhcp/basalt.sources",
                  "".join(f"server {one} iburst\n" for one in lease.ntp))
+
+
+def write_name_servers(root, servers):
+    """None: those that were there stay."""
+    if servers:
+        write(root / "etc/resolv.conf", "".join(f"nameserver {one}\n" for one in servers))
 
 
 def note_lease(root, lease):

@@ -1,6 +1,7 @@
 #!/usr/bin/python3 -I
 """Makes the management network what the installation was told, through the API, beside a host that
-has begun to run; and asks for the lease of an address that lies on a bond or a VLAN, at each start.
+has begun to run; and asks for the lease of an address that lies on a bond or a VLAN, and for one by
+DHCPv6, at each start.
 
 Before hostd runs there are only cards. A bond, a VLAN, an IPv6 address, and that an address comes
 from a DHCP server, are records of the API as if an administrator had made them, so that there is
@@ -17,6 +18,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
+import dhcp6
 import management
 import prepare
 import slots
@@ -27,6 +29,11 @@ LOCAL_SOCKET = "/var/lib/xcp/xapi"
 JOURNAL = "var/lib/basalt/network-settled"
 NEW_LEASE = "run/basalt/lease-new"
 OFFERED_NAME = "run/basalt/hostname-offered"
+# What keepers of leases read, below run/basalt; their services have these names, too.
+LEASE, LEASE6 = "lease", "lease6"
+# Which bridge has an address by DHCPv6. Of the host and not of a system: a member of a pool cannot
+# look into its coordinator's records.
+LEASED6 = "var/lib/basalt/leased-ipv6"
 BEGUN, DONE = "begun", "done"
 MARK = "basalt_installation"
 NOTHING = "OpaqueRef:NULL"
@@ -151,7 +158,7 @@ def settle(root, api, told):
     if told["ipv6"]:
         settle_ipv6(interfaces, chosen, told)
     if told["address"] == prepare.NO_ADDRESS:
-        manage_by_ipv6(interfaces, chosen)
+        manage_by_ipv6(root, interfaces, chosen)
     elif interfaces.management() != chosen:
         act(api, "host.management_reconfigure", chosen)
     forget_first_address(interfaces, chosen)
@@ -214,25 +221,32 @@ def take_lease(root, device, bridge):
     return True
 
 
+# As the installation's answers have them -> as the API has them.
+LEARNT = {"autoconf": "Autoconf", "dhcp": "DHCP"}
+
+
 def settle_ipv6(interfaces, pif, told):
+    """The lease of DHCPv6 is asked for later: beside IPv4 nothing waits for it."""
     row = interfaces.get(pif)
-    if told["ipv6"] == "autoconf":
-        if row["ipv6_configuration_mode"] != "Autoconf":
-            act(interfaces.api, "PIF.reconfigure_ipv6", pif, "Autoconf", "", "", "")
+    if mode := LEARNT.get(told["ipv6"]):
+        if row["ipv6_configuration_mode"] != mode:
+            act(interfaces.api, "PIF.reconfigure_ipv6", pif, mode, "", "", "")
     elif row["ipv6_configuration_mode"] != "Static":
         act(interfaces.api, "PIF.reconfigure_ipv6", pif, "Static", told["ipv6"], told["gateway6"],
             of_family(told["dns"], 6))
 
 
-def manage_by_ipv6(interfaces, pif):
+def manage_by_ipv6(root, interfaces, pif):
     """An address that routers announce takes them some seconds."""
+    if interfaces.get(pif)["ipv6_configuration_mode"] == LEARNT["dhcp"]:
+        land_ipv6_lease(root, interfaces, pif)
     deadline = time.monotonic() + ROUTER_SECONDS
     while not interfaces.get(pif)["IPv6"]:
         if time.monotonic() > deadline:
             raise NotYet("no IPv6 router has announced an address")
         time.sleep(LOOK_SECONDS)
         mode = interfaces.get(pif)["ipv6_configuration_mode"]
-        if mode == "Autoconf":
+        if mode in LEARNT.values():
             # Told once more, it reads what it has now.
             act(interfaces.api, "PIF.reconfigure_ipv6", pif, mode, "", "", "")
     if interfaces.get(pif)["primary_address_type"] != "IPv6":
@@ -285,6 +299,44 @@ def land_lease(api):
         act(api, "PIF.reconfigure_ip", pif, "DHCP", "", "", "", "")
 
 
+def lease_ipv6(root, session):
+    """At each start, where the management interface has its address by DHCPv6. Throws as `work`."""
+    if not is_coordinator(root):
+        bridge = prepare.read(root / LEASED6)
+        if bridge and management.learns_ipv6(root, bridge):
+            take_ipv6_lease(root, bridge)
+        return
+    with session() as api:
+        interfaces = Interfaces(api)
+        for pif, row in interfaces.all().items():
+            if row["management"] and row["ipv6_configuration_mode"] == LEARNT["dhcp"]:
+                land_ipv6_lease(root, interfaces, pif)
+                return
+    (root / LEASED6).unlink(missing_ok=True)
+
+
+def land_ipv6_lease(root, interfaces, pif):
+    bridge = interfaces.bridge(pif)
+    address = take_ipv6_lease(root, bridge)
+    prepare.write(root / LEASED6, bridge + "\n")
+    if address not in {one.split("/")[0] for one in interfaces.get(pif)["IPv6"]}:
+        # Told once more, it reads what it has now.
+        act(interfaces.api, "PIF.reconfigure_ipv6", pif, LEARNT["dhcp"], "", "", "")
+
+
+def take_ipv6_lease(root, bridge):
+    """The address that the bridge has from now on; its keeper extends its life."""
+    lease = dhcp6.ask(bridge)
+    if lease is None:
+        raise NotYet(f"no DHCPv6 server answers on {bridge}")
+    dhcp6.give(bridge, lease)
+    # Beside IPv4 the servers are those that came with it.
+    if lease.dns and not prepare.addresses_on(bridge):
+        prepare.write_name_servers(root, lease.dns)
+    prepare.write(root / "run/basalt" / LEASE6, f"BRIDGE={bridge}\n")
+    return lease.address
+
+
 def land_name(root, api):
     """Of a lease that came when the daemons ran already."""
     if name := prepare.read(root / OFFERED_NAME):
@@ -311,21 +363,34 @@ def work(root, session):
         prepare.write(root / JOURNAL, DONE + "\n")
 
 
-def main(root=Path("/")):
-    """Until it is done: a server or a cable may come later."""
+def until_done(stage):
+    """A server or a cable may come later."""
     said = ""
     while True:
         try:
-            work(root, lambda: xapi_client.Session(f"unix:{LOCAL_SOCKET}", "root", ""))
-            break
+            return stage()
         except (NotYet, OSError, xapi_client.Failure, xapi_client.Unexpected,
                 subprocess.SubprocessError) as error:
             if str(error) != said:
                 print(f"the management network is not settled yet: {error}", flush=True)
             said = str(error)
         time.sleep(AGAIN_SECONDS)
-    if (root / "run/basalt/lease").exists():
-        subprocess.run(["systemctl", "--no-block", "restart", "basalt-lease.service"], check=False)
+
+
+def start_keeper(root, name):
+    if (root / "run/basalt" / name).exists():
+        subprocess.run(["systemctl", "--no-block", "restart", f"basalt-{name}.service"],
+                       check=False)
+
+
+def main(root=Path("/")):
+    def session():
+        return xapi_client.Session(f"unix:{LOCAL_SOCKET}", "root", "")
+
+    until_done(lambda: work(root, session))
+    start_keeper(root, LEASE)
+    until_done(lambda: lease_ipv6(root, session))
+    start_keeper(root, LEASE6)
     return 0
 
 

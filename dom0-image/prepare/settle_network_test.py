@@ -12,6 +12,7 @@ from unittest import mock
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "tools/dev"))
 
+import dhcp6
 import prepare
 import settle_network
 import xapi_client
@@ -40,6 +41,7 @@ class Api:
         self.networks = {f"net-{name}": {"bridge": f"xenbr{number}", "other_config": {}}
                          for number, name in enumerate(self.pifs)}
         self.managed = "eth0"
+        self.leased = []  # what a client of DHCPv6 has given the bridge
         self.address = address
         self.acts = []
         self.fails = list(fails)
@@ -54,7 +56,8 @@ class Api:
             "task.get_result": lambda _: "",
             "host.get_address": lambda _: self.address,
             "host.get_management_interface": lambda _: self.managed,
-            "PIF.get_all_records": lambda: self.pifs,
+            "PIF.get_all_records": lambda: {ref: {**row, "management": ref == self.managed}
+                                            for ref, row in self.pifs.items()},
             "PIF.get_record": lambda ref: self.pifs[ref],
             "network.get_all_records": lambda: self.networks,
             "network.get_bridge": lambda ref: self.networks[ref]["bridge"],
@@ -98,8 +101,9 @@ class Api:
             self.address = kept
 
     def PIF_reconfigure_ipv6(self, ref, mode, address, _gateway, _dns):
+        learnt = self.leased if mode == "DHCP" else ["2001:db8::77/64"]
         self.pifs[ref].update(ipv6_configuration_mode=mode,
-                              IPv6=[address or "2001:db8::77/64"])
+                              IPv6=[address] if address else list(learnt))
 
     def PIF_set_primary_address_type(self, ref, kind):
         self.pifs[ref]["primary_address_type"] = kind
@@ -293,6 +297,74 @@ class SettleNetwork(unittest.TestCase):
             "PIF.reconfigure_ipv6", "PIF.set_primary_address_type", "PIF.reconfigure_ip",
             "host.reset_server_certificate"])
         self.assertIn("https://[2001:db8::77]", self.read("run/issue.d/basalt.issue"))
+
+    def lease6(self, api, lease):
+        """What a server of DHCPv6 gives; None: there is no server."""
+        self.enterContext(mock.patch.object(dhcp6, "ask", return_value=lease))
+        self.enterContext(mock.patch.object(dhcp6, "give", lambda _, one: api.leased.append(
+            f"{one.address}/128")))
+        self.enterContext(mock.patch.object(prepare, "addresses_on", lambda _: [
+            row["IP"] for row in api.pifs.values() if row["IP"]]))
+
+    LEASE6 = dhcp6.Lease("2001:db8::9", 60, 120, 30, 48, b"server", ("2001:db8::53",))
+
+    def lease_ipv6(self, api):
+        before = len(api.acts)
+        settle_network.lease_ipv6(self.root, lambda: Session(api))
+        return api.acts[before:]
+
+    def test_a_lease_of_dhcpv6_beside_ipv4_holds_nothing_up(self):
+        self.told(address="192.0.2.9/24", dns=["192.0.2.3"], ipv6="dhcp")
+        self.put("etc/resolv.conf", "nameserver 192.0.2.3\n")
+        api = Api(address="192.0.2.9")
+        self.lease6(api, None)
+        told = ("PIF.reconfigure_ipv6", "eth0", "DHCP", "", "", "")
+        self.assertEqual(self.work(api), [told])
+        self.assertEqual(self.read(JOURNAL), DONE)
+        with self.assertRaisesRegex(NotYet, "no DHCPv6 server answers on xenbr0"):
+            self.lease_ipv6(api)
+        self.lease6(api, self.LEASE6)
+        api.pifs["eth0"]["IP"] = "192.0.2.9"
+        self.assertEqual(self.lease_ipv6(api), [told])
+        self.assertEqual(api.pifs["eth0"]["IPv6"], ["2001:db8::9/128"])
+        self.assertEqual(self.read("run/basalt/lease6"), "BRIDGE=xenbr0")
+        self.assertEqual(self.read("etc/resolv.conf"), "nameserver 192.0.2.3")
+        # The API knows it already.
+        self.assertEqual(self.lease_ipv6(api), [])
+
+    def test_by_dhcpv6_alone_a_host_is_managed_when_it_has_its_lease(self):
+        self.told(address="none", ipv6="dhcp")
+        api = Api()
+        self.lease6(api, None)
+        with self.assertRaises(NotYet):
+            self.work(api)
+        self.lease6(api, self.LEASE6)
+        self.assertEqual(self.messages(api), [
+            "PIF.reconfigure_ipv6", "PIF.reconfigure_ipv6", "PIF.set_primary_address_type",
+            "PIF.reconfigure_ip", "host.reset_server_certificate"])
+        self.assertIn("https://[2001:db8::9]", self.read("run/issue.d/basalt.issue"))
+        self.assertEqual(self.lease_ipv6(api), [])
+        self.assertEqual(self.read("etc/resolv.conf"), "nameserver 2001:db8::53")
+
+    def test_a_member_asks_where_it_asked_before_as_long_as_that_may_be(self):
+        api = Api()
+        self.lease6(api, self.LEASE6)
+        self.put("var/lib/basalt/xapi/pool.conf", "slave:192.0.2.1\n")
+        self.assertEqual(self.lease_ipv6(api), [])
+        self.assertEqual(api.leased, [])
+        self.put(settle_network.LEASED6, "xenbr0\n")
+        for learns, count in ((False, 0), (True, 1)):
+            with mock.patch.object(settle_network.management, "learns_ipv6", return_value=learns):
+                self.lease_ipv6(api)
+            self.assertEqual(len(api.leased), count)
+
+    def test_another_way_to_an_address_forgets_that_of_before(self):
+        self.put(settle_network.LEASED6, "xenbr0\n")
+        api = Api()
+        self.lease6(api, self.LEASE6)
+        self.assertEqual(self.lease_ipv6(api), [])
+        self.assertFalse((self.root / settle_network.LEASED6).exists())
+        self.assertEqual(api.leased, [])
 
     def test_who_changed_the_network_first_has_changed_it(self):
         self.told(vlan=7)

@@ -112,7 +112,8 @@ void land_leases(db::Txn& txn, Ref<Host> host, const agent::NetworkHave& have) {
             now.netmask = netmask;
             now.gateway = gateway == bridge->gateways.end() ? "" : *gateway;
         }
-        if (before.ipv6_configuration_mode == Ipv6ConfigurationMode::autoconf) {
+        if (before.ipv6_configuration_mode == Ipv6ConfigurationMode::autoconf ||
+            before.ipv6_configuration_mode == Ipv6ConfigurationMode::dhcp) {
             now.IPv6.clear();
             std::ranges::copy_if(bridge->addresses, std::back_inserter(now.IPv6), is_ipv6);
             const auto gateway = std::ranges::find_if(bridge->gateways, is_ipv6);

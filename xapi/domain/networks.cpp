@@ -84,7 +84,10 @@ agent::BridgeWant bridge_of(const db::Txn& txn, const Network& network, const Pi
     if (const std::string gro = pif.properties.get(std::string("gro")); !gro.empty())
         bridge.gro = gro == "on";
     bridge.dhcp = pif.ip_configuration_mode == IpConfigurationMode::dhcp;
-    bridge.autoconf = pif.ipv6_configuration_mode == Ipv6ConfigurationMode::autoconf;
+    // What a client of DHCPv6 gives the bridge stays there as what routers announce, and the routes
+    // of both are the routers'.
+    bridge.autoconf = pif.ipv6_configuration_mode == Ipv6ConfigurationMode::autoconf ||
+                      pif.ipv6_configuration_mode == Ipv6ConfigurationMode::dhcp;
     if (pif.ipv6_configuration_mode == Ipv6ConfigurationMode::static_) {
         bridge.ipv6 = pif.IPv6;
         bridge.gateway6 = pif.ipv6_gateway;

@@ -37,9 +37,6 @@ void check_addresses(const PifReconfigureIp& params) {
 }
 
 void check_addresses(const PifReconfigureIpv6& params) {
-    // Announcements of routers are taken, leases of DHCPv6 are not asked for.
-    if (params.mode == Ipv6ConfigurationMode::dhcp)
-        throw err::value_not_supported("mode", "DHCP", "No DHCPv6 server is asked; use Autoconf");
     if (params.mode != Ipv6ConfigurationMode::static_) return;
     if (!is_cidr(ipv6, params.IPv6)) throw err::invalid_cidr_address_specified("IPv6");
     if (!params.gateway.empty() && !is_address(ipv6, params.gateway))
