@@ -107,7 +107,10 @@ class Console:
         if password is None:
             return False
         self.logged_in = self.host.password_is_right(password)
-        if not self.logged_in:
+        if self.logged_in:
+            # Below the windows that come now the heading says who is there.
+            self.draw()
+        else:
             self.screen.say("Log in", "That is not the password.")
         return self.logged_in
 

@@ -154,7 +154,7 @@ class OnATerminal(unittest.TestCase):
         self.choose("Switch the machine off")
         self.terminal.type(ENTER)
         self.log_in()
-        self.terminal.wait("1 VMs run on it now.")
+        self.terminal.wait("root", "1 VMs run on it now.")
         self.terminal.type(ENTER)  # No is what Enter says by itself
         self.terminal.type(ENTER, DOWN, ENTER)
         self.terminal.wait("It has begun.")
