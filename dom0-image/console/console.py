@@ -26,7 +26,7 @@ FOOT = "Up and Down choose, Enter acts"
 
 class Watch:
     """Reads the facts again and again beside the screen: the API may take its time. Often while
-    somebody is at the keyboard, else now and then."""
+    somebody is at the keyboard and until the services answer, else now and then."""
 
     def __init__(self, host):
         self.host = host
@@ -44,7 +44,8 @@ class Watch:
 
     def _run(self):
         while True:
-            self.wanted.wait(ATTENDED_SECONDS if self.attended else UNATTENDED_SECONDS)
+            often = self.attended or not self.facts.known
+            self.wanted.wait(ATTENDED_SECONDS if often else UNATTENDED_SECONDS)
             self.wanted.clear()
             self.facts = self.host.facts(self.details)
 

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 import unittest
 from pathlib import Path
@@ -19,6 +20,7 @@ PATHS = [str(HERE), str(HERE.parent / "prepare"), str(SOURCE / "installer"),
          str(SOURCE / "tools/dev")]
 sys.path[:0] = PATHS
 
+import console
 import host
 import menu
 
@@ -190,6 +192,29 @@ class OnATerminal(unittest.TestCase):
     def test_keys_that_end_other_programs_do_not_end_it(self):
         self.terminal.type(b"\x03", b"\x1a", b"\x1c", b"\x04", DOWN)
         self.terminal.wait("fixed")
+
+
+class WatchTest(unittest.TestCase):
+    def test_until_the_services_answer_they_are_asked_often(self):
+        known, asked = threading.Event(), []
+        enough = threading.Event()
+
+        def facts(_details=()):
+            asked.append(known.is_set())
+            if asked.count(False) == 4 or asked[-1]:
+                enough.set()
+            return host.Facts(known=asked[-1])
+
+        self.enterContext(mock.patch.object(console, "ATTENDED_SECONDS", 0.01))
+        # For ever: the thread of a watch ends with its program.
+        self.enterContext(mock.patch.object(console, "UNATTENDED_SECONDS", 3600))
+        console.Watch(mock.Mock(facts=facts))
+        self.assertTrue(enough.wait(PATIENCE_SECONDS))
+        enough.clear()
+        known.set()
+        self.assertTrue(enough.wait(PATIENCE_SECONDS))
+        time.sleep(0.2)
+        self.assertLessEqual(asked.count(True), 1)
 
 
 class FactsTest(unittest.TestCase):
