@@ -279,12 +279,13 @@ def ask(person, machine, hash_password):
 
 
 def confirmed(read, say, made):
+    """What matters comes last: on a screen of 25 lines the steps scroll it away."""
+    say(f"\n{len(made.steps)} steps:")
+    for step in made.steps:
+        say(f"  {step.name}")
     say(f"\n{made.what}")
     for what, how in made.summary:
         say(f"  {what + ':':<14} {how}")
-    say(f"{len(made.steps)} steps:")
-    for step in made.steps:
-        say(f"  {step.name}")
     for note in made.notes:
         say(f"Note: {note}")
     return read(f"Type the word {made.word} to begin: ").strip() == made.word
