@@ -29,6 +29,20 @@ DISK_BYTES = 64 << 20
 # Who may open the devices that guests' disks are, each once.
 OWNERS_OF_NODES = "stat -c '%a %u %g' /dev/nbd* | sort -u"
 BOOTED = "booted"
+# Instead of QEMU's own network, which has no DHCPv6 server with addresses: one with dnsmasq, which
+# is a router too. Features of the card are as they were when the machine was saved.
+TAP = "tap,ifname=tap0,script=no,downscript=no,vnet_hdr=off"
+SERVED = """\
+ip link set lo up
+ip tuntap add dev tap0 mode tap
+ip link set tap0 up
+ip address add 2001:db8::1/64 dev tap0 nodad
+dnsmasq --keep-in-foreground --conf-file=/dev/null --user=root --port=0 --interface=tap0 \
+    --bind-dynamic --dhcp-range=2001:db8::100,2001:db8::1ff,64,120 --leasefile-ro \
+    --enable-ra --ra-param=tap0,10 \
+    --dhcp-option=option6:dns-server,[2001:db8::53] --log-facility=- --pid-file= &
+exec "$@"
+"""
 ANSWER = r"XenAPI at https://(\S+)\s+.*User: root  Password: (\w+)\s"
 
 
@@ -63,8 +77,11 @@ class Live:
         return running, console, {"address": said[1], "password": said[2], "seconds": seconds}
 
     @classmethod
-    def start(cls, folder, state, disks):
-        """From the state that was saved; it is made first if need be."""
+    def take_state(cls, folder, disks):
+        """What is known of the state that was saved; it is made first if need be."""
+        hardware = boot.Machine(Path("medium"), Path("folder"), disks=disks).command()
+        state = saved.State("live", medium.digest(), medium.guests_digest(),
+                            *(word.replace(str(folder), "") for word in hardware))
         if not state.exists():
             disk = medium.guest_disk(folder)
             running, console, facts = cls.switch_on(folder, disks=[disk])
@@ -73,7 +90,12 @@ class Live:
             running.save(BOOTED)
             running.quit()
             state.keep(disks, **facts)
-        facts = state.take(folder)
+        return state.take(folder)
+
+    @classmethod
+    def start(cls, folder, disks):
+        """From the state that was saved, as far as the API."""
+        facts = cls.take_state(folder, disks)
         cls.port = machine.free_port()
         made = boot.Machine(medium.image(), folder, cls.uefi, forwarded={cls.port: 443},
                             disks=disks, loaded=BOOTED)
@@ -91,11 +113,7 @@ class LiveByBios(Live, unittest.TestCase):
     def setUpClass(cls):
         super().setUpClass()
         folder = cls.scratch()
-        disks = [folder / "guest.qcow2"]
-        hardware = boot.Machine(Path("medium"), Path("folder"), disks=disks).command()
-        state = saved.State("live", medium.digest(), medium.guests_digest(),
-                            *(word.replace(str(folder), "") for word in hardware))
-        cls.start(folder, state, disks)
+        cls.start(folder, [folder / "guest.qcow2"])
 
     def test_the_host_record_says_what_xen_says(self):
         host = self.api.call("host.get_all")[0]
@@ -394,6 +412,45 @@ class LiveByBios(Live, unittest.TestCase):
         while self.api.call("VM.get_power_state", vm) != "Halted":
             self.assertLess(time.monotonic(), deadline, "the guest has not switched itself off")
             time.sleep(1)
+
+
+class LiveByDhcpv6(Live, unittest.TestCase):
+    """The host of LiveByBios, whose card finds itself in another network."""
+
+    @classmethod
+    def setUpClass(cls):
+        super().setUpClass()
+        folder = cls.scratch()
+        disks = [folder / "guest.qcow2"]
+        cls.take_state(folder, disks)
+        # What was saved has the state of QEMU's own network in it, which is to be put somewhere.
+        made = boot.Machine(medium.image(), folder, disks=disks, loaded=BOOTED, network=TAP,
+                            around=["unshare", "--net", "sh", "-ec", SERVED, "sh"],
+                            extra=["-netdev", "user,id=n1,restrict=on"])
+        cls.console = machine.Console(cls.enterClassContext(boot.Running(made)))
+
+    def six(self):
+        """Addresses of the management bridge, in the kernel's words."""
+        return self.console.run("ip -6 -o address show dev xenbr0 scope global").strip()
+
+    def test_a_lease_is_asked_for_at_the_next_start_and_kept(self):
+        self.assertEqual(self.six(), "")
+        self.console.run("xe pif-reconfigure-ipv6 uuid=$(xe pif-list management=true --minimal) "
+                         "mode=DHCP", machine.ACT_SECONDS)
+        # Which asks at each start of the machine.
+        self.console.run("systemctl restart basalt-network")
+        self.console.run("until xe pif-list management=true params=IPv6 --minimal | "
+                         "grep -q 2001:db8::1; do sleep 1; done", machine.ACT_SECONDS)
+        address = self.console.run("xe pif-list management=true params=IPv6 --minimal").strip()
+        self.assertRegex(address, r"^2001:db8::1[0-9a-f]{2}/128$")
+        self.console.run("until systemctl is-active basalt-lease6; do sleep 1; done")
+        self.console.run("until ip -6 route show default | grep -q 'proto ra'; do sleep 1; done")
+        self.assertIn(address, self.six())
+        # Longer than it is given for.
+        self.console.run("sleep 130", machine.ACT_SECONDS)
+        self.assertIn(address, self.six())
+        self.assertIn("is leased",
+                      self.console.run("journalctl --no-pager -u basalt-lease6 -o cat"))
 
 
 class LiveByUefi(Live, unittest.TestCase):

@@ -42,6 +42,8 @@ class Machine:
     cache: str = "unsafe"  # of the disks; writethrough: what was acknowledged outlives QEMU's end
     screen: bool = False  # for pictures of it, and a keyboard for it
     loaded: str = ""  # the name of a state that was saved, from which it goes on
+    network: str = ""  # QEMU's words for another one than its own
+    around: list = field(default_factory=list)  # a command that runs QEMU, for such a network
     extra: list = field(default_factory=list)
 
     def firmware(self):
@@ -60,13 +62,14 @@ class Machine:
         forwards = "".join(f",hostfwd=tcp:127.0.0.1:{port}-{ADDRESS}:{to}"
                            for port, to in self.forwarded.items())
         words = self.words.replace(",", ",,")
+        network = self.network or f"user,restrict=on{forwards}"
         argv = ["qemu-system-x86_64", "-nodefaults", "-no-user-config", "-M", "q35",
                 "-cpu", "qemu64,+svm,+npt,+nrip-save,+rdrand",
                 "-accel", "tcg,thread=multi,tb-size=512", "-smp", "2", "-m", str(self.memory_mib),
                 "-display", "none", "-smbios", f"type=11,value={words}", *self.firmware(),
                 *self.medium(),
                 # A medium in the drive only: nothing outside of this machine is reached.
-                "-netdev", f"user,id=n0,restrict=on{forwards}",
+                "-netdev", f"{network},id=n0",
                 "-device", "virtio-net-pci,netdev=n0,mac=52:54:00:ba:5a:17,romfile=",
                 "-device", "virtio-rng-pci", *self.extra]
         if self.screen:
@@ -118,7 +121,7 @@ class Running:
         self.machine.prepare()
         for path in (self.console, self.input, self.monitor):
             path.unlink(missing_ok=True)
-        argv = [*self.machine.command(),
+        argv = [*self.machine.around, *self.machine.command(),
                 "-chardev", f"socket,id=serial0,path={self.input},server=on,wait=off,"
                             f"logfile={self.console}", "-serial", "chardev:serial0",
                 "-qmp", f"unix:{self.monitor},server=on,wait=off"]
