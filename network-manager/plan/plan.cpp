@@ -78,11 +78,12 @@ bool is_ipv6(const std::string& text) {
     return text.contains(':');
 }
 
-/// What of `all` is of IPv6.
-Addressing ipv6_of(const Addressing& all) {
+/// What of `all` is of IPv6, or of IPv4.
+Addressing of_family(const Addressing& all, bool ipv6) {
+    const auto of_it = [ipv6](const std::string& text) { return is_ipv6(text) == ipv6; };
     Addressing out;
-    std::ranges::copy_if(all.addresses, std::inserter(out.addresses, out.addresses.end()), is_ipv6);
-    std::ranges::copy_if(all.gateways, std::inserter(out.gateways, out.gateways.end()), is_ipv6);
+    std::ranges::copy_if(all.addresses, std::inserter(out.addresses, out.addresses.end()), of_it);
+    std::ranges::copy_if(all.gateways, std::inserter(out.gateways, out.gateways.end()), of_it);
     return out;
 }
 
@@ -92,7 +93,8 @@ void desire_ipv6(Addressing& wanted, const agent::BridgeWant& want, const State&
     // What it has learnt stays; what it was given, before it was to learn, does not.
     const auto known = have.bridges.find(want.name);
     if (want.autoconf && (known == have.bridges.end() || known->second.autoconf))
-        six = joined(ipv6_of(addressing(have, want.name)), ipv6_of(addressing(have, want.uplink)));
+        six = joined(of_family(addressing(have, want.name), true),
+                     of_family(addressing(have, want.uplink), true));
     six.addresses.insert(want.ipv6.begin(), want.ipv6.end());
     if (!want.gateway6.empty()) six.gateways = {want.gateway6};
     wanted.addresses.insert(six.addresses.begin(), six.addresses.end());
@@ -104,9 +106,12 @@ void desire_addresses(State& state, const agent::BridgeWant& want, const State& 
     Addressing wanted;
     const std::vector<std::string>& members = state.bridges.at(want.name).bond.members;
     if (want.dhcp) {
-        wanted = joined(addressing(have, want.name), addressing(have, want.uplink));
+        const auto leased = [&have](const std::string& link) {
+            return of_family(addressing(have, link), false);
+        };
+        wanted = joined(leased(want.name), leased(want.uplink));
         for (const std::string& member : members)
-            wanted = joined(std::move(wanted), addressing(have, member));
+            wanted = joined(std::move(wanted), leased(member));
     } else if (!want.address.empty()) {
         wanted.addresses.insert(want.address);
         if (!want.gateway.empty()) wanted.gateways.insert(want.gateway);

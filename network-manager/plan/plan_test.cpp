@@ -54,6 +54,23 @@ TEST(Plan, dhcp_keeps_what_the_lease_brought) {
     EXPECT_EQ(desired(want, first), first);
 }
 
+TEST(Plan, a_lease_of_ipv4_keeps_no_address_of_ipv6) {
+    agent::NetworkWant want = management();
+    want.bridges.at(0).address.clear();
+    want.bridges.at(0).dhcp = true;
+    const Addressing both{{"10.9.0.5/16", "fd00:1::7/64"}, {"10.9.0.1", "fd00:1::1"}};
+    want.bridges.at(0).autoconf = true;
+    const State learnt = desired(want, State{.links = {{"eth0", both}}});
+    EXPECT_EQ(learnt.links.at("xenbr0"), both);
+    // IPv6 is switched off.
+    want.bridges.at(0).autoconf = false;
+    const State now = desired(want, learnt);
+    EXPECT_EQ(now.links.at("xenbr0"), (Addressing{{"10.9.0.5/16"}, {"10.9.0.1"}}));
+    EXPECT_EQ(texts(plan(now, learnt)),
+              (Texts{"set-autoconf xenbr0 off", "del-gateway xenbr0 fd00:1::1",
+                     "del-address xenbr0 fd00:1::7/64"}));
+}
+
 TEST(Plan, ipv6_lies_beside_what_ipv4_has) {
     agent::NetworkWant want = management();
     want.bridges.at(0).ipv6 = {"fd00::5/64"};
