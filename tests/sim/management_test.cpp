@@ -177,8 +177,7 @@ TEST(ManagementAlone, interfaces_have_addresses_of_both_families) {
     EXPECT_EQ(set6("Static", "10.0.0.2/24", ""), "INVALID_CIDR_ADDRESS_SPECIFIED");
     EXPECT_EQ(set6("Static", "fd00::2/64", "10.0.0.1"), "INVALID_IP_ADDRESS_SPECIFIED");
     EXPECT_EQ(set6("DHCP", "", ""), "success");
-    EXPECT_EQ(pool.db().get(card).ipv6_configuration_mode,
-              xenapi::Ipv6ConfigurationMode::dhcp);
+    EXPECT_EQ(pool.db().get(card).ipv6_configuration_mode, xenapi::Ipv6ConfigurationMode::dhcp);
     pool.hosts[0]->network().fail_next("apply", ApiError("INTERNAL_ERROR", {"broken"}));
     EXPECT_EQ(set6("Static", "fd00::2/64", "fd00::1"), "INTERNAL_ERROR");
     EXPECT_TRUE(pool.db().get(card).IPv6.empty());

@@ -1,5 +1,7 @@
 #include "xapi/domain/start_of_day.hpp"
 
+#include <malloc.h>
+
 #include <algorithm>
 #include <map>
 #include <span>
@@ -30,6 +32,7 @@ namespace {
 
 const std::string boot_id_key = "boot_id";
 constexpr std::size_t landed_at_once = 4;
+constexpr std::size_t many_guests = 256;
 
 // Whether the domain is one that the host is about to take away. For the VM it is not there, but
 // until it is gone the VM starts nowhere.
@@ -130,9 +133,9 @@ Task<Ref<Host>> HostKeeper::host_appeared(agent::HostFacts facts, agent::Host& a
     if (booted_anew) co_await tell_cstate(host, agent, next);
     if (booted_anew && facts.hypervisor == "xen") co_await tell_guest_agents(host, agent);
     co_await plug_storage(host, agent, next);
-    const db::Generation asked_at = core_.db.published();
-    const std::vector<agent::DomainInfo> domains = co_await agent.domains({});
-    co_await resync_domains(host, domains, asked_at);
+    const std::size_t guests = co_await settle_guests(host, agent, next);
+    // What was told of so many took several times what is kept of them, and is gone.
+    if (guests >= many_guests) co_await blocking(core_.loop, [] { ::malloc_trim(0); });
     const std::vector<agent::UsbFacts> usbs = co_await agent.usb_devices({});
     if (booted_anew) co_await divide_again(core_, host, agent, next);
     const std::vector<agent::PciFacts> pcis = co_await agent.pci_devices({});
@@ -140,7 +143,6 @@ Task<Ref<Host>> HostKeeper::host_appeared(agent::HostFacts facts, agent::Host& a
         land_usb_devices(txn, host, usbs);
         land_pci_devices(txn, host, pcis);
     });
-    co_await vifs_.align(host, agent, domains, next);
     co_await states_.host_appeared(agent);
     co_await unresolved.clean(agent, next);
     co_await storage_.sweep(host, agent, next);
@@ -234,6 +236,17 @@ Task<void> HostKeeper::plug_storage(Ref<Host> host, agent::Host& agent, NextOper
                          txn.get(host).uuid, failure);
         });
     }
+}
+
+/// Returns how many there are.
+Task<std::size_t> HostKeeper::settle_guests(Ref<Host> host, agent::Host& agent,
+                                            NextOperation next) {
+    const db::Generation asked_at = core_.db.published();
+    std::vector<agent::DomainInfo> domains = co_await agent.domains({});
+    const std::size_t count = domains.size();
+    co_await resync_domains(host, domains, asked_at);
+    co_await vifs_.align(host, agent, std::move(domains), next);
+    co_return count;
 }
 
 // A few guests at a time: a host may have thousands. What changed behind the host's word, while

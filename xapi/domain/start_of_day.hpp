@@ -69,6 +69,8 @@ class HostKeeper final : public core::HostWatcher {
         Unresolved& unresolved);
     Task<void> power_on_when(xenapi::Ref<xenapi::Host> host);
     Task<void> plug_storage(xenapi::Ref<xenapi::Host> host, agent::Host& agent, NextOperation next);
+    Task<std::size_t> settle_guests(xenapi::Ref<xenapi::Host> host, agent::Host& agent,
+                                    NextOperation next);
     Task<void> resync_domains(xenapi::Ref<xenapi::Host> host,
                               const std::vector<agent::DomainInfo>& domains,
                               db::Generation asked_at);
