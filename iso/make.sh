@@ -1,11 +1,13 @@
 #!/bin/bash
 # Makes the bootable medium: the control domain's root as a squashfs, Xen, kernel, GRUB.
 #
-#   make.sh BASE DEBS OUT LEVEL [XEN]   (as root, inside the build root, in a mount namespace of its own)
+#   make.sh BASE DEBS OUT LEVEL [XEN [OVMF]]
+#           (as root, inside the build root, in a mount namespace of its own)
 #
 # BASE is what dom0-image/base.sh made, DEBS a folder of our packages, LEVEL zstd's; XEN is what
-# dom0-image/own-xen.sh made, and takes the place of the archive's hypervisor. Beside OUT lie
-# afterwards OUT.packages (names, versions, the SHA-256 of each package's file), OUT.setuid and
+# dom0-image/own-xen.sh made, and takes the place of the archive's hypervisor, OVMF what
+# dom0-image/own-ovmf.sh made, for guests; an empty word stands for none. Beside OUT lie afterwards
+# OUT.packages (names, versions, the SHA-256 of each package's file), OUT.setuid and
 # OUT.sha256. Times come from SOURCE_DATE_EPOCH, and the same input makes the same bytes.
 set -euo pipefail
 here=$(dirname "$(readlink -f "$0")")
@@ -14,6 +16,7 @@ debs=$2
 out=$3
 level=$4
 xen=${5:-}
+ovmf=${6:-}
 work=$(mktemp -d "$(dirname "$out")/.iso-XXXXXX")
 # --one-file-system: were something still mounted below, it would not go with it.
 cleanup() { rm -rf --one-file-system "$work"; }
@@ -30,6 +33,11 @@ install_ours() {
     # Not --unpack: a package that lacks a dependency must fail here and not on a host.
     chroot "$root" sh -c 'dpkg --install /debs/*.deb'
     rm -r "$root/debs"
+    if [[ $ovmf ]]; then
+        mkdir -p "$root/usr/share/doc/own-ovmf"
+        cp "$ovmf/OvmfXen.fd" "$root/usr/share/basalt/"
+        cp "$ovmf/copyright" "$root/usr/share/doc/own-ovmf/"
+    fi
     # Name servers are the host's own; these are the building machine's.
     : > "$root/etc/resolv.conf"
     rm -f "$root"/var/log/*.log "$root"/var/cache/debconf/*-old "$root"/var/lib/dpkg/*-old \
@@ -60,6 +68,10 @@ list_contents() {
         LC_ALL=C sort) <(cut -d ' ' -f 1,2 "$out.packages")
     if [[ $xen ]]; then
         echo "own-xen $(cat "$xen/version") $(sha256sum "$xen/xen.gz" | cut -d ' ' -f 1)" \
+            >> "$out.packages"
+    fi
+    if [[ $ovmf ]]; then
+        echo "own-ovmf $(cat "$ovmf/version") $(sha256sum "$ovmf/OvmfXen.fd" | cut -d ' ' -f 1)" \
             >> "$out.packages"
     fi
     (cd "$root" && find . -xdev -type f -perm /6000 -printf '%m %u %P\n' | LC_ALL=C sort -k 3) \

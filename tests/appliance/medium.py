@@ -69,6 +69,11 @@ def has_own_xen():
     return "own-xen" in Path(f"{image()}.packages").read_text().split()
 
 
+def has_own_ovmf():
+    """A UEFI for guests (docs/decisions/0025)."""
+    return "own-ovmf" in Path(f"{image()}.packages").read_text().split()
+
+
 @lru_cache
 def guests():
     """A folder with guest.img, hvm.img and own.img: guest/make."""

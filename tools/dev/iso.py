@@ -106,15 +106,34 @@ def ensure_xen(tree, base):
     made = cache() / f"xen-{version}-{digest.hexdigest()[:12]}"
     if not made.exists():
         say(f"compiling Xen {version}")
-        with tempfile.TemporaryDirectory(dir=cache(), prefix=".xen-") as scratch:
-            # The build root sees the cache, and not where the tree lies.
-            copied = Path(scratch) / "tree"
-            subprocess.run(["cp", "-r", str(tree), str(copied)], check=True)
-            out = Path(scratch) / "made"
-            logged([str(DOM0 / "own-xen.sh"), *write_apt(Path(scratch)), str(copied), str(config),
-                    str(out)])
-            (out / "version").write_text(version + "\n")
-            out.rename(made)
+        compile_own("own-xen.sh", tree, made, version, str(config))
+    return made
+
+
+def compile_own(script, tree, made, version, *words):
+    """Has a script of dom0-image make the folder `made` from a source tree."""
+    with tempfile.TemporaryDirectory(dir=cache(), prefix=".own-") as scratch:
+        # The build root sees the cache, and not where the tree lies.
+        copied, out = Path(scratch) / "tree", Path(scratch) / "made"
+        subprocess.run(["cp", "-r", str(tree), str(copied)], check=True)
+        logged([str(DOM0 / script), *write_apt(Path(scratch)), str(copied), *words, str(out)])
+        (out / "version").write_text(version + "\n")
+        out.rename(made)
+
+
+def ensure_ovmf(tree):
+    """A folder with the UEFI for guests of Xen from a source tree, made first if need be:
+    `own-ovmf.sh`. The tree does not say its version, so what it holds is its name."""
+    if not (tree / "OvmfPkg/OvmfXen.dsc").exists():
+        raise DevError(f"{tree} is not edk2's source: it has no OvmfPkg/OvmfXen.dsc")
+    digest = hashlib.sha256()
+    add_tree(digest, tree, tree)
+    version = digest.hexdigest()[:12]
+    add_tree(digest, DOM0 / "own-ovmf.sh", DOM0)
+    made = cache() / f"ovmf-{digest.hexdigest()[:12]}"
+    if not made.exists():
+        say("compiling OvmfXen")
+        compile_own("own-ovmf.sh", tree, made, version)
     return made
 
 
@@ -146,27 +165,28 @@ def make_packages(programs, out):
             product_version(), "--out", str(out)], epoch)
 
 
-def make_image(base, packages, out, level, xen=None):
+def make_image(base, packages, out, level, xen=None, ovmf=None):
     """The medium `out`, and what is listed beside it. The same input makes the same bytes. `xen`:
-    what ensure_xen made, instead of Debian's hypervisor."""
+    what ensure_xen made, instead of Debian's hypervisor. `ovmf`: what ensure_ovmf made."""
     logged([str(SOURCE / "iso/make.sh"), str(base), str(packages), str(out), str(level),
-            *([str(xen)] if xen else [])], commit()[0])
+            str(xen or ""), str(ovmf or "")], commit()[0])
 
 
-def make(preset, out, level, firmware=True, xen_source=None):
+def make(preset, out, level, firmware=True, xen_source=None, ovmf_source=None):
     need_root("./dev iso")
     start = time.monotonic()
     programs = build.programs(preset)
     web.ensure(preset)
     base = ensure_base(firmware)
     xen = ensure_xen(xen_source.absolute(), base) if xen_source else None
+    ovmf = ensure_ovmf(ovmf_source.absolute()) if ovmf_source else None
     out.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=cache(), prefix=".iso-") as scratch:
         debs = Path(scratch) / "debs"
         debs.mkdir()
         make_packages(programs, debs)
         image = Path(scratch) / "basalt.iso"
-        make_image(base, debs, image, level, xen)
+        make_image(base, debs, image, level, xen, ovmf)
         # The checksum names the medium as it is called in the end.
         text = Path(f"{image}.sha256").read_text().split()[0]
         Path(f"{image}.sha256").write_text(f"{text}  {out.name}\n")
@@ -188,6 +208,6 @@ def default_image():
 
 def iso(args):
     make(args.preset, (args.out or default_image()).absolute(), args.level, not args.no_firmware,
-         args.xen_source)
+         args.xen_source, args.ovmf_source)
     print(args.out or default_image())
     return 0

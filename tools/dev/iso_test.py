@@ -1,4 +1,4 @@
-"""The hypervisor of a medium, when it is compiled from a source tree."""
+"""What of a medium is compiled from a source tree: its hypervisor, the UEFI of guests."""
 
 import contextlib
 import io
@@ -20,13 +20,10 @@ export XEN_FULLVERSION   = $(XEN_VERSION).$(XEN_SUBVERSION)$(XEN_EXTRAVERSION)
 """
 
 
-class OwnXen(unittest.TestCase):
+class Compiled(unittest.TestCase):
     def setUp(self):
         self.folder = Path(self.enterContext(tempfile.TemporaryDirectory()))
-        self.tree, self.base = self.folder / "tree", self.folder / "base"
-        self.put(self.tree / "xen/Makefile", MAKEFILE)
-        self.put(self.tree / "Config.mk", "")
-        self.put(self.base / "boot/xen-4.20-amd64.config", "# CONFIG_SHADOW_PAGING is not set\n")
+        self.tree = self.folder / "tree"
         self.runs = []
         self.enterContext(mock.patch.object(iso, "cache", lambda: self.folder))
         self.enterContext(mock.patch.object(iso, "logged", self.compile))
@@ -37,6 +34,18 @@ class OwnXen(unittest.TestCase):
     def put(path, text):
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text)
+
+    def compile(self, argv):
+        raise NotImplementedError
+
+
+class OwnXen(Compiled):
+    def setUp(self):
+        super().setUp()
+        self.base = self.folder / "base"
+        self.put(self.tree / "xen/Makefile", MAKEFILE)
+        self.put(self.tree / "Config.mk", "")
+        self.put(self.base / "boot/xen-4.20-amd64.config", "# CONFIG_SHADOW_PAGING is not set\n")
 
     def compile(self, argv):
         self.runs.append(argv)
@@ -64,6 +73,31 @@ class OwnXen(unittest.TestCase):
             iso.ensure_xen(self.tree, self.base)
         with self.assertRaisesRegex(DevError, "is not Xen's source"):
             iso.ensure_xen(self.folder, self.base)
+        self.assertEqual(self.runs, [])
+
+
+class OwnOvmf(Compiled):
+    def compile(self, argv):
+        self.runs.append(Path(argv[0]).name)
+        self.assertTrue((Path(argv[3]) / "OvmfPkg/OvmfXen.dsc").exists())
+        self.put(Path(argv[-1]) / "OvmfXen.fd", "a firmware")
+
+    def test_it_is_made_once_for_the_same_tree(self):
+        self.put(self.tree / "OvmfPkg/OvmfXen.dsc", "")
+        made = iso.ensure_ovmf(self.tree)
+        self.assertEqual((made / "OvmfXen.fd").read_text(), "a firmware")
+        version = (made / "version").read_text()
+        self.assertRegex(version, r"^[0-9a-f]{12}\n$")
+        self.assertEqual(iso.ensure_ovmf(self.tree), made)
+        self.assertEqual(self.runs, ["own-ovmf.sh"])
+        self.put(self.tree / "MdePkg/fix.c", "int fixed;\n")
+        fixed = iso.ensure_ovmf(self.tree)
+        self.assertNotEqual((fixed / "version").read_text(), version)
+        self.assertEqual(len(self.runs), 2)
+
+    def test_another_tree_is_refused(self):
+        with self.assertRaisesRegex(DevError, "is not edk2's source"):
+            iso.ensure_ovmf(self.tree)
         self.assertEqual(self.runs, [])
 
 
