@@ -38,8 +38,8 @@ class XenBench final : public GuestBench {
         return {.restarts_in_place = false,
                 .emulates_for_kernels = false,
                 .makes_seed_drives = false,
-                // Debian has no firmware for guests of Xen (docs/TRAPS.md, 67).
-                .has_uefi = false,
+                // Debian has none for guests of Xen (docs/TRAPS.md, 67), a medium may.
+                .has_uefi = fs::exists(xen::Options{}.uefi),
                 .keeps_states = false,
                 // Linux 6.12 as a PVH guest registers them and cannot start them (docs/TRAPS.md,
                 // 77).

@@ -6,6 +6,7 @@
 #include <cstring>
 
 #include "hypervisor/xen/platform.hpp"
+#include "idl/errors.hpp"
 
 namespace basalt::hv::xen {
 
@@ -54,21 +55,34 @@ void fill_kernel(libxl_domain_build_info& build, const agent::BootSpec& boot,
 }
 
 void fill_firmware(libxl_domain_build_info& build, const agent::BootSpec& boot,
-                   const std::string& screen) {
+                   const Sources& from) {
     auto& machine = build.u.hvm;
-    machine.bios =
-        boot.firmware == agent::Firmware::uefi ? LIBXL_BIOS_TYPE_OVMF : LIBXL_BIOS_TYPE_SEABIOS;
+    machine.bios = has_uefi(boot) ? LIBXL_BIOS_TYPE_OVMF : LIBXL_BIOS_TYPE_SEABIOS;
+    // Where the library looks, Debian's package has one that knows nothing of Xen.
+    if (has_uefi(boot)) machine.system_firmware = owned(from.uefi);
     machine.boot = owned(boot.order.empty() ? "cd" : boot.order);
     machine.serial = owned("pty");
     // Not at a port of the loopback address, where every program of this system could look.
     libxl_defbool_set(&machine.vnc.enable, false);
-    build.extra_hvm = words({"-vnc", "unix:" + screen});
+    build.extra_hvm = words({"-vnc", "unix:" + from.screen});
 }
 
 }  // namespace
 
 bool has_device_model(const agent::BootSpec& boot) {
     return boot.kind == agent::BootKind::firmware && !brings_kernel(boot);
+}
+
+bool has_uefi(const agent::BootSpec& boot) {
+    return has_device_model(boot) && boot.firmware == agent::Firmware::uefi;
+}
+
+void require_firmware(const agent::VmSpec& spec, bool found) {
+    if (!has_uefi(spec.boot)) return;
+    const auto secure = spec.platform.find("secureboot");
+    if (secure != spec.platform.end() && secure->second == "true")
+        throw err::operation_not_allowed("On Xen, this host gives guests no Secure Boot");
+    if (!found) throw err::operation_not_allowed("On Xen, this host has no UEFI for guests");
 }
 
 bool brings_kernel(const agent::BootSpec& boot) {
@@ -87,7 +101,7 @@ void fill(libxl_domain_config& out, const DomainConfig& config, const Sources& f
     libxl_domain_build_info& build = out.b_info;
     libxl_domain_build_info_init_type(&build, out.c_info.type);
     if (has_device_model(spec.boot))
-        fill_firmware(build, spec.boot, from.screen);
+        fill_firmware(build, spec.boot, from);
     else
         fill_kernel(build, spec.boot, from.found);
     fill_platform(out, spec);

@@ -16,12 +16,19 @@ struct Sources {
     std::map<std::string, std::string> disks;
     /// The socket at which the guest's screen is served; of guests with firmware only.
     std::string screen;
+    /// The UEFI that one starts by; empty: where the library itself looks.
+    std::string uefi = {};
     /// Of a guest that boots what its own disk names; none for one that is restored.
     std::optional<FoundKernel> found = std::nullopt;
 };
 
 /// Whether the guest has emulated devices beside Xen's own: those that start by firmware do.
 bool has_device_model(const agent::BootSpec& boot);
+/// Whether it starts by UEFI.
+bool has_uefi(const agent::BootSpec& boot);
+/// OPERATION_NOT_ALLOWED for a guest that wants a firmware which this host has not: it may have no
+/// UEFI (`found`), and that keeps no keys from one start to the next, so there is no Secure Boot.
+void require_firmware(const agent::VmSpec& spec, bool found);
 /// Whether a program looks for its kernel in its own disk.
 bool brings_kernel(const agent::BootSpec& boot);
 

@@ -123,9 +123,11 @@ TEST(XenDomainConfig, a_guest_with_firmware_is_hvm_and_keeps_its_empty_drives) {
     config.disks[1].spec.kind = agent::DiskKind::cd;
     config.disks[1].spec.disk.reset();
     OwnedConfig made;
-    fill(*made.get(), config, {.disks = {{"xvda", "/dev/nbd0"}}, .screen = "/run/x.vnc"});
+    fill(*made.get(), config,
+         {.disks = {{"xvda", "/dev/nbd0"}}, .screen = "/run/x.vnc", .uefi = "/u.fd"});
     EXPECT_EQ(made->c_info.type, LIBXL_DOMAIN_TYPE_HVM);
     EXPECT_EQ(made->b_info.u.hvm.bios, LIBXL_BIOS_TYPE_OVMF);
+    EXPECT_STREQ(made->b_info.u.hvm.system_firmware, "/u.fd");
     EXPECT_STREQ(made->b_info.u.hvm.boot, "cd");
     EXPECT_STREQ(made->b_info.u.hvm.serial, "pty");
     EXPECT_STREQ(made->b_info.extra_hvm[1], "unix:/run/x.vnc");
@@ -136,8 +138,9 @@ TEST(XenDomainConfig, a_guest_with_firmware_is_hvm_and_keeps_its_empty_drives) {
     config.spec.boot.firmware = agent::Firmware::bios;
     config.spec.boot.order = "n";
     OwnedConfig other;
-    fill(*other.get(), config, {});
+    fill(*other.get(), config, {.disks = {}, .screen = {}, .uefi = "/u.fd"});
     EXPECT_EQ(other->b_info.u.hvm.bios, LIBXL_BIOS_TYPE_SEABIOS);
+    EXPECT_EQ(other->b_info.u.hvm.system_firmware, nullptr);
     EXPECT_STREQ(other->b_info.u.hvm.boot, "n");
 }
 
@@ -145,6 +148,32 @@ DomainConfig firmware_guest() {
     DomainConfig config = kernel_guest();
     config.spec.boot = {.kind = agent::BootKind::firmware, .firmware = agent::Firmware::bios};
     return config;
+}
+
+// What becomes of a guest that this host may have no firmware for: empty, or what it is told.
+std::string refusal(const agent::VmSpec& spec, bool found) {
+    try {
+        require_firmware(spec, found);
+    } catch (const ApiError& error) {
+        EXPECT_EQ(error.code(), "OPERATION_NOT_ALLOWED");
+        return error.params().at(0);
+    }
+    return {};
+}
+
+TEST(XenDomainConfig, uefi_is_refused_where_there_is_none_and_secure_boot_everywhere) {
+    agent::VmSpec spec = firmware_guest().spec;
+    EXPECT_EQ(refusal(spec, false), "");
+    spec.platform["secureboot"] = "true";
+    EXPECT_EQ(refusal(spec, false), "");
+    spec.boot.firmware = agent::Firmware::uefi;
+    EXPECT_THAT(refusal(spec, true), testing::HasSubstr("no Secure Boot"));
+    spec.platform["secureboot"] = "auto";
+    EXPECT_EQ(refusal(spec, true), "");
+    EXPECT_THAT(refusal(spec, false), testing::HasSubstr("no UEFI"));
+    // One that boots a kernel wants no firmware, whatever else it says.
+    spec.boot.kind = agent::BootKind::kernel;
+    EXPECT_EQ(refusal(spec, false), "");
 }
 
 TEST(XenDomainConfig, the_platform_says_what_the_machine_is) {

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <boost/system/system_error.hpp>
+#include <filesystem>
 
 #include "base/error.hpp"
 #include "base/log.hpp"
@@ -134,12 +135,19 @@ void require_possible(const DomainConfig& config) {
     if (config.spec.tpm) throw err::operation_not_allowed("On Xen, this host gives guests no TPM");
 }
 
+Task<void> require_startable(StatePtr state, agent::VmSpec spec) {
+    const bool found = co_await blocking(
+        state->loop, [path = state->options.uefi] { return std::filesystem::exists(path); });
+    require_firmware(spec, found);
+}
+
 std::string screen_of(const XenHypervisor::State& state, const std::string& vm) {
     return state.options.run_dir + "/" + vm + ".vnc";
 }
 
 Task<Sources> connect_sources(StatePtr state, DomainConfig config) {
-    Sources out{.disks = {}, .screen = screen_of(*state, config.spec.uuid)};
+    Sources out{
+        .disks = {}, .screen = screen_of(*state, config.spec.uuid), .uefi = state->options.uefi};
     for (const DiskAttachment& disk : config.disks) {
         if (disk.nbd_socket.empty()) continue;
         std::string path = co_await connect_disk(state->loop, config.spec.uuid, disk);
@@ -350,6 +358,7 @@ Task<DomId> XenHypervisor::create(DomainConfig config, Progress progress) {
     const auto state = state_;
     const Building name(state, config.spec.uuid);
     require_possible(config);
+    co_await require_startable(state, config.spec);
     const Making making{[config](const Sources& from) { return create_domain(config, from); }};
     const DomId dom = co_await build(state, config, making);
     if (progress) progress(1);

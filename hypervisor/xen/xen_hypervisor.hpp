@@ -20,6 +20,8 @@ struct Options {
     std::string core_dir;
     /// Where kernels lie that were found in guests' own disks, while they are booted.
     std::string boot_dir;
+    /// The UEFI of guests: edk2's OvmfXen. A host may have none (docs/decisions/0025).
+    std::string uefi = "/usr/share/basalt/OvmfXen.fd";
     /// Whose users look for them; null: nobody does.
     std::shared_ptr<Confinement> confinement;
 };
@@ -27,8 +29,9 @@ struct Options {
 /// Guests as domains of the Xen below this system, which must be its control domain. They outlive
 /// this object and its process. A guest that restarts itself ends its domain: `ended` with
 /// `reboot`, after which a new one is made. `create` and `restore` throw OPERATION_NOT_ALLOWED for
-/// a guest with a cloud-init drive; `create` throws BOOTLOADER_FAILED for one in whose disk no
-/// kernel is found.
+/// a guest with a cloud-init drive or a TPM; `create` also for one with UEFI where the host has
+/// none for it, and for one with Secure Boot. `create` throws BOOTLOADER_FAILED for one in whose
+/// disk no kernel is found.
 class XenHypervisor final : public Hypervisor,
                             public InterfaceMaker,
                             public LiveChanges,

@@ -147,6 +147,13 @@ class LiveByBios(Live, unittest.TestCase):
         vm = api.call("VM.create", machine.firmware_record("wants more"))
         self.refuses("LICENCE_RESTRICTION", "VTPM.create", vm, False)
         self.assertEqual(api.call("VM.get_VTPMs", vm), [])
+        api.call("VM.set_HVM_boot_params", vm, {"order": "c", "firmware": "uefi"})
+        api.call("VM.set_platform", vm, {"secureboot": "true"})
+        self.refuses("OPERATION_NOT_ALLOWED", "VM.start", vm, False, False)
+        if not medium.has_own_ovmf():
+            api.call("VM.set_platform", vm, {})
+            self.refuses("OPERATION_NOT_ALLOWED", "VM.start", vm, False, False)
+        self.assertEqual(api.call("VM.get_power_state", vm), "Halted")
         api.call("VM.destroy", vm)
 
     def test_another_password_does_not_open_the_api(self):
