@@ -10,6 +10,7 @@
 #include "xapi/core/hosts.hpp"
 #include "xapi/domain/networks.hpp"
 #include "xapi/domain/placement.hpp"
+#include "xapi/domain/vm_rules.hpp"
 
 namespace basalt::testing {
 
@@ -118,11 +119,6 @@ class Findings {
         return *pool_.db().by_uuid<xenapi::Host>(pool_.hosts[host]->facts().uuid);
     }
 
-    static bool has_domain(const xenapi::Vm& vm) {
-        return vm.power_state == xenapi::VmPowerState::running ||
-               vm.power_state == xenapi::VmPowerState::paused;
-    }
-
     void guests() {
         std::set<std::string> world;
         for (std::size_t i = 0; i < pool_.hosts.size(); ++i)
@@ -132,8 +128,8 @@ class Findings {
         pool_.db().each<xenapi::Vm>([&](Ref<xenapi::Vm>, const xenapi::Vm& vm) {
             if (vm.is_control_domain) return;
             const std::string name = "VM " + vm.name_label;
-            if (has_domain(vm)) known.insert(vm.uuid + " on " + vm.resident_on.text());
-            check(has_domain(vm) || !vm.resident_on, name + " has no domain, but a host");
+            if (domain::has_domain(vm)) known.insert(vm.uuid + " on " + vm.resident_on.text());
+            check(domain::has_domain(vm) || !vm.resident_on, name + " has no domain, but a host");
             check(!vm.scheduled_to_be_resident_on, name + " is still promised to a host");
             const bool asleep = vm.power_state == xenapi::VmPowerState::suspended;
             const bool image = pool_.db().find(vm.suspend_VDI) != nullptr;
@@ -141,7 +137,7 @@ class Findings {
             for (const auto vbd : vm.VBDs) {
                 const xenapi::Vbd& row = pool_.db().get(vbd);
                 check(!row.reserved, name + " still reserves disk " + row.userdevice);
-                check(!row.currently_attached || has_domain(vm) || asleep,
+                check(!row.currently_attached || domain::has_domain(vm) || asleep,
                       name + " sleeps with a disk attached");
             }
         });
@@ -207,7 +203,8 @@ class Findings {
         std::set<std::string> disks;
         std::set<std::string> ports;
         pool_.db().each<xenapi::Vm>([&](Ref<xenapi::Vm>, const xenapi::Vm& vm) {
-            if (!has_domain(vm) || vm.is_control_domain || vm.resident_on != row_of(host)) return;
+            if (!domain::has_domain(vm) || vm.is_control_domain || vm.resident_on != row_of(host))
+                return;
             for (const auto vbd : vm.VBDs) {
                 const xenapi::Vbd& row = pool_.db().get(vbd);
                 if (row.currently_attached && row.VDI) disks.insert(vm.uuid + " " + row.device);
