@@ -25,25 +25,15 @@ if [[ $1 == --compile ]]; then
     exit
 fi
 if [[ $1 == --inside ]]; then
-    bash /src/own-ovmf.sh --compile "$2" > /src/log 2>&1 || { tail -n 30 /src/log; exit 1; }
+    bash "$0" --compile "$2" > /src/log 2>&1 || { tail -n 30 /src/log; exit 1; }
     exit
 fi
-sources=$1
-apt_conf=$2
 tree=$3
 out=$4
+. "$here/apart.sh"
 work=$(mktemp -d "$(dirname "$out")/.own-ovmf-XXXXXX")
-# --one-file-system: were something still mounted below, it would not go with it.
-cleanup() { rm -rf --one-file-system "$work"; }
-trap cleanup EXIT
-mmdebstrap --mode=root --variant=minbase --quiet \
-    --aptopt='APT::Install-Recommends "false"' --aptopt="$apt_conf" \
-    --include=acpica-tools,g++,make,nasm,python3,uuid-dev \
-    --customize-hook='mkdir "$1/src"' \
-    --customize-hook="cp -r '$tree' \"\$1/src/edk2\"" \
-    --customize-hook="cp '$here/own-ovmf.sh' \"\$1/src\"" \
-    --customize-hook="chroot \"\$1\" bash /src/own-ovmf.sh --inside $(nproc)" \
-    trixie "$work/root" "$sources"
+compile_apart "$1" "$2" "$work" acpica-tools,g++,make,nasm,python3,uuid-dev \
+    "$here/own-ovmf.sh" edk2="$tree"
 mkdir "$out"
 cp "$work/root/src/edk2/Build/OvmfXen/RELEASE_GCC/FV/OVMF.fd" "$out/OvmfXen.fd"
 cp "$work/root/src/edk2/License.txt" "$out/copyright"

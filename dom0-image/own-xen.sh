@@ -24,24 +24,13 @@ if [[ $1 == --inside ]]; then
     make -s -C xen -j"$2" "${said[@]}" > ../log 2>&1 || { tail -n 30 ../log; exit 1; }
     exit
 fi
-sources=$1
-apt_conf=$2
 tree=$3
 config=$4
 out=$5
+. "$here/apart.sh"
 work=$(mktemp -d "$(dirname "$out")/.own-xen-XXXXXX")
-# --one-file-system: were something still mounted below, it would not go with it.
-cleanup() { rm -rf --one-file-system "$work"; }
-trap cleanup EXIT
-mmdebstrap --mode=root --variant=minbase --quiet \
-    --aptopt='APT::Install-Recommends "false"' --aptopt="$apt_conf" \
-    --include=bison,flex,gcc,libc6-dev,make,python3-minimal \
-    --customize-hook='mkdir "$1/src"' \
-    --customize-hook="cp -r '$tree' \"\$1/src/xen\"" \
-    --customize-hook="cp '$config' \"\$1/src/config\"" \
-    --customize-hook="cp '$here/own-xen.sh' \"\$1/src\"" \
-    --customize-hook="chroot \"\$1\" bash /src/own-xen.sh --inside $(nproc)" \
-    trixie "$work/root" "$sources"
+compile_apart "$1" "$2" "$work" bison,flex,gcc,libc6-dev,make,python3-minimal \
+    "$here/own-xen.sh" xen="$tree" config="$config"
 mkdir "$out"
 cp "$work/root/src/xen/xen/xen.gz" "$out/xen.gz"
 cp "$work/root/src/xen/xen/.config" "$out/config"

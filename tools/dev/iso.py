@@ -101,7 +101,8 @@ def ensure_xen(tree, base):
     digest = hashlib.sha256()
     for top in (tree / "Config.mk", tree / "config", tree / "xen"):
         add_tree(digest, top, tree)
-    add_tree(digest, DOM0 / "own-xen.sh", DOM0)
+    for script in ("own-xen.sh", "apart.sh"):
+        add_tree(digest, DOM0 / script, DOM0)
     add_tree(digest, config, base)
     made = cache() / f"xen-{version}-{digest.hexdigest()[:12]}"
     if not made.exists():
@@ -129,7 +130,8 @@ def ensure_ovmf(tree):
     digest = hashlib.sha256()
     add_tree(digest, tree, tree)
     version = digest.hexdigest()[:12]
-    add_tree(digest, DOM0 / "own-ovmf.sh", DOM0)
+    for script in ("own-ovmf.sh", "apart.sh"):
+        add_tree(digest, DOM0 / script, DOM0)
     made = cache() / f"ovmf-{digest.hexdigest()[:12]}"
     if not made.exists():
         say("compiling OvmfXen")
