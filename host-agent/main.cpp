@@ -55,7 +55,7 @@ Served simulated(RealLoop& loop, const Config& config) {
     facts.address = config.host.address;
     facts.gateway = config.host.gateway;
     facts.dns = config.host.dns;
-    facts.local_sr_path = config.storage.local_sr;
+    facts.local_sr = config.storage.local_sr;
     facts.iso_sr_path = config.storage.iso_sr;
     // Guests, disks and networks are simulated; who may log in and what scripts there are is not.
     auto gauges = std::make_shared<SimGauges>(loop, facts.cpu_count, facts.memory_total_bytes);

@@ -3,7 +3,7 @@
 import tomllib
 
 import answer_xml
-from answers import (FIRST_DISK, INSTALL, SR_TYPE, UPGRADE, Answers, Network, Refused,
+from answers import (FIRST_DISK, INSTALL, UPGRADE, Answers, Network, Refused,
                      checked_hostname, checked_keymap, checked_mode, checked_network, checked_ntp,
                      checked_script, checked_sr_type, checked_then, checked_timezone, checked_whole,
                      password)
@@ -49,7 +49,6 @@ def from_toml(text, hash_password):
     if checked_mode(installer.get("mode", INSTALL)) == UPGRADE:
         require_keeping(found)
         return Answers(mode=UPGRADE, disk=disk.get("target", FIRST_DISK), **what_follows)
-    checked_sr_type(disk.get("sr_type", SR_TYPE))
     source, servers = checked_ntp(host.get("ntp_source", ""), host.get("ntp", []))
     return checked_whole(Answers(
         password_hash=password(host.get("password", ""), host.get("password_hash", ""),
@@ -57,6 +56,7 @@ def from_toml(text, hash_password):
         disk=disk.get("target", FIRST_DISK), mirror=disk.get("mirror", ""),
         reuse=disk.get("reuse", False), wipe=tuple(disk.get("wipe", ())),
         local_sr=disk.get("local_sr", True), sr_gib=disk.get("sr_gib", 0),
+        sr_type=checked_sr_type(disk.get("sr_type", Answers.sr_type)),
         guest_disks=tuple(disk.get("guest_disks", ())),
         network=toml_network(network),
         hostname=toml_hostname(host.get("hostname", Answers.hostname)),

@@ -122,12 +122,12 @@ def xml_disks(root, notes):
     others = tuple(one for one in guests if one not in (disk, mirror))
     local = is_true(primary.get("guest-storage", primary.get("gueststorage", "true")))
     kind = root.get("sr-type", root.get("srtype", "lvm"))
-    if kind != "lvm":
-        checked_sr_type(kind)
-    elif local or others:
-        notes.append("The local SR holds files on ext4: there is no SR of type lvm.")
+    if kind == "lvm":
+        kind = Answers.sr_type
+        if local or others:
+            notes.append("The local SR holds files on ext4: there is no SR of type lvm.")
     return {"disk": disk, "mirror": mirror, "guest_disks": others,
-            "local_sr": local or len(others) < len(guests)}
+            "local_sr": local or len(others) < len(guests), "sr_type": checked_sr_type(kind)}
 
 
 def xml_mirror(primary):

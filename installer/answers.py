@@ -16,8 +16,8 @@ MODES = (INSTALL, UPGRADE)
 FIRST_DISK = "first"
 # In the place of the second disk of a mirror: it is put in later.
 MISSING = "missing"
-# Files on ext4.
-SR_TYPE = "ext"
+# The file systems of a local SR, by its type.
+SR_TYPES = {"ext": "ext4", "xfs": "XFS"}
 NO_ADDRESS = "none"
 AUTOCONF = "autoconf"
 DHCP = "dhcp"
@@ -79,6 +79,7 @@ class Answers:
     wipe: tuple = ()  # other disks, of which everything is to be forgotten
     local_sr: bool = True
     sr_gib: int = 0  # 0: all the room that is left
+    sr_type: str = "ext"  # SR_TYPES
     guest_disks: tuple = ()  # that belong to the local SR as well
     network: Network = Network()
     hostname: str = "localhost"  # empty: what the DHCP server says
@@ -294,9 +295,10 @@ def checked_disks(answers):
         raise Refused("A disk is named twice.")
     if answers.mirror and answers.disk == FIRST_DISK:
         raise Refused("A mirror needs both of its disks named.")
-    if answers.reuse and (answers.mirror or answers.guest_disks or answers.sr_gib):
+    if answers.reuse and (answers.mirror or answers.guest_disks or answers.sr_gib or
+                          answers.sr_type != Answers.sr_type):
         raise Refused("What is used again stays as it is: nothing can be said of a mirror, of more "
-                      "disks or of the local SR's size.")
+                      "disks or of the local SR's size and type.")
     if answers.reuse and not answers.local_sr:
         raise Refused("Partitions are used again for the local SR in them: it cannot be left out.")
     if answers.sr_gib < 0 or (answers.sr_gib and not answers.local_sr):
@@ -305,8 +307,8 @@ def checked_disks(answers):
 
 
 def checked_sr_type(kind):
-    if kind != SR_TYPE:
-        raise Refused(f"The local SR is of the type {SR_TYPE} (files on ext4), not {kind!r}.")
+    if kind not in SR_TYPES:
+        raise Refused(f"A local SR's type is one of {', '.join(SR_TYPES)}, not {kind!r}.")
     return kind
 
 

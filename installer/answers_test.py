@@ -51,6 +51,7 @@ mirror = "/dev/sdb"
 guest_disks = ["/dev/sdc"]
 wipe = ["/dev/sdd"]
 sr_gib = 100
+sr_type = "xfs"
 [network]
 bond = ["eth0", "eth1"]
 bond_mode = "lacp"
@@ -112,7 +113,7 @@ class TomlTest(Refusals):
     def test_all_of_it_is_read(self):
         self.assertEqual(parse(WHOLE), answers.Answers(
             password_hash=HASH, disk="/dev/sda", mirror="/dev/sdb", wipe=("/dev/sdd",), sr_gib=100,
-            guest_disks=("/dev/sdc",), keymap="de", ntp_source="none", pv_only=True,
+            sr_type="xfs", guest_disks=("/dev/sdc",), keymap="de", ntp_source="none", pv_only=True,
             network=Network("", "192.0.2.10/24", "", ("2001:db8::2",), ("eth0", "eth1"), "lacp", 7,
                             "2001:db8::10/64", "fe80::1", "openvswitch",
                             (("eth0", "52:54:00:00:00:01"), ("eth1", "0000:00:03.0"))),
@@ -164,7 +165,7 @@ class TomlTest(Refusals):
             ('mirror = "/dev/sdb"', 'mirror = "/dev/sda"', "named twice"),
             ('target = "/dev/sda"\n', "", "both of its disks"),
             ('mirror = "/dev/sdb"', "reuse = true", "stays as it is"),
-            ("sr_gib = 100", 'sr_type = "lvm"', "not 'lvm'"),
+            ('sr_type = "xfs"', 'sr_type = "lvm"', "ext, xfs, not 'lvm'"),
             ("sr_gib = 100", "sr_gib = -1", "a number of GiB"),
             ("sr_gib = 100", "sr_gib = 100\nlocal_sr = false", "an SR that there is"),
             ('bond = ["eth0", "eth1"]', 'bond = ["eth0", "ETH0"]', "different"),

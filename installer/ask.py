@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 import answers as answers_
 import disks as disks_
-from answers import (AUTOCONF, BOND_MODES, DHCP, MISSING, NO_ADDRESS, UPGRADE, Answers, Network,
-                     Refused, checked_whole)
+from answers import (AUTOCONF, BOND_MODES, DHCP, MISSING, NO_ADDRESS, SR_TYPES, UPGRADE, Answers,
+                     Network, Refused, checked_whole)
 from disks import GIB, SR_PART
 
 
@@ -125,12 +125,16 @@ def ask_disks(person, machine):
 
 
 def ask_local_sr(person, others):
-    person.say("Shall there be a local SR, which holds virtual disks as files on ext4?")
+    person.say("Shall there be a local SR, which holds virtual disks as files?")
     kinds = ["Yes, with all the room that is left", "Yes, of a size to be told", "No"]
     kind = person.choose("Local SR", kinds)
     given = {"local_sr": kind != 2}
     if kind == 1:
         given["sr_gib"] = person.until_right("Its size in GiB: ", parse_gib)
+    if kind != 2:
+        person.say("Which file system shall it have?")
+        number = person.choose("File system", list(SR_TYPES.values()))
+        given["sr_type"] = list(SR_TYPES)[number]
     if kind != 2 and others:
         person.say("Which other disks shall belong to it? Everything on them is lost.")
         chosen = person.choose_several("Disks, with spaces between them",

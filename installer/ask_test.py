@@ -38,8 +38,8 @@ class Conversation(unittest.TestCase):
     def test_a_person_is_asked_until_the_answers_are_right(self):
         given = self.ask(
             machine_with(ONE, replace(NVME, path="/dev/vdb")),
-            ("Disk", "7"), ("Disk", "2"), ("Mirror", ""), ("Local SR", ""), ("Disks", "9"),
-            ("Disks", ""), ("Device", "2"), ("VLAN", "5000"), ("VLAN", ""),
+            ("Disk", "7"), ("Disk", "2"), ("Mirror", ""), ("Local SR", ""),
+            ("File system", ""), ("Disks", "9"), ("Disks", ""), ("Device", "2"), ("VLAN", "5000"), ("VLAN", ""),
             ("IPv4", "192.0.2.10"), ("IPv4", "192.0.2.10/24"), ("Router", "192.0.2.1"),
             ("Name servers", "192.0.2.2 192.0.2.3"), ("IPv6", ""), ("Name of", "a b"),
             ("Name of", "host1"), ("Time zone", ""), ("Servers of time", ""),
@@ -58,14 +58,14 @@ class Conversation(unittest.TestCase):
                              keymaps=("de", "dvorak", "us"), zones=("Etc/UTC", "Europe/Berlin"))
         given = self.ask(
             found, ("Keyboard", "dx"), ("Keyboard", "de"), ("Disk", "1"), ("Mirror", "2"),
-            ("Local SR", "2"), ("size in GiB", "many"), ("size in GiB", "10"), ("Disks", "1"),
-            ("Device", "3"), ("Devices", "1"), ("Devices", "1, 2"), ("Mode", "3"), ("VLAN", "7"),
+            ("Local SR", "2"), ("size in GiB", "many"), ("size in GiB", "10"),
+            ("File system", "2"), ("Disks", "1"), ("Device", "3"), ("Devices", "1"), ("Devices", "1, 2"), ("Mode", "3"), ("VLAN", "7"),
             ("IPv4", "none"), ("IPv6", "2001:db8::10/64"), ("Router of IPv6", "fe80::1"),
             ("Name servers", "2001:db8::2"), ("Name of", "host1"), ("Time zone", "berlin"),
             ("Time zone", "Europe/Berlin"), ("Servers of time", "192.0.2.4"))
         self.assertEqual(given, answers.Answers(
-            password_hash=HASH, disk="/dev/vda", mirror="/dev/vdb", sr_gib=10, keymap="de",
-            guest_disks=("/dev/vdc",), hostname="host1", timezone="Europe/Berlin", confirm=True,
+            password_hash=HASH, disk="/dev/vda", mirror="/dev/vdb", sr_gib=10, sr_type="xfs",
+            keymap="de", guest_disks=("/dev/vdc",), hostname="host1", timezone="Europe/Berlin", confirm=True,
             ntp=("192.0.2.4",), network=answers.Network(
                 "", "none", "", ("2001:db8::2",), ("52:54:00:00:00:01", "52:54:00:00:00:02"), "lacp",
                 7, "2001:db8::10/64", "fe80::1")))
@@ -89,15 +89,15 @@ class Conversation(unittest.TestCase):
         self.assertEqual((given.local_sr, given.wipe), (False, ("/dev/nvme0n1",)))
 
     def test_ipv6_alone_may_come_by_dhcp(self):
-        asked = (("Disk", ""), ("Local SR", ""), ("Device", ""), ("VLAN", ""), ("IPv4", "none"),
-                 ("IPv6", "dhcp"), ("Name of", "host1"), ("Time zone", ""), ("Servers of time", ""))
+        asked = (("Disk", ""), ("Local SR", ""), ("File system", ""), ("Device", ""), ("VLAN", ""),
+                 ("IPv4", "none"), ("IPv6", "dhcp"), ("Name of", "host1"), ("Time zone", ""), ("Servers of time", ""))
         given = self.ask(machine_with(ONE), *asked)
         self.assertEqual((given.network.address, given.network.ipv6, given.network.dns),
                          ("none", "dhcp", ()))
         self.assertIn(("IPv6", "by DHCP"), plan.plan(given, machine_with(ONE)).summary)
 
     def test_a_name_is_left_to_the_dhcp_server_only_with_the_address(self):
-        asked = (("Disk", ""), ("Local SR", ""), ("Device", ""), ("VLAN", ""),
+        asked = (("Disk", ""), ("Local SR", ""), ("File system", ""), ("Device", ""), ("VLAN", ""),
                  ("IPv4", ""), ("IPv6", ""), ("Name of the host (empty", ""), ("Time zone", ""),
                  ("Servers of time", ""))
         self.assertEqual(self.ask(machine_with(ONE), *asked).hostname, "")

@@ -8,10 +8,12 @@ import json
 from dataclasses import dataclass, field
 
 import disks as disks_
-from answers import DHCP, MISSING, NO_ADDRESS, Refused
+from answers import DHCP, MISSING, NO_ADDRESS, SR_TYPES, Refused
 from disks import (BOOT_LABEL, GIB, LINUX_LVM, MIB, SLOTS, SR_GROUP, SR_LABEL, SR_PART, SR_VOLUME,
                    STATE_LABEL, Layout, partition_path)
 
+# As storage-manager/drivers/device formats what is made later.
+SR_FORMATS = {"ext": ("mkfs.ext4", "-q", "-F", "-m", "0"), "xfs": ("mkfs.xfs", "-q", "-f")}
 MEMORY_BYTES_MIN = 1900 * MIB
 
 WORK = "/run/basalt-install"
@@ -190,7 +192,7 @@ def fresh_steps(answers, chosen, machine):
         steps += array_steps(raid, layout.disks, inner)
     steps += file_system_steps(layout)
     members = [*([layout.local_sr] if answers.local_sr else []), *guests]
-    return layout, steps + sr_steps(members)
+    return layout, steps + sr_steps(members, answers.sr_type)
 
 
 def reuse_steps(answers, chosen, machine):
@@ -256,7 +258,7 @@ def file_system_steps(layout):
     ]
 
 
-def sr_steps(members):
+def sr_steps(members, sr_type):
     """The local SR on what it has: a partition, or several as one volume."""
     if not members:
         return []
@@ -270,7 +272,7 @@ def sr_steps(members):
                  ("lvcreate", "--yes", "--extents=100%FREE", f"--name={SR_VOLUME}", SR_GROUP)),
         ]
     return [*steps, Step("make the file system of the local SR",
-                         ("mkfs.ext4", "-q", "-F", "-L", SR_LABEL, "-m", "0", place))]
+                         (*SR_FORMATS[sr_type], "-L", SR_LABEL, place))]
 
 
 def boot_places(layout):
@@ -465,7 +467,7 @@ def describe_sr(answers, chosen):
     places = []
     if answers.local_sr:
         places.append(f"{answers.sr_gib} GiB" if answers.sr_gib else "the rest of the disk")
-    return f"files on ext4: {', '.join(places + [disk.path for disk in chosen.guests])}"
+    return f"files on {SR_TYPES[answers.sr_type]}: {', '.join(places + [disk.path for disk in chosen.guests])}"
 
 
 def describe(step):

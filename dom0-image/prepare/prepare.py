@@ -40,7 +40,10 @@ OTHER_WEB_POLICY = "var/lib/basalt/web-policy"
 PASSWORD_LETTERS = "abcdefghjkmnpqrstuvwxyz23456789"
 PASSWORD_LENGTH = 12
 # Source: installer/disks.py.
+SR_LABEL = "BASALT-SR"
 SR_GROUP = "basalt-sr"
+# Types of SRs, by their file systems.
+SR_TYPES = {"ext4": "ext", "xfs": "xfs"}
 NO_ADDRESS = "none"
 # Source: overlay/etc/hostname. Whoever is called so has not been named.
 UNNAMED = "basalt"
@@ -297,26 +300,39 @@ def make_sr_folders(root):
         (root / "var/lib/basalt/sr" / name).mkdir(parents=True, exist_ok=True)
 
 
-def has_local_sr(settings):
-    """Of what was installed before anybody was asked, and of a live system, too."""
-    return settings.get("local_sr", True)
+def local_sr_lines(root, settings):
+    """What hostd is told of the SR that a new host begins with: on an installed one the file system
+    that the installer made, or that an earlier installation left, with the uuid of that one."""
+    if not settings:
+        return 'local_sr = "/var/lib/basalt/sr/local"\n'
+    if not settings["local_sr"]:
+        return ""
+    device = find_local_sr(root)
+    facts = sr_facts(device) if device else {}
+    if facts.get("TYPE") not in SR_TYPES:
+        print(f"the local SR is not there: {facts or 'no file system ' + SR_LABEL}")
+        return ""
+    uuid = facts["UUID"]
+    return (f'local_sr = "/dev/disk/by-uuid/{uuid}"\nlocal_sr_type = "{SR_TYPES[facts["TYPE"]]}"\n'
+            f'local_sr_uuid = "{uuid}"\n')
 
 
-def mount_local_sr(root, label="BASALT-SR"):
-    """Of an installed host. Not a unit: one would wait for the partition where there is none."""
-    device = root / "dev/disk/by-label" / label
-    place = root / "var/lib/basalt/sr/local"
-    if os.path.ismount(place):
-        return
+def find_local_sr(root):
+    """Its device, or None."""
+    device = root / "dev/disk/by-label" / SR_LABEL
     if not device.exists():
         # On several disks: volumes appear by themselves, but nobody says when.
         subprocess.run(["vgchange", "--quiet", "--activate", "y", SR_GROUP], check=False,
                        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         subprocess.run(["udevadm", "settle", "--timeout=30"], check=False)
-    if not device.exists():
-        print(f"there is no file system {label}: the local SR lies with the host's state")
-        return
-    run(["mount", "-t", "ext4", "-o", "noatime", str(device), str(place)])
+    return device if device.exists() else None
+
+
+def sr_facts(device):
+    """What blkid says of its file system."""
+    told = subprocess.run(["blkid", "-p", "-o", "export", str(device)], check=False, text=True,
+                          stdout=subprocess.PIPE).stdout
+    return dict(line.split("=", 1) for line in told.splitlines() if "=" in line)
 
 
 def set_password(hashed):
@@ -543,8 +559,6 @@ def main(root=ROOT):
     apply_settings(root, settings)
     if settings:
         load_keymap(settings)
-        if has_local_sr(settings):
-            mount_local_sr(root)
     host = make_identity(root, owner)
     make_ssh_key(root)
     passthrough.settle(root, kernel_words(root))
@@ -556,11 +570,10 @@ def main(root=ROOT):
         write_hostname(root, name)
     socket.sethostname(read(root / "etc/hostname"))
     write_for_scripts(root, host, lease, read_release(root))
-    local_sr = 'local_sr = "/var/lib/basalt/sr/local"\n' if has_local_sr(settings) else ""
     write(root / "etc/basalt/host.toml", CONFIG.format(
         uuid=host, hostname=os.uname().nodename, address=lease.address, device=lease.device,
         route=route_lines(lease), backend=backend(root), web=web_lines(root), xapi_uid=owner,
-        local_sr=local_sr))
+        local_sr=local_sr_lines(root, settings)))
     write_issue(root, lease, give_password(root) if is_live(root) else "", notice)
     print(f"host {host} at {lease.address} on {lease.device}")
     return 0

@@ -329,21 +329,27 @@ class PrepareTest(unittest.TestCase):
             prepare.load_keymap({"keymap": "de"})
         self.assertEqual(run.call_args.args[0][-1], "de")
 
-    def test_the_local_sr_is_mounted_where_the_installation_made_one(self):
+    def test_hostd_is_told_of_the_local_sr(self):
         for _ in range(2):
             prepare.make_sr_folders(self.root)
         self.assertTrue((self.root / "var/lib/basalt/sr/iso").is_dir())
-        with mock.patch.object(prepare, "run") as run, \
-                mock.patch.object(prepare.subprocess, "run") as volumes:
-            prepare.mount_local_sr(self.root)
-            run.assert_not_called()
-            self.assertIn("basalt-sr", volumes.call_args_list[0].args[0])
-            self.put("dev/disk/by-label/BASALT-SR")
-            prepare.mount_local_sr(self.root)
-        place = self.root / "var/lib/basalt/sr/local"
-        self.assertEqual(run.call_args.args[0][-2:],
-                         [str(self.root / "dev/disk/by-label/BASALT-SR"), str(place)])
-        self.assertTrue(place.is_dir())
+
+        def lines(settings, facts=""):
+            said = mock.Mock(stdout=facts)
+            with mock.patch.object(prepare.subprocess, "run", return_value=said) as run:
+                self.asked = run.call_args_list
+                return prepare.local_sr_lines(self.root, settings)
+
+        self.assertIn("/sr/local", lines({}))
+        self.assertEqual(lines({"local_sr": False}), "")
+        self.assertEqual(lines({"local_sr": True}), "")
+        self.assertIn("basalt-sr", self.asked[0].args[0])  # it looked for volumes
+        self.put("dev/disk/by-label/BASALT-SR")
+        self.assertEqual(lines({"local_sr": True}, "UUID=1-2\nTYPE=xfs\nLABEL=BASALT-SR\n"),
+                         'local_sr = "/dev/disk/by-uuid/1-2"\nlocal_sr_type = "xfs"\n'
+                         'local_sr_uuid = "1-2"\n')
+        self.assertIn('"ext"', lines({"local_sr": True}, "UUID=1-2\nTYPE=ext4\n"))
+        self.assertEqual(lines({"local_sr": True}, "TYPE=vfat\n"), "")
 
     def test_a_fixed_address_is_on_the_device_with_its_mac(self):
         self.nic("eth0", "52:54:00:00:00:01")

@@ -41,7 +41,7 @@ Task<HostFacts> RealServices::facts() {
     facts.gateway = host_.gateway;
     facts.dns = host_.dns;
     facts.management_device = host_.management;
-    facts.local_sr_path = storage_.local_sr;
+    facts.local_sr = storage_.local_sr;
     facts.iso_sr_path = storage_.iso_sr;
     co_return facts;
 }

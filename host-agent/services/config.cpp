@@ -156,7 +156,11 @@ Config parse_config(std::string_view text, const std::string& file) {
     hostd.read("boot_dir", config.hostd.boot_dir);
 
     Section storage(document, "storage", file);
-    storage.read("local_sr", config.storage.local_sr);
+    LocalSr local{.type = "file", .location = "", .uuid = ""};
+    storage.read("local_sr", local.location);
+    storage.read("local_sr_type", local.type);
+    storage.read("local_sr_uuid", local.uuid);
+    if (!local.location.empty()) config.storage.local_sr = std::move(local);
     storage.read("iso_sr", config.storage.iso_sr);
     storage.read("worker", config.storage.worker);
 

@@ -1,8 +1,11 @@
 #pragma once
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
+
+#include "agent_values.hpp"
 
 /// The configuration file of a host (TOML), as far as hostd reads it. xapi reads the same file, so
 /// sections that are not ours are left alone.
@@ -50,7 +53,7 @@ struct HostdConfig {
 };
 
 struct StorageConfig {
-    std::string local_sr;  // folder; empty: none
+    std::optional<LocalSr> local_sr;
     std::string iso_sr;
     std::string worker = "/usr/libexec/basalt/sm-worker";
 };

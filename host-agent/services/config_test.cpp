@@ -27,7 +27,8 @@ sim_memory_bytes = 34359738368
 ovs_datapath = "netdev"
 xapi_uid = 4210
 [storage]
-local_sr = "/sr"
+local_sr = "/dev/sr"
+local_sr_type = "xfs"
 [xapi]
 anything = [1, 2]
 )";
@@ -53,7 +54,12 @@ TEST(Config, reads_its_sections_and_leaves_others) {
     EXPECT_EQ(config.hostd.sim_memory_bytes, std::int64_t{32} << 30);
     EXPECT_EQ(config.hostd.pam_service, "xapi");
     EXPECT_EQ(config.hostd.xapi_uid, 4210);
-    EXPECT_EQ(config.storage.local_sr, "/sr");
+    ASSERT_TRUE(config.storage.local_sr);
+    EXPECT_EQ(config.storage.local_sr->type, "xfs");
+    EXPECT_EQ(config.storage.local_sr->location, "/dev/sr");
+    std::string text = whole;
+    text.erase(text.find("local_sr_type"), 22);
+    EXPECT_EQ(parse_config(text, "host.toml").storage.local_sr->type, "file");
     EXPECT_THAT(config.unknown, testing::IsEmpty());
 }
 

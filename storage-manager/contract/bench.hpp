@@ -46,6 +46,9 @@ std::unique_ptr<Bench> sim_bench();
 std::unique_ptr<Bench> file_bench();
 /// `file` in a worker process.
 std::unique_ptr<Bench> worker_bench();
+/// `ext` and `xfs` in this process, on a loop device; null on a machine that has none.
+std::unique_ptr<Bench> ext_bench();
+std::unique_ptr<Bench> xfs_bench();
 
 /// As a guest would: over the NBD socket of a served disk.
 Task<void> guest_write(RealLoop& loop, DiskServer server, std::uint64_t block, std::uint64_t value);

@@ -198,7 +198,7 @@ TEST(Storage, drivers_are_known_and_unknown_ones_refused) {
         std::vector<std::string> types;
         for (const auto& one : facts)
             types.push_back(one.type);
-        EXPECT_EQ(types, (std::vector<std::string>{"ext", "file", "iso"}));
+        EXPECT_EQ(types, (std::vector<std::string>{"ext", "file", "iso", "xfs"}));
         EXPECT_EQ(co_await code_of(host.attach(sr_a, "floppy", "a")), "SR_UNKNOWN_DRIVER");
         EXPECT_EQ(co_await code_of(host.attach(sr_a, "file", "none")), "SR_BACKEND_FAILURE_47");
         EXPECT_EQ(co_await code_of(host.attach(sr_a, "file", "../../etc/..")),

@@ -2,7 +2,7 @@
 // its end of a socket pair, and it ends when that does.
 #include "base/log.hpp"
 #include "base/real_net.hpp"
-#include "storage-manager/drivers/ext/ext_kind.hpp"
+#include "storage-manager/drivers/device/device_kinds.hpp"
 #include "storage-manager/drivers/file/file_driver.hpp"
 #include "storage-manager/drivers/iso/iso_driver.hpp"
 #include "storage-manager/worker/kinds.hpp"
@@ -24,6 +24,7 @@ int main() {
     kinds.add(sm::ext_kind(loop));
     kinds.add(sm::file_kind(loop));
     kinds.add(sm::iso_kind(loop));
+    kinds.add(sm::xfs_kind(loop));
     sm::WorkerServer server(kinds);
     rpc::Peer peer(loop, rpc::socket_channel(loop, adopt_stream(loop, UniqueFd(3))), &server);
     spawn(loop, "serve", serve(loop, peer));

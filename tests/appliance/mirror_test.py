@@ -25,6 +25,7 @@ INSTALL = f"""\
 [disk]
 target = "/dev/vda"
 mirror = "/dev/vdb"
+sr_type = "xfs"
 [network]
 device = "eth0"
 vlan = 7
@@ -78,8 +79,9 @@ class MirrorLife(unittest.TestCase):
     def test_the_second_disk_alone_is_the_host_that_was_told(self):
         self.start(DISKS[1])
         self.assertIn("[_U]", self.console.run("cat /proc/mdstat"))
-        self.assertIn("/dev/md", self.console.run("findmnt -n -o SOURCE /var/lib/basalt/sr/local"))
         self.console.run(f"until {SETTLED}; do sleep 1; done", machine.BOOT_SECONDS)
+        local = self.console.run("xe sr-list type=xfs --minimal").strip()
+        self.assertIn("/dev/md", self.console.run(f"findmnt -n -o SOURCE -t xfs /run/sr-mount/{local}"))
         managed = "xe pif-list management=true --minimal params="
         self.assertEqual(self.console.run(managed + "VLAN").strip(), "7")
         self.assertEqual(self.console.run(managed + "IP").strip(), "192.0.2.9")

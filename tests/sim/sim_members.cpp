@@ -92,7 +92,7 @@ SimMembers::SimMembers(std::uint64_t seed, int members) : pool(seed) {
         auto node = std::make_unique<Node>();
         Node& it = *node;
         agent::sim::Options options{.facts = agent::sim::facts_of(pool.loop, i)};
-        options.facts.local_sr_path = "/sr/local" + std::to_string(i);
+        options.facts.local_sr = {"file", "/sr/local" + std::to_string(i), ""};
         it.host = std::make_unique<agent::sim::SimHost>(pool.loop, std::move(options), pool.shared);
         const auto started = spawn(pool.loop, "start host", it.host->start());
         pool.until([&] { return started->finished(); });

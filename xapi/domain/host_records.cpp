@@ -222,16 +222,18 @@ void insert_internal_network(db::Txn& txn) {
     txn.insert(std::move(row));
 }
 
-struct LocalSr {
+struct SrOfHost {
     const char* name;
     const char* description;
-    const char* type;
     const char* content_type;
-    std::string path;
+    std::string type;
+    Map<std::string, std::string> device_config;
+    std::string uuid;  // empty: a fresh one
 };
 
-Ref<Sr> insert_sr(db::Txn& txn, Ref<Host> host, const LocalSr& spec) {
+Ref<Sr> insert_sr(db::Txn& txn, Ref<Host> host, const SrOfHost& spec) {
     Sr row;
+    row.uuid = spec.uuid;
     row.name_label = spec.name;
     row.name_description = spec.description;
     row.type = spec.type;
@@ -242,23 +244,42 @@ Ref<Sr> insert_sr(db::Txn& txn, Ref<Host> host, const LocalSr& spec) {
     Pbd pbd;
     pbd.SR = sr;
     pbd.host = host;
-    pbd.device_config = {{"location", spec.path}};
-    if (spec.type == std::string("iso")) pbd.device_config.insert_or_assign("legacy_mode", "true");
+    pbd.device_config = spec.device_config;
     txn.insert(std::move(pbd));
     return sr;
+}
+
+// The SR that was made on the disk may have come into a pool by another way.
+bool is_taken(const db::Txn& txn, const std::string& sr_uuid) {
+    bool taken = false;
+    txn.each<Sr>([&](Ref<Sr>, const Sr& row) { taken = taken || row.uuid == sr_uuid; });
+    return taken;
 }
 
 // The SR for disks, or null when the host has none.
 Ref<Sr> insert_local_storage(db::Txn& txn, Ref<Host> host, const agent::HostFacts& facts) {
     Ref<Sr> local;
-    if (!facts.local_sr_path.empty()) {
-        local = insert_sr(txn, host, {"Local storage", "", "file", "user", facts.local_sr_path});
+    if (facts.local_sr) {
+        const auto& [type, location, uuid] = *facts.local_sr;
+        const std::string key = type == "file" ? "location" : "device";
+        local = insert_sr(txn, host,
+                          {"Local storage",
+                           "",
+                           "user",
+                           type,
+                           {{key, location}},
+                           is_taken(txn, uuid) ? "" : uuid});
         txn.edit(host).suspend_image_sr = local;
         txn.edit(host).crash_dump_sr = local;
     }
     if (!facts.iso_sr_path.empty())
         insert_sr(txn, host,
-                  {"Local ISOs", "Disc images on this host", "iso", "iso", facts.iso_sr_path});
+                  {"Local ISOs",
+                   "Disc images on this host",
+                   "iso",
+                   "iso",
+                   {{"location", facts.iso_sr_path}, {"legacy_mode", "true"}},
+                   ""});
     return local;
 }
 

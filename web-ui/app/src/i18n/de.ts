@@ -202,7 +202,7 @@ const de: typeof en = {
     none: "Kein Speicher.", new: "Speicher hinzufügen", type: "Typ", content: "Enthält", disks: "Platten", discs: "CDs (ISO)", used: "Belegt", usedOf: "Belegt von {name}", free: "{free} frei",
     attached: "Eingehängt", detached: "Nicht eingehängt", default: "Vorgabe", isDefault: "Er ist es schon.", makeDefault: "Zur Vorgabe machen", makingDefault: "{name} wird zur Vorgabe",
     gone: "Diesen Speicher gibt es nicht oder nicht mehr.", scan: "Neu einlesen", scanning: "{name} wird eingelesen", shared: "Von Hosts geteilt", promised: "{size} an Platten versprochen",
-    kind: { nfs: "NFS, für Platten", nfsIso: "NFS, für CDs (ISO)", iso: "Ordner des Hosts, für CDs (ISO)", file: "Ordner des Hosts, für Platten", ext: "Gerät des Hosts (ext4)", lvm: "Gerät des Hosts (LVM)" },
+    kind: { nfs: "NFS, für Platten", nfsIso: "NFS, für CDs (ISO)", iso: "Ordner des Hosts, für CDs (ISO)", file: "Ordner des Hosts, für Platten", ext: "Gerät des Hosts (ext4)", xfs: "Gerät des Hosts (XFS)", lvm: "Gerät des Hosts (LVM)" },
     field: { server: "Server", path: "Pfad", location: "Server und Pfad", device: "Gerät" },
     fillIn: "Tragen Sie ein, wo er ist.", probe: "Dort nachsehen", foundNone: "Dort ist nichts von uns.", found: "Dort gefunden", isKnown: "schon bekannt", makeNew: "Einen neuen daneben machen",
     make: "Machen", making: "Der Speicher {name} wird gemacht", attach: "Einhängen", attaching: "{name} wird eingehängt",

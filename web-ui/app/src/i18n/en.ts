@@ -201,7 +201,7 @@ const en = {
     none: "No storage.", new: "Add storage", type: "Type", content: "Holds", disks: "Disks", discs: "Discs (ISO)", used: "In use", usedOf: "In use of {name}", free: "{free} free",
     attached: "Attached", detached: "Not attached", default: "default", isDefault: "It is the default already.", makeDefault: "Make it the default", makingDefault: "Making {name} the default",
     gone: "This storage is not there, or not any more.", scan: "Look again", scanning: "Looking at {name}", shared: "Shared by hosts", promised: "{size} promised to disks",
-    kind: { nfs: "NFS, for disks", nfsIso: "NFS, for discs (ISO)", iso: "Folder of the host, for discs (ISO)", file: "Folder of the host, for disks", ext: "Device of the host (ext4)", lvm: "Device of the host (LVM)" },
+    kind: { nfs: "NFS, for disks", nfsIso: "NFS, for discs (ISO)", iso: "Folder of the host, for discs (ISO)", file: "Folder of the host, for disks", ext: "Device of the host (ext4)", xfs: "Device of the host (XFS)", lvm: "Device of the host (LVM)" },
     field: { server: "Server", path: "Path", location: "Server and path", device: "Device" },
     fillIn: "Fill in where it is.", probe: "Look there", foundNone: "Nothing of ours is there.", found: "Found there", isKnown: "known already", makeNew: "Make a new one beside them",
     make: "Make", making: "Making the storage {name}", attach: "Attach", attaching: "Attaching {name}",

@@ -24,6 +24,7 @@ const kinds: readonly SrKind[] = [
   { key: "iso", type: "iso", content: "iso", shared: false, fields: [{ key: "location", label: "path", placeholder: "/srv/iso" }] },
   { key: "file", type: "file", content: "user", shared: false, fields: [{ key: "location", label: "path", placeholder: "/srv/vms" }] },
   { key: "ext", type: "ext", content: "user", shared: false, fields: [{ key: "device", label: "device", placeholder: "/dev/sdb" }] },
+  { key: "xfs", type: "xfs", content: "user", shared: false, fields: [{ key: "device", label: "device", placeholder: "/dev/sdb" }] },
   { key: "lvm", type: "lvm", content: "user", shared: false, fields: [{ key: "device", label: "device", placeholder: "/dev/sdb" }] },
 ]
 

@@ -8,4 +8,7 @@ namespace basalt::sm {
 /// /run/sr-mount/<sr uuid>, with the folder layout of `file` in it.
 Kind ext_kind(RealLoop& loop);
 
+/// The same on XFS.
+Kind xfs_kind(RealLoop& loop);
+
 }  // namespace basalt::sm

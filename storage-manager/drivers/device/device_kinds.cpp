@@ -1,4 +1,4 @@
-#include "storage-manager/drivers/ext/ext_kind.hpp"
+#include "storage-manager/drivers/device/device_kinds.hpp"
 
 #include <sys/mount.h>
 #include <sys/stat.h>
@@ -6,6 +6,8 @@
 #include <cerrno>
 #include <cstring>
 #include <filesystem>
+#include <map>
+#include <ranges>
 
 #include "base/log.hpp"
 #include "base/subprocess.hpp"
@@ -19,6 +21,17 @@ namespace fs = std::filesystem;
 namespace {
 
 constexpr Duration format_limit = 30min;
+constexpr const char* label = "basalt-sr";
+constexpr const char* label_of_installer = "BASALT-SR";
+
+struct FileSystem {
+    std::string name;                 // as mount(2), blkid and wipefs have it
+    std::vector<std::string> format;  // the command, less what says the uuid and the device
+    std::string uuid_option;          // "" before the uuid or an option that ends with it
+};
+
+const FileSystem ext4{"ext4", {"mkfs.ext4", "-q", "-F", "-m", "0", "-L", label, "-U"}, ""};
+const FileSystem xfs{"xfs", {"mkfs.xfs", "-q", "-f", "-L", label, "-m"}, "uuid="};
 
 fs::path mount_point(const std::string& sr_uuid) {
     return fs::path("/run/sr-mount") / checked_uuid(sr_uuid);
@@ -41,11 +54,12 @@ bool mounted(const fs::path& point) {
            here.st_dev != above.st_dev;
 }
 
-void mount_device(const std::string& device, const fs::path& point) {
+void mount_device(const FileSystem& kind, const std::string& device, const fs::path& point) {
     std::error_code failed;
     fs::create_directories(point, failed);
     if (mounted(point)) return;
-    if (::mount(device.c_str(), point.c_str(), "ext4", MS_NODEV | MS_NOSUID | MS_NOEXEC, "") != 0)
+    constexpr unsigned long flags = MS_NODEV | MS_NOSUID | MS_NOEXEC | MS_NOATIME;
+    if (::mount(device.c_str(), point.c_str(), kind.name.c_str(), flags, "") != 0)
         throw backend_failure(Failure::sr_unavailable, device + ": " + std::strerror(errno));
 }
 
@@ -57,17 +71,17 @@ void unmount(const fs::path& point) {
 }
 
 // `file` with a mount around it.
-class ExtDriver final : public Driver {
+class DeviceDriver final : public Driver {
   public:
-    ExtDriver(RealLoop& loop, std::string sr_uuid, std::string device)
+    DeviceDriver(RealLoop& loop, const FileSystem& kind, std::string sr_uuid, std::string device)
         : loop_(loop),
+          kind_(kind),
           device_(std::move(device)),
           point_(mount_point(sr_uuid)),
           folder_(loop, std::move(sr_uuid), point_) {}
 
     Task<agent::SrInfo> attach() override {
-        co_await blocking(loop_,
-                          [device = device_, point = point_] { mount_device(device, point); });
+        co_await blocking(loop_, [this] { mount_device(kind_, device_, point_); });
         co_return co_await folder_.attach();
     }
 
@@ -98,64 +112,90 @@ class ExtDriver final : public Driver {
 
   private:
     RealLoop& loop_;
+    const FileSystem& kind_;
     std::string device_;
     fs::path point_;
     FileDriver folder_;
 };
 
-Task<void> create_on_device(RealLoop& loop, std::string sr_uuid, DeviceConfig config) {
+Task<void> create_on_device(RealLoop& loop, const FileSystem& kind, std::string sr_uuid,
+                            DeviceConfig config) {
     const std::string device = device_of(config);
     Command format;
-    format.argv = {"mkfs.ext4", "-q", "-F", "-L", "basalt-sr", "-U", checked_uuid(sr_uuid), device};
+    format.argv = kind.format;
+    format.argv.push_back(kind.uuid_option + checked_uuid(sr_uuid));
+    format.argv.push_back(device);
     const Output output = co_await run_command(loop, std::move(format), format_limit);
     if (output.status != 0) throw backend_failure(Failure::sr_create_failed, output.err);
     const fs::path point = mount_point(sr_uuid);
-    co_await blocking(loop, [device, point] { mount_device(device, point); });
+    co_await blocking(loop, [&kind, device, point] { mount_device(kind, device, point); });
     co_await create_folder_sr(loop, sr_uuid, point);
     co_await blocking(loop, [point] { unmount(point); });
 }
 
-Task<void> destroy_on_device(RealLoop& loop, std::string sr_uuid, DeviceConfig config) {
+Task<void> destroy_on_device(RealLoop& loop, const FileSystem& kind, std::string sr_uuid,
+                             DeviceConfig config) {
     const std::string device = device_of(config);
     const fs::path point = mount_point(sr_uuid);
     co_await blocking(loop, [point] { unmount(point); });
     Command wipe;
-    wipe.argv = {"wipefs", "-q", "-a", "-t", "ext4", device};
+    wipe.argv = {"wipefs", "-q", "-a", "-t", kind.name, device};
     const Output output = co_await run_command(loop, std::move(wipe), 60s);
     if (output.status != 0) throw backend_failure(Failure::sr_delete_failed, output.err);
 }
 
-Task<std::string> probe_device(RealLoop& loop, DeviceConfig config) {
+Task<std::string> probe_device(RealLoop& loop, const FileSystem& kind, DeviceConfig config) {
     Command ask;
-    ask.argv = {"blkid", "-p", "-s", "UUID", "-s", "LABEL", "-o", "export", device_of(config)};
+    ask.argv = {"blkid", "-p", "-o", "export", device_of(config)};
     const Output output = co_await run_command(loop, std::move(ask), 60s);
-    const auto at = output.out.find("UUID=");
-    if (output.out.find("LABEL=basalt-sr") == std::string::npos || at == std::string::npos)
-        co_return "<SRlist></SRlist>";
-    co_return "<SRlist><SR><UUID>" + output.out.substr(at + 5, 36) + "</UUID></SR></SRlist>";
+    std::map<std::string, std::string> facts;
+    for (const auto& part : std::views::split(output.out, '\n')) {
+        const std::string line(part.begin(), part.end());
+        if (const auto at = line.find('='); at != std::string::npos)
+            facts.emplace(line.substr(0, at), line.substr(at + 1));
+    }
+    const bool ours = facts["LABEL"] == label || facts["LABEL"] == label_of_installer;
+    if (!ours || facts["TYPE"] != kind.name) co_return "<SRlist></SRlist>";
+    co_return "<SRlist><SR><UUID>" + facts["UUID"] + "</UUID></SR></SRlist>";
+}
+
+Kind device_kind(RealLoop& loop, const FileSystem& file_system) {
+    Kind kind;
+    kind.facts.vendor = "Basalt";
+    kind.facts.version = "1.0";
+    kind.facts.capabilities = qcow2_capabilities();
+    kind.facts.configuration = {{"device", "local block device path"}};
+    kind.make = [&](std::string sr_uuid, DeviceConfig config) -> std::unique_ptr<Driver> {
+        return std::make_unique<DeviceDriver>(loop, file_system, std::move(sr_uuid),
+                                              device_of(config));
+    };
+    kind.create = [&](std::string sr_uuid, DeviceConfig config) {
+        return create_on_device(loop, file_system, std::move(sr_uuid), std::move(config));
+    };
+    kind.destroy = [&](std::string sr_uuid, DeviceConfig config) {
+        return destroy_on_device(loop, file_system, std::move(sr_uuid), std::move(config));
+    };
+    kind.probe = [&](DeviceConfig config) {
+        return probe_device(loop, file_system, std::move(config));
+    };
+    return kind;
 }
 
 }  // namespace
 
 Kind ext_kind(RealLoop& loop) {
-    Kind kind;
+    Kind kind = device_kind(loop, ext4);
     kind.facts.type = "ext";
     kind.facts.name = "Local ext4";
     kind.facts.description = "Disks are qcow2 images in an ext4 file system on a local device";
-    kind.facts.vendor = "Basalt";
-    kind.facts.version = "1.0";
-    kind.facts.capabilities = qcow2_capabilities();
-    kind.facts.configuration = {{"device", "local block device path"}};
-    kind.make = [&loop](std::string sr_uuid, DeviceConfig config) -> std::unique_ptr<Driver> {
-        return std::make_unique<ExtDriver>(loop, std::move(sr_uuid), device_of(config));
-    };
-    kind.create = [&loop](std::string sr_uuid, DeviceConfig config) {
-        return create_on_device(loop, std::move(sr_uuid), std::move(config));
-    };
-    kind.destroy = [&loop](std::string sr_uuid, DeviceConfig config) {
-        return destroy_on_device(loop, std::move(sr_uuid), std::move(config));
-    };
-    kind.probe = [&loop](DeviceConfig config) { return probe_device(loop, std::move(config)); };
+    return kind;
+}
+
+Kind xfs_kind(RealLoop& loop) {
+    Kind kind = device_kind(loop, xfs);
+    kind.facts.type = "xfs";
+    kind.facts.name = "Local XFS";
+    kind.facts.description = "Disks are qcow2 images in an XFS file system on a local device";
     return kind;
 }
 
