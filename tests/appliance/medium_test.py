@@ -1,6 +1,7 @@
 """What is on the medium: which packages, which files with privileges, which boot loaders."""
 
 import hashlib
+import os
 import subprocess
 import sys
 import unittest
@@ -50,6 +51,10 @@ class Medium(unittest.TestCase):
         # Of each the very file, so that the same medium can be made again.
         for line in lines:
             self.assertRegex(line, r"^\S+ \S+ [0-9a-f]{64}$")
+
+    @unittest.skipIf("BASALT_ISO" in os.environ, "somebody's own medium may lack it")
+    def test_its_hosts_have_a_uefi_for_guests(self):
+        self.assertTrue(medium.has_own_ovmf())
 
     def test_no_program_of_the_control_domain_gives_privileges(self):
         self.assertEqual(self.beside(".setuid"), "")

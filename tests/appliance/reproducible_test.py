@@ -64,7 +64,8 @@ class Reproducible(unittest.TestCase):
         debs.mkdir()
         media.mkdir()
         iso.make_packages(self.programs, debs)
-        iso.make_image(iso.ensure_base(), debs, media / "basalt.iso", FASTEST_LEVEL)
+        iso.make_image(iso.ensure_base(), debs, media / "basalt.iso", FASTEST_LEVEL,
+                       ovmf=iso.ensure_debian_ovmf())
         return digests(debs), digests(media)
 
     def test_packages_and_medium_made_twice_are_the_same_bytes(self):

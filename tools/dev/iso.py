@@ -122,20 +122,50 @@ def compile_own(script, tree, made, version, *words):
         out.rename(made)
 
 
+def digest_of_scripts(*scripts):
+    digest = hashlib.sha256()
+    for script in scripts:
+        add_tree(digest, DOM0 / script, DOM0)
+    return digest
+
+
 def ensure_ovmf(tree):
     """A folder with the UEFI for guests of Xen from a source tree, made first if need be:
     `own-ovmf.sh`. The tree does not say its version, so what it holds is its name."""
     if not (tree / "OvmfPkg/OvmfXen.dsc").exists():
         raise DevError(f"{tree} is not edk2's source: it has no OvmfPkg/OvmfXen.dsc")
-    digest = hashlib.sha256()
-    add_tree(digest, tree, tree)
-    version = digest.hexdigest()[:12]
-    for script in ("own-ovmf.sh", "apart.sh"):
-        add_tree(digest, DOM0 / script, DOM0)
+    digest = digest_of_scripts("own-ovmf.sh", "apart.sh")
+    held = hashlib.sha256()
+    add_tree(held, tree, tree)
+    version = held.hexdigest()[:12]
+    digest.update(version.encode())
     made = cache() / f"ovmf-{digest.hexdigest()[:12]}"
     if not made.exists():
         say("compiling OvmfXen")
         compile_own("own-ovmf.sh", tree, made, version)
+    return made
+
+
+def ensure_debian_ovmf():
+    """The same from Debian's source package. It stays as it is until its folder in the cache goes,
+    as the control domain's root does; what is fetched then is the archive's newest."""
+    digest = digest_of_scripts("source.sh", "own-ovmf.sh", "apart.sh")
+    made = cache() / f"ovmf-debian-{digest.hexdigest()[:12]}"
+    if made.exists():
+        return made
+    say("fetching Debian's source of edk2 (30 MB)")
+    with tempfile.TemporaryDirectory(dir=cache(), prefix=".edk2-") as scratch:
+        out = Path(scratch) / "source"
+        try:
+            logged([str(DOM0 / "source.sh"), *write_apt(Path(scratch)), "edk2", str(out)])
+        except DevError as error:
+            raise DevError(
+                "Debian's archive did not give the source of edk2, of which the UEFI of guests is "
+                "compiled: give a source tree by --ovmf-source DIR, or make a medium whose hosts "
+                "start no guest by UEFI by --no-ovmf") from error
+        version = (out / "version").read_text().strip()
+        say(f"compiling OvmfXen {version}")
+        compile_own("own-ovmf.sh", out / "tree", made, version)
     return made
 
 
@@ -174,21 +204,29 @@ def make_image(base, packages, out, level, xen=None, ovmf=None):
             str(xen or ""), str(ovmf or "")], commit()[0])
 
 
-def make(preset, out, level, firmware=True, xen_source=None, ovmf_source=None):
+def chosen_ovmf(ovmf, source):
+    """What ensure_ovmf makes; None when there is to be none."""
+    if not ovmf:
+        return None
+    return ensure_ovmf(source.absolute()) if source else ensure_debian_ovmf()
+
+
+def make(preset, out, level, firmware=True, xen_source=None, ovmf_source=None, ovmf=True):
+    """`ovmf`: with a UEFI for guests, from `ovmf_source` or else Debian's source."""
     need_root("./dev iso")
     start = time.monotonic()
     programs = build.programs(preset)
     web.ensure(preset)
     base = ensure_base(firmware)
     xen = ensure_xen(xen_source.absolute(), base) if xen_source else None
-    ovmf = ensure_ovmf(ovmf_source.absolute()) if ovmf_source else None
+    own_ovmf = chosen_ovmf(ovmf, ovmf_source)
     out.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=cache(), prefix=".iso-") as scratch:
         debs = Path(scratch) / "debs"
         debs.mkdir()
         make_packages(programs, debs)
         image = Path(scratch) / "basalt.iso"
-        make_image(base, debs, image, level, xen, ovmf)
+        make_image(base, debs, image, level, xen, own_ovmf)
         # The checksum names the medium as it is called in the end.
         text = Path(f"{image}.sha256").read_text().split()[0]
         Path(f"{image}.sha256").write_text(f"{text}  {out.name}\n")
@@ -210,6 +248,6 @@ def default_image():
 
 def iso(args):
     make(args.preset, (args.out or default_image()).absolute(), args.level, not args.no_firmware,
-         args.xen_source, args.ovmf_source)
+         args.xen_source, args.ovmf_source, not args.no_ovmf)
     print(args.out or default_image())
     return 0

@@ -76,12 +76,14 @@ class OwnXen(Compiled):
         self.assertEqual(self.runs, [])
 
 
-class OwnOvmf(Compiled):
+class Firmware(Compiled):
     def compile(self, argv):
         self.runs.append(Path(argv[0]).name)
         self.assertTrue((Path(argv[3]) / "OvmfPkg/OvmfXen.dsc").exists())
         self.put(Path(argv[-1]) / "OvmfXen.fd", "a firmware")
 
+
+class OwnOvmf(Firmware):
     def test_it_is_made_once_for_the_same_tree(self):
         self.put(self.tree / "OvmfPkg/OvmfXen.dsc", "")
         made = iso.ensure_ovmf(self.tree)
@@ -99,6 +101,42 @@ class OwnOvmf(Compiled):
         with self.assertRaisesRegex(DevError, "is not edk2's source"):
             iso.ensure_ovmf(self.tree)
         self.assertEqual(self.runs, [])
+
+
+class DebianOvmf(Firmware):
+    """What the archive gives, in place of a tree of one's own."""
+
+    gives = True
+
+    def compile(self, argv):
+        if Path(argv[0]).name != "source.sh":
+            super().compile(argv)
+            return
+        self.runs.append("source.sh")
+        self.assertEqual(argv[3], "edk2")
+        if not self.gives:
+            raise DevError("source.sh ended with 100")
+        self.put(Path(argv[-1]) / "tree/OvmfPkg/OvmfXen.dsc", "")
+        self.put(Path(argv[-1]) / "version", "2025.02-8\n")
+
+    def test_it_is_fetched_and_compiled_once(self):
+        made = iso.chosen_ovmf(True, None)
+        self.assertEqual((made / "OvmfXen.fd").read_text(), "a firmware")
+        self.assertEqual((made / "version").read_text(), "2025.02-8\n")
+        self.assertEqual(iso.chosen_ovmf(True, None), made)
+        self.assertEqual(self.runs, ["source.sh", "own-ovmf.sh"])
+        # Nothing of the source is kept.
+        self.assertEqual(list(self.folder.iterdir()), [made])
+
+    def test_an_archive_that_lacks_it_leaves_two_ways(self):
+        self.gives = False
+        with self.assertRaisesRegex(DevError, "--ovmf-source DIR.* --no-ovmf"):
+            iso.chosen_ovmf(True, None)
+        self.assertEqual(list(self.folder.iterdir()), [])
+        self.assertIsNone(iso.chosen_ovmf(False, None))
+        self.put(self.tree / "OvmfPkg/OvmfXen.dsc", "")
+        self.assertTrue((iso.chosen_ovmf(True, self.tree) / "OvmfXen.fd").exists())
+        self.assertEqual(self.runs, ["source.sh", "own-ovmf.sh"])
 
 
 if __name__ == "__main__":

@@ -95,9 +95,12 @@ def parser():
     added.add_argument("--xen-source", type=Path, metavar="DIR",
                        help="compiles the hypervisor from this source tree of Xen, with shadow "
                        "paging, instead of taking Debian's (docs/decisions/0020)")
-    added.add_argument("--ovmf-source", type=Path, metavar="DIR",
-                       help="compiles the UEFI of guests from this source tree of edk2, without "
-                       "which hosts have none (docs/decisions/0025)")
+    ovmf = added.add_mutually_exclusive_group()
+    ovmf.add_argument("--ovmf-source", type=Path, metavar="DIR",
+                      help="compiles the UEFI of guests from this source tree of edk2, instead of "
+                      "fetching Debian's (docs/decisions/0025)")
+    ovmf.add_argument("--no-ovmf", action="store_true",
+                      help="without it: hosts start no guest by UEFI")
     added = verb("boot", boot.boot)
     added.add_argument("--image", type=Path, metavar="FILE", help="default: build/basalt.iso")
     added.add_argument("--uefi", action="store_true", help="by OVMF instead of SeaBIOS")
