@@ -15,7 +15,8 @@ SCHEMA = {
                 "gateway": str, "dns": list, "backend": str, "ipv6": str, "gateway6": str,
                 "names": dict},
     "host": {"hostname": str, "password": str, "password_hash": str, "timezone": str,
-             "keymap": str, "ntp": list, "ntp_source": str, "pv_only": bool},
+             "keymap": str, "ntp": list, "ntp_source": str, "pv_only": bool,
+             "despite_secure_boot": bool},
     "installer": {"mode": str, "confirm": bool, "then": str},
 }
 # There may be several of it.
@@ -62,7 +63,8 @@ def from_toml(text, hash_password):
         hostname=toml_hostname(host.get("hostname", Answers.hostname)),
         timezone=checked_timezone(host.get("timezone", Answers.timezone)),
         keymap=checked_keymap(host.get("keymap", Answers.keymap)),
-        ntp=servers, ntp_source=source, pv_only=host.get("pv_only", False), **what_follows))
+        ntp=servers, ntp_source=source, pv_only=host.get("pv_only", False),
+        despite_secure_boot=host.get("despite_secure_boot", False), **what_follows))
 
 
 def toml_network(values):

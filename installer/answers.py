@@ -89,6 +89,7 @@ class Answers:
     ntp_source: str = ""  # NTP_SOURCES; empty: as `settled_ntp_source` says
     scripts: tuple = ()
     pv_only: bool = False  # a processor on which only PV guests run will do
+    despite_secure_boot: bool = False  # which somebody switches off before the host starts
     confirm: bool = False
     then: str = "reboot"
     notes: tuple = ()

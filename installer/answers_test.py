@@ -68,6 +68,7 @@ password = "secret1"
 keymap = "de"
 ntp_source = "none"
 pv_only = true
+despite_secure_boot = true
 [[script]]
 stage = "filesystem-populated"
 url = "http://192.0.2.9/a"
@@ -114,6 +115,7 @@ class TomlTest(Refusals):
         self.assertEqual(parse(WHOLE), answers.Answers(
             password_hash=HASH, disk="/dev/sda", mirror="/dev/sdb", wipe=("/dev/sdd",), sr_gib=100,
             sr_type="xfs", guest_disks=("/dev/sdc",), keymap="de", ntp_source="none", pv_only=True,
+            despite_secure_boot=True,
             network=Network("", "192.0.2.10/24", "", ("2001:db8::2",), ("eth0", "eth1"), "lacp", 7,
                             "2001:db8::10/64", "fe80::1", "openvswitch",
                             (("eth0", "52:54:00:00:00:01"), ("eth1", "0000:00:03.0"))),

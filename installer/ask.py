@@ -9,6 +9,7 @@ import disks as disks_
 from answers import (AUTOCONF, BOND_MODES, DHCP, MISSING, NO_ADDRESS, SR_TYPES, UPGRADE, Answers,
                      Network, Refused, checked_whole)
 from disks import GIB, SR_PART
+from plan import UNSIGNED
 
 
 @dataclass(frozen=True)
@@ -260,17 +261,22 @@ def ask_password(person, hash_password):
             person.say(str(refusal))
 
 
+def require_agreed(person):
+    if not person.is_agreed("Shall a host be installed nevertheless?"):
+        raise Refused("Nothing was written.")
+
+
 def ask(person, machine, hash_password):
     """The answers, to be confirmed."""
     keymap = ask_keymap(person, machine)
     if host := ask_mode(person, machine):
         return Answers(mode=UPGRADE, disk=host, confirm=True)
-    pv_only = False
+    if machine.secure_boot:
+        person.say(f"{UNSIGNED} Switch it off in the firmware's setup, now or afterwards.")
+        require_agreed(person)
     if machine.lacks:
         person.say(f"{machine.lacks} Only PV guests could run here.")
-        if not person.is_agreed("Shall a host be installed nevertheless?"):
-            raise Refused("Nothing was written.")
-        pv_only = True
+        require_agreed(person)
     disks = ask_disks(person, machine)
     network = ask_network(person, machine)
     hostname = ask_hostname(person, network)
@@ -279,7 +285,7 @@ def ask(person, machine, hash_password):
     return checked_whole(Answers(
         password_hash=ask_password(person, hash_password), **disks, network=network,
         hostname=hostname, timezone=timezone, keymap=keymap, ntp_source=source, ntp=servers,
-        pv_only=pv_only, confirm=True))
+        pv_only=bool(machine.lacks), despite_secure_boot=machine.secure_boot, confirm=True))
 
 
 def confirmed(read, say, made):

@@ -107,6 +107,16 @@ class Conversation(unittest.TestCase):
         with self.assertRaisesRegex(Refused, "Nothing was written"):
             self.ask(found, ("nevertheless", "perhaps"), ("nevertheless", ""))
 
+    def test_secure_boot_that_is_on_must_be_agreed_to(self):
+        found = machine_with(ONE, secure_boot=True)
+        with self.assertRaisesRegex(Refused, "Nothing was written"):
+            self.ask(found, ("nevertheless", ""))
+        self.was_said("nobody has signed Xen")
+        given = self.ask(found, ("nevertheless", "y"), ("Disk", ""), ("Local SR", ""), ("File system", ""),
+                         ("Device", ""), ("VLAN", ""), ("IPv4", ""), ("IPv6", ""),
+                         ("Name of", ""), ("Time zone", ""), ("Servers of time", ""))
+        self.assertEqual((given.despite_secure_boot, given.pv_only), (True, False))
+
     def test_only_the_word_goes_on(self):
         made = plan.plan(answers.Answers(password_hash=HASH), machine_with(ONE))
         said = []

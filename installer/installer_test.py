@@ -82,7 +82,7 @@ class PlanTest(unittest.TestCase):
 
     def test_the_text_keeps_the_secret_that_the_step_writes(self):
         made = plan.plan(answer_files.parse(TOML, hashed), machine_with(ONE))
-        kept = next(step for step in made.steps if step.path)
+        kept = next(step for step in made.steps if step.path.endswith("/install.json"))
         self.assertEqual(json.loads(kept.text)["password_hash"], HASH)
         self.assertEqual(kept.mode, 0o600)
         self.assertEqual(json.loads(kept.text)["network"]["mac"], "52:54:00:00:00:02")
@@ -107,6 +107,8 @@ class PlanTest(unittest.TestCase):
             replace(given, network=answers.Network("eth7")), machine_with(ONE)))
         self.assertIn("larger", self.refusal(given, machine_with(ONE, image_bytes=3 * GIB)))
         self.assertIn("pv_only", self.refusal(given, machine_with(ONE, lacks="No VT-x.")))
+        self.assertIn("nobody has signed Xen",
+                      self.refusal(given, machine_with(ONE, secure_boot=True)))
         self.assertIn("'de'", self.refusal(replace(given, keymap="de"), machine_with(ONE)))
         self.assertIn("'Here'", self.refusal(replace(given, timezone="Here"),
                                              machine_with(ONE, zones=("Etc/UTC",))))
@@ -123,6 +125,12 @@ class PlanTest(unittest.TestCase):
             tiny, machine_with(ONE, disks.Disk("/dev/vdb", GIB))))
         self.assertIn("no host with a local SR", self.refusal(
             replace(given, mirror="", reuse=True), machine_with(ONE)))
+
+    def test_secure_boot_may_be_switched_off_later(self):
+        given = answers.Answers(password_hash=HASH, despite_secure_boot=True)
+        made = plan.plan(given, machine_with(ONE, secure_boot=True))
+        self.assertTrue(any("before it is switched off" in note for note in made.notes), made.notes)
+        self.assertEqual(plan.plan(given, machine_with(ONE)).notes, [])
 
     def test_two_hosts_are_not_left_beside_each_other(self):
         other = disks.Disk("/dev/vdb", 40 * GIB, slot="a")
@@ -210,6 +218,20 @@ class MachineTest(unittest.TestCase):
         self.assertEqual(machine.parse_disks(listed, {"/dev/sdb": ["/dev/disk/by-id/b"]}), (
             disks.Disk("/dev/sda", 7, "A", (), True, False),
             disks.Disk("/dev/sdb", 9, "", ("/dev/disk/by-id/b",), False, True)))
+
+    def test_secure_boot_is_read_from_the_firmware(self):
+        with tempfile.TemporaryDirectory() as folder:
+            for value, passes, is_on in ((b"\1", None, True), (b"\0", None, False),
+                                         (b"\1", b"\0", True), (b"\1", b"\1", False),
+                                         (b"", None, False)):
+                with self.subTest(value=value, passes=passes):
+                    for name, what in ((machine.SECURE_BOOT, value),
+                                       (machine.SHIM_LETS_PASS, passes)):
+                        if what is not None:
+                            Path(folder, name).write_bytes(b"\x06\0\0\0" + what)
+                    self.assertEqual(machine.read_secure_boot(folder), is_on)
+                    Path(folder, machine.SHIM_LETS_PASS).unlink(missing_ok=True)
+        self.assertFalse(machine.read_secure_boot("/nonexistent"))
 
     def test_memory_and_processor_are_read(self):
         self.assertEqual(machine.parse_memory("MemTotal:  2048 kB\nMemFree: 1 kB\n"), 2 << 20)

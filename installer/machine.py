@@ -15,6 +15,9 @@ from plan import Machine
 
 MEDIUM = "/run/basalt-live/medium"
 COLUMNS = "PATH,TYPE,SIZE,MODEL,RO,MOUNTPOINTS,PARTLABEL"
+EFI_VARIABLES = "/sys/firmware/efi/efivars"
+SECURE_BOOT = "SecureBoot-8be4df61-93ca-11d2-aa0d-00e098032b8c"
+SHIM_LETS_PASS = "MokSBStateRT-605dab50-e046-4300-abb6-3dd810dd8b23"
 KEYMAPS = "/usr/share/keymaps/i386"
 ZONES = "/usr/share/zoneinfo/tzdata.zi"
 
@@ -176,6 +179,22 @@ def parse_zones(text):
     return tuple(sorted({line[1] if line[0] == "Z" else line[2] for line in words}))
 
 
+def read_variable(name, root=EFI_VARIABLES):
+    """The value of a variable of the firmware; empty: there is none, or no UEFI."""
+    try:
+        # Four bytes say what kind of variable it is.
+        return Path(root, name).read_bytes()[4:]
+    except OSError:
+        return b""
+
+
+def read_secure_boot(root=EFI_VARIABLES):
+    """Whether only what is signed is started. Shim can be told to let everything pass, and then
+    says so to whom it starts."""
+    return read_variable(SECURE_BOOT, root) == b"\1" and \
+        read_variable(SHIM_LETS_PASS, root) != b"\1"
+
+
 def read_machine(medium=MEDIUM):
     image = Path(medium) / "live/root.squashfs"
     cards = nics_.cards(Path("/"))
@@ -185,5 +204,6 @@ def read_machine(medium=MEDIUM):
                            for name, _, _ in cards},
                    memory_bytes=parse_memory(read_text("/proc/meminfo")),
                    lacks=parse_lacks(read_text("/proc/cpuinfo")), arrays=read_arrays(),
-                   keymaps=read_keymaps(), zones=parse_zones(read_text(ZONES)),
+                   secure_boot=read_secure_boot(), keymaps=read_keymaps(),
+                   zones=parse_zones(read_text(ZONES)),
                    medium=medium, image_bytes=image.stat().st_size)

@@ -6,6 +6,7 @@ the tests compare; its summary is for people.
 
 import json
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import disks as disks_
 from answers import DHCP, MISSING, NO_ADDRESS, SR_TYPES, Refused
@@ -24,6 +25,15 @@ IMAGE, ROOT = f"{WORK}/image", f"{WORK}/root"
 SCRIPTS = f"{WORK}/scripts"
 # Where the medium's own system has ours.
 PROGRAMS = "/usr/lib/basalt"
+GRUB = "/usr/lib/grub"
+# What firmware finds by itself on a disk, as Debian has it signed (docs/decisions/0026).
+UEFI_FILES = (("/usr/lib/shim/shimx64.efi.signed", "BOOTX64.EFI"),
+              ("/usr/lib/shim/mmx64.efi.signed", "mmx64.efi"),
+              (f"{GRUB}/x86_64-efi-signed/grubx64.efi.signed", "grubx64.efi"))
+# The one file that the signed GRUB looks for, on the file system that it was started from.
+UEFI_MENU = "EFI/debian/grub.cfg"
+UEFI_MENU_TEXT = "set prefix=($root)/grub\nsource $prefix/grub.cfg\n"
+UNSIGNED = "Secure Boot is on, and nobody has signed Xen: the firmware would start no host."
 LOG = "/var/log/basalt-install.log"
 # The highest number is what the kernel itself gives first.
 ARRAYS = [f"/dev/md{number}" for number in range(127, 99, -1)]
@@ -42,6 +52,7 @@ class Machine:
     arrays: tuple = ()  # paths of arrays that the kernel has
     keymaps: tuple = ()
     zones: tuple = ()  # empty: nobody knows
+    secure_boot: bool = False  # the firmware starts only what is signed
 
 
 @dataclass(frozen=True)
@@ -83,6 +94,9 @@ def plan(answers, machine):
     notes = list(answers.notes)
     if machine.lacks:
         notes.append(f"{machine.lacks} Only PV guests can run.")
+    if machine.secure_boot:
+        notes.append("Secure Boot is on. The host does not start before it is switched off in the "
+                     "firmware's setup.")
     if answers.mirror == MISSING:
         notes.append("The mirror has one disk. Until the second is put in, nothing is safe from "
                      "the loss of the first.")
@@ -120,6 +134,9 @@ def require_machine(answers, machine):
     if machine.lacks and not answers.pv_only:
         raise Refused(f"{machine.lacks} Only PV guests could run. If that will do, say so: "
                       "host.pv_only = true.")
+    if machine.secure_boot and not answers.despite_secure_boot:
+        raise Refused(f"{UNSIGNED} Switch it off in the firmware's setup. If that is to follow "
+                      "the installation, say so: host.despite_secure_boot = true.")
     if answers.keymap not in ("us", *machine.keymaps):
         raise Refused(f"There is no keyboard {answers.keymap!r} here.")
     if machine.zones and answers.timezone not in machine.zones:
@@ -308,6 +325,10 @@ def last_steps(layout):
 # -- the system -----------------------------------------------------------------------------------------
 
 
+# What one system of a host brings for GRUB.
+MENUS = ("menu.cfg", "secure-boot.cfg")
+
+
 def image_steps(layout, medium, slot):
     """The system itself, and what GRUB starts it with, from each disk."""
     files = [f"{medium}/boot/{name}" for name in ("xen.gz", "vmlinuz", "initrd.img")]
@@ -320,7 +341,7 @@ def image_steps(layout, medium, slot):
             Step("forget what the slot started with", ("rm", "-rf", target)),
             Step("make the slot's folder", ("mkdir", target)),
             Step("copy Xen and the kernel",
-                 ("cp", *files, f"{PROGRAMS}/installer/menu.cfg", target)),
+                 ("cp", *files, *(f"{PROGRAMS}/installer/{name}" for name in MENUS), target)),
         ]
     return steps
 
@@ -340,12 +361,21 @@ def system_steps(layout, medium):
 
 
 def grub_steps(disk, place):
-    """GRUB's files are at `place`, by which firmware of both kinds finds them on `disk`."""
-    grub = ("grub-install", "--no-floppy", f"--boot-directory={place}", "--modules=part_gpt fat")
-    return [Step(f"install GRUB for BIOS on {disk}", (*grub, "--target=i386-pc", disk)),
-            Step(f"install GRUB for UEFI on {disk}",
-                 (*grub, "--target=x86_64-efi", f"--efi-directory={place}", "--removable",
-                  "--no-nvram"))]
+    """GRUB's files are at `place`, by which firmware of both kinds finds them on `disk`. For UEFI
+    it is Debian's signed one behind Debian's shim, byte for byte; where Secure Boot is off, it
+    loads the rest of itself (multiboot2) from the modules beside it, of the same version."""
+    return [
+        Step(f"install GRUB for BIOS on {disk}",
+             ("grub-install", "--no-floppy", f"--boot-directory={place}",
+              "--modules=part_gpt fat", "--target=i386-pc", disk)),
+        Step("make the folders of GRUB for UEFI",
+             ("mkdir", "-p", f"{place}/EFI/BOOT", str(Path(place, UEFI_MENU).parent))),
+        *(Step(f"install {name} for UEFI on {disk}", ("cp", source, f"{place}/EFI/BOOT/{name}"))
+          for source, name in UEFI_FILES),
+        Step("copy GRUB's modules for UEFI", ("cp", "-r", f"{GRUB}/x86_64-efi", f"{place}/grub")),
+        Step("tell GRUB for UEFI where they are", path=f"{place}/{UEFI_MENU}",
+             text=UEFI_MENU_TEXT),
+    ]
 
 
 def card_map(names, machine):

@@ -5,13 +5,15 @@ that it may be interrupted anywhere.
 
 from answers import FIRST_DISK, Refused
 from disks import SLOTS, is_free, known_paths, layout_of, require_image_fits
-from plan import (PROGRAMS, STATE, Plan, Step, boot_places, check_step, image_steps,
+from plan import (PROGRAMS, STATE, UNSIGNED, Plan, Step, boot_places, check_step, image_steps,
                   last_steps, mount_steps, populated_steps, script_steps)
 
 
 def plan(answers, machine):
     disk = installed_disk(answers.disk, machine.disks)
     require_image_fits(machine.image_bytes)
+    if machine.secure_boot:
+        raise Refused(f"{UNSIGNED} Switch it off in the firmware's setup first.")
     layout = layout_of(disk, machine.disks)
     places = [place for _, place in boot_places(layout)]
     before, after = disk.slot, SLOTS[1 - SLOTS.index(disk.slot)]

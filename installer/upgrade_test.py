@@ -91,6 +91,10 @@ class PlanTest(unittest.TestCase):
             GOLDEN.write_text(text)
         self.assertEqual(text, GOLDEN.read_text())
 
+    def test_nothing_is_upgraded_where_the_new_system_could_not_be_tried(self):
+        found = replace(machine_with(HOST), secure_boot=True)
+        self.assertIn("Secure Boot", self.refusal(answer_files.parse(TOML, never), found))
+
     def test_after_an_upgrade_the_first_slot_is_next(self):
         made = upgrade.plan(answers.Answers(mode="upgrade"), machine_with(OTHER))
         writes = [step.argv for step in made.steps if step.argv[0] == "dd"]

@@ -23,6 +23,8 @@ cleanup() { rm -rf --one-file-system "$work"; }
 trap cleanup EXIT
 root=$work/root
 medium=$work/medium
+# Of the file system that UEFI starts the medium from.
+efi_mib=6
 
 say() { printf '%s\n' "$*"; }
 
@@ -83,7 +85,7 @@ write_tree() {
     cp "${xen:-$root/boot}"/xen*.gz "$medium/boot/xen.gz"
     cp "$root"/boot/vmlinuz-* "$medium/boot/vmlinuz"
     cp "$root"/boot/initrd.img-* "$medium/boot/initrd.img"
-    cp "$here/grub.cfg" "$medium/boot/grub/grub.cfg"
+    cp "$here/grub.cfg" "$root/usr/lib/basalt/installer/secure-boot.cfg" "$medium/boot/grub/"
     # What boots lies on the medium itself. The debug files of Xen are of no use here.
     mksquashfs "$root" "$medium/live/root.squashfs" -quiet -no-progress -comp zstd \
         -Xcompression-level "$level" -b 1M -wildcards \
@@ -93,10 +95,12 @@ write_tree() {
     cp "$out.packages" "$medium/packages"
 }
 
-# GRUB for both firmwares. What grub-mkrescue does, but that names the medium after the clock; here
-# it is named after SOURCE_DATE_EPOCH and the packages, by which its loaders find it.
+# GRUB for both firmwares, of the root's packages. What grub-mkrescue does, but that names the
+# medium after the clock; here it is named after SOURCE_DATE_EPOCH and the packages, by which its
+# loaders find it. For UEFI Debian's signed GRUB comes behind Debian's shim, byte for byte; what it
+# has not built in, it loads from modules of its own version where Secure Boot is off.
 write_loaders() {
-    local grub=/usr/lib/grub target name
+    local grub=$root/usr/lib/grub shim=$root/usr/lib/shim efi=$work/efi target name
     name=$(sed -E 's/(....)(..)(..)(..)(..)(..)(..)/\1-\2-\3-\4-\5-\6-\7/' <<< "$uuid")
     cat > "$work/load.cfg" <<END
 search --fs-uuid --set=root $name
@@ -109,13 +113,16 @@ END
     grub-mkimage --format=i386-pc-eltorito --directory="$grub/i386-pc" --prefix=/boot/grub \
         --config="$work/load.cfg" --output="$medium/boot/grub/i386-pc/eltorito.img" \
         biosdisk iso9660 part_msdos part_gpt search
-    mkdir -p "$work/efi/EFI/BOOT"
-    grub-mkimage --format=x86_64-efi --directory="$grub/x86_64-efi" --prefix=/boot/grub \
-        --config="$work/load.cfg" --output="$work/efi/EFI/BOOT/BOOTX64.EFI" \
-        iso9660 part_msdos part_gpt fat search
-    touch --date="@$SOURCE_DATE_EPOCH" "$work"/efi{,/EFI,/EFI/BOOT,/EFI/BOOT/BOOTX64.EFI}
-    mformat -C -i "$medium/efi.img" -f 2880 -L 16 -N 0 ::
-    mcopy -s -m -i "$medium/efi.img" "$work/efi/EFI" ::
+    mkdir -p "$efi/EFI/BOOT" "$efi/boot/grub"
+    cp "$shim/shimx64.efi.signed" "$efi/EFI/BOOT/BOOTX64.EFI"
+    cp "$shim/mmx64.efi.signed" "$efi/EFI/BOOT/mmx64.efi"
+    cp "$grub/x86_64-efi-signed/gcdx64.efi.signed" "$efi/EFI/BOOT/grubx64.efi"
+    # It looks for its menu where it was started from, which on a stick is this file system.
+    { cat "$work/load.cfg"; echo 'source $prefix/grub.cfg'; } > "$efi/boot/grub/grub.cfg"
+    find "$efi" -exec touch --date="@$SOURCE_DATE_EPOCH" {} +
+    truncate --size "${efi_mib}M" "$medium/efi.img"
+    mformat -i "$medium/efi.img" -h 64 -s 32 -T $((efi_mib * 2048)) -N 0 ::
+    mcopy -s -m -i "$medium/efi.img" "$efi/EFI" "$efi/boot" ::
 }
 
 # Hybrid: a CD for both firmwares, and partitions for when the same bytes lie on a stick.
@@ -123,7 +130,7 @@ write_image() {
     find "$medium" -exec touch --no-dereference --date="@$SOURCE_DATE_EPOCH" {} +
     xorriso -as mkisofs -quiet -r -volid BASALT --modification-date="$uuid" \
         -b boot/grub/i386-pc/eltorito.img -no-emul-boot -boot-load-size 4 -boot-info-table \
-        --grub2-boot-info --grub2-mbr /usr/lib/grub/i386-pc/boot_hybrid.img \
+        --grub2-boot-info --grub2-mbr "$root/usr/lib/grub/i386-pc/boot_hybrid.img" \
         --efi-boot efi.img -efi-boot-part --efi-boot-image --protective-msdos-label \
         -o "$work/medium.iso" "$medium" 2> "$work/xorriso.log" ||
         { cat "$work/xorriso.log" >&2; exit 1; }

@@ -4,6 +4,7 @@ import hashlib
 import os
 import subprocess
 import sys
+import tempfile
 import unittest
 from pathlib import Path
 
@@ -12,8 +13,15 @@ sys.path[:0] = [str(HERE), str(HERE.parents[1] / "tools/dev")]
 
 import build_root
 import medium
+import paths
 
 ISO_BYTES_MAX = 500 << 20
+# What UEFI finds on the medium -> which file of the control domain it is, byte for byte.
+LOADERS = {"EFI/BOOT/BOOTX64.EFI": "usr/lib/shim/shimx64.efi.signed",
+           "EFI/BOOT/mmx64.efi": "usr/lib/shim/mmx64.efi.signed",
+           "EFI/BOOT/grubx64.efi": "usr/lib/grub/x86_64-efi-signed/gcdx64.efi.signed"}
+# Not in the signed GRUB, which loads it from the medium.
+MODULE = "usr/lib/grub/x86_64-efi/multiboot2.mod"
 
 
 def inside(command, folder):
@@ -66,10 +74,31 @@ class Medium(unittest.TestCase):
         # From a USB stick too: a partition table over the same bytes.
         self.assertIn("MBR", self.xorriso("-report_system_area", "plain"))
 
+    def test_uefi_starts_what_debian_has_signed(self):
+        folder = self.enterContext(tempfile.TemporaryDirectory(prefix=".loaders-",
+                                                               dir=paths.cache()))
+        script = f"""set -e
+            xorriso -osirrox on -indev {self.image} -extract /efi.img {folder}/efi.img \\
+                -extract /live/root.squashfs {folder}/root -extract /boot/grub/x86_64-efi \\
+                {folder}/modules
+            unsquashfs -quiet -no-progress -dest {folder}/system {folder}/root \\
+                {' '.join([*LOADERS.values(), MODULE])}
+            mcopy -s -i {folder}/efi.img ::EFI {folder}/
+            """
+        subprocess.run(build_root.entered(
+            build_root.ensure(), ["bash", "-c", script],
+            ["--bind", str(self.image.parent), str(self.image.parent)]), check=True,
+            stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        same = {**LOADERS, f"modules/{Path(MODULE).name}": MODULE}
+        for found, source in same.items():
+            self.assertEqual(Path(folder, found).read_bytes(),
+                             Path(folder, "system", source).read_bytes(), found)
+
     def test_everything_that_boots_is_on_it(self):
         found = set(self.xorriso("-find", "/", "-type", "f").replace("'", "").split())
         self.assertTrue({"/boot/xen.gz", "/boot/vmlinuz", "/boot/initrd.img",
-                         "/boot/grub/grub.cfg", "/live/root.squashfs", "/sha256sums",
+                         "/boot/grub/grub.cfg", "/boot/grub/secure-boot.cfg",
+                         "/live/root.squashfs", "/sha256sums",
                          "/packages"} <= found, sorted(found)[:40])
 
 

@@ -34,6 +34,7 @@ class Machine:
     image: Path  # the medium; None: there is none in the drive
     folder: Path
     uefi: bool = False
+    secure_boot: bool = False  # UEFI that starts only what Microsoft's keys vouch for
     memory_mib: int = 4096
     forwarded: dict = field(default_factory=dict)  # port of this machine -> port of the host
     disks: list = field(default_factory=list)
@@ -47,10 +48,18 @@ class Machine:
     extra: list = field(default_factory=list)
 
     def firmware(self):
-        if not self.uefi:
+        """As QEMU wants it. Its variables with keys are out of reach of whoever is started: only
+        what runs in system management mode writes them."""
+        if not (self.uefi or self.secure_boot):
             return []
-        return ["-drive", f"if=pflash,format=raw,unit=0,readonly=on,file={OVMF}/OVMF_CODE_4M.fd",
-                "-drive", f"if=pflash,format=qcow2,unit=1,file={self.folder}/vars.qcow2"]
+        code = "OVMF_CODE_4M.secboot.fd" if self.secure_boot else "OVMF_CODE_4M.fd"
+        guard = ["-machine", "smm=on", "-global", "driver=cfi.pflash01,property=secure,value=on",
+                 "-global", "ICH9-LPC.disable_s3=1"] if self.secure_boot else []
+        return [*guard, "-drive", f"if=pflash,format=raw,unit=0,readonly=on,file={OVMF}/{code}",
+                "-drive", f"if=pflash,format=qcow2,unit=1,file={self.variables()}"]
+
+    def variables(self):
+        return self.folder / ("vars-secure.qcow2" if self.secure_boot else "vars.qcow2")
 
     def medium(self):
         if self.image is None:
@@ -83,10 +92,11 @@ class Machine:
         return argv
 
     def prepare(self):
-        if self.uefi and not (self.folder / "vars.qcow2").exists():
+        if self.firmware() and not self.variables().exists():
             folder = str(self.folder)
-            argv = ["qemu-img", "convert", "-q", "-O", "qcow2", f"{OVMF}/OVMF_VARS_4M.fd",
-                    f"{folder}/vars.qcow2"]
+            empty = "OVMF_VARS_4M.ms.fd" if self.secure_boot else "OVMF_VARS_4M.fd"
+            argv = ["qemu-img", "convert", "-q", "-O", "qcow2", f"{OVMF}/{empty}",
+                    str(self.variables())]
             subprocess.run(build_root.entered(build_root.ensure(), argv,
                                               ["--bind", folder, folder]), check=True)
 
