@@ -59,7 +59,9 @@ void mount_device(const FileSystem& kind, const std::string& device, const fs::p
     fs::create_directories(point, failed);
     if (mounted(point)) return;
     constexpr unsigned long flags = MS_NODEV | MS_NOSUID | MS_NOEXEC | MS_NOATIME;
-    if (::mount(device.c_str(), point.c_str(), kind.name.c_str(), flags, "") != 0)
+    // As tools show it: a link of /dev/disk says nothing of where it leads.
+    const fs::path real = fs::canonical(device, failed);
+    if (::mount(real.c_str(), point.c_str(), kind.name.c_str(), flags, "") != 0)
         throw backend_failure(Failure::sr_unavailable, device + ": " + std::strerror(errno));
 }
 
