@@ -54,6 +54,23 @@ TEST(Pool, a_vm_lives_through_its_states) {
     EXPECT_TRUE(pool.db().get(vm).current_operations.empty());
 }
 
+TEST(Pool, a_host_begins_with_the_sr_that_is_on_its_device) {
+    const std::string uuid = "5e000000-0000-4000-8000-00000000000a";
+    SimPool pool(1, 1, [&](agent::HostFacts& facts) {
+        facts.local_sr = {"ext", "/dev/disk/by-uuid/" + uuid, uuid};
+    });
+    const auto ref = pool.db().by_uuid<xenapi::Sr>(uuid).value();
+    const xenapi::Sr row = pool.db().get(ref);
+    EXPECT_EQ(row.type, "ext");
+    EXPECT_EQ(row.name_label, "Local storage");
+    const xenapi::Pbd pbd = pool.db().get(row.PBDs.front());
+    EXPECT_TRUE(pbd.currently_attached);
+    ASSERT_EQ(pbd.device_config.size(), 1U);
+    EXPECT_EQ(pbd.device_config.at("device"), "/dev/disk/by-uuid/" + uuid);
+    pool.call("VDI.create", {SimPool::vdi_record(ref, "disk")});
+    EXPECT_EQ(settled_text(pool), "");
+}
+
 TEST(Pool, a_vm_goes_back_to_its_snapshot) {
     SimPool pool(33);
     const Ref<Vm> vm = pool.make_vm("one");

@@ -60,11 +60,14 @@ Value text(std::string words) {
 
 }  // namespace
 
-SimPool::SimPool(std::uint64_t seed, int count) : loop(seed) {
+SimPool::SimPool(std::uint64_t seed, int count,
+                 const std::function<void(agent::HostFacts&)>& change)
+    : loop(seed) {
     log::set_level(std::getenv("BASALT_SIM_LOG") == nullptr ? log::Level::off : log::Level::info);
     for (int i = 0; i < count; ++i) {
         agent::sim::Options options{.facts = agent::sim::facts_of(loop, i)};
         options.facts.local_sr = {"file", "/sr/local" + std::to_string(i), ""};
+        if (change) change(options.facts);
         hosts.push_back(std::make_unique<agent::sim::SimHost>(loop, std::move(options), shared));
         wires.push_back(std::make_unique<Wire>(loop));
         hosts.back()->set_probe([this, i](const std::string& verb, const std::string& step,

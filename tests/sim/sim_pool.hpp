@@ -1,4 +1,5 @@
 #pragma once
+#include <functional>
 #include <memory>
 #include <set>
 #include <string>
@@ -16,7 +17,9 @@ namespace basalt::testing {
 /// it watches that no VM ever has two domains.
 class SimPool {
   public:
-    explicit SimPool(std::uint64_t seed, int hosts = 1);
+    /// `change`: what else the hosts are than sim::facts_of says.
+    explicit SimPool(std::uint64_t seed, int hosts = 1,
+                     const std::function<void(agent::HostFacts&)>& change = {});
     ~SimPool();
 
     /// A call as root, in process, to its end. Throws what it throws.
