@@ -277,8 +277,8 @@ def ask(person, machine, hash_password):
     if machine.lacks:
         person.say(f"{machine.lacks} Only PV guests could run here.")
         require_agreed(person)
-    disks = ask_disks(person, machine)
     network = ask_network(person, machine)
+    disks = ask_disks(person, machine)
     hostname = ask_hostname(person, network)
     timezone = ask_timezone(person, machine)
     source, servers = ask_ntp(person, network)

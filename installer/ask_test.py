@@ -38,11 +38,11 @@ class Conversation(unittest.TestCase):
     def test_a_person_is_asked_until_the_answers_are_right(self):
         given = self.ask(
             machine_with(ONE, replace(NVME, path="/dev/vdb")),
-            ("Disk", "7"), ("Disk", "2"), ("Mirror", ""), ("Local SR", ""),
-            ("File system", ""), ("Disks", "9"), ("Disks", ""), ("Device", "2"), ("VLAN", "5000"), ("VLAN", ""),
-            ("IPv4", "192.0.2.10"), ("IPv4", "192.0.2.10/24"), ("Router", "192.0.2.1"),
-            ("Name servers", "192.0.2.2 192.0.2.3"), ("IPv6", ""), ("Name of", "a b"),
-            ("Name of", "host1"), ("Time zone", ""), ("Servers of time", ""),
+            ("Device", "2"), ("VLAN", "5000"), ("VLAN", ""), ("IPv4", "192.0.2.10"),
+            ("IPv4", "192.0.2.10/24"), ("Router", "192.0.2.1"),
+            ("Name servers", "192.0.2.2 192.0.2.3"), ("IPv6", ""), ("Disk", "7"), ("Disk", "2"),
+            ("Mirror", ""), ("Local SR", ""), ("File system", ""), ("Disks", "9"), ("Disks", ""),
+            ("Name of", "a b"), ("Name of", "host1"), ("Time zone", ""), ("Servers of time", ""),
             secrets=("secret1", "secret2", "short", "short", "secret1", "secret1"))
         self.assertEqual(given, answers.Answers(
             password_hash=HASH, disk="/dev/vdb", hostname="host1", timezone="Etc/UTC", confirm=True,
@@ -57,16 +57,17 @@ class Conversation(unittest.TestCase):
         found = machine_with(ONE, replace(NVME, path="/dev/vdb"), disks.Disk("/dev/vdc", 9 * GIB),
                              keymaps=("de", "dvorak", "us"), zones=("Etc/UTC", "Europe/Berlin"))
         given = self.ask(
-            found, ("Keyboard", "dx"), ("Keyboard", "de"), ("Disk", "1"), ("Mirror", "2"),
-            ("Local SR", "2"), ("size in GiB", "many"), ("size in GiB", "10"),
-            ("File system", "2"), ("Disks", "1"), ("Device", "3"), ("Devices", "1"), ("Devices", "1, 2"), ("Mode", "3"), ("VLAN", "7"),
-            ("IPv4", "none"), ("IPv6", "2001:db8::10/64"), ("Router of IPv6", "fe80::1"),
-            ("Name servers", "2001:db8::2"), ("Name of", "host1"), ("Time zone", "berlin"),
-            ("Time zone", "Europe/Berlin"), ("Servers of time", "192.0.2.4"))
+            found, ("Keyboard", "dx"), ("Keyboard", "de"), ("Device", "3"), ("Devices", "1"),
+            ("Devices", "1, 2"), ("Mode", "3"), ("VLAN", "7"), ("IPv4", "none"),
+            ("IPv6", "2001:db8::10/64"), ("Router of IPv6", "fe80::1"),
+            ("Name servers", "2001:db8::2"), ("Disk", "1"), ("Mirror", "2"), ("Local SR", "2"),
+            ("size in GiB", "many"), ("size in GiB", "10"), ("File system", "2"), ("Disks", "1"),
+            ("Name of", "host1"), ("Time zone", "berlin"), ("Time zone", "Europe/Berlin"),
+            ("Servers of time", "192.0.2.4"))
         self.assertEqual(given, answers.Answers(
             password_hash=HASH, disk="/dev/vda", mirror="/dev/vdb", sr_gib=10, sr_type="xfs",
-            keymap="de", guest_disks=("/dev/vdc",), hostname="host1", timezone="Europe/Berlin", confirm=True,
-            ntp=("192.0.2.4",), network=answers.Network(
+            keymap="de", guest_disks=("/dev/vdc",), hostname="host1", timezone="Europe/Berlin",
+            confirm=True, ntp=("192.0.2.4",), network=answers.Network(
                 "", "none", "", ("2001:db8::2",), ("52:54:00:00:00:01", "52:54:00:00:00:02"), "lacp",
                 7, "2001:db8::10/64", "fe80::1")))
         self.assertEqual(self.keymaps, ["de"])
@@ -80,26 +81,29 @@ class Conversation(unittest.TestCase):
     def test_partitions_can_be_used_again_and_another_host_erased(self):
         host = replace(ONE, slot="a", parts=MIRROR_PARTS[:2] + MIRROR_PARTS[3:])
         other = replace(NVME, slot="b")
-        rest = (("Device", ""), ("VLAN", ""), ("IPv4", ""), ("IPv6", ""), ("Name of", "host1"),
-                ("Time zone", ""), ("Servers of time", "none"))
-        given = self.ask(machine_with(host), ("Choice", "2"), ("Disk", ""), ("Choice", "2"), *rest)
+        network = ("Device", ""), ("VLAN", ""), ("IPv4", ""), ("IPv6", "")
+        rest = ("Name of", "host1"), ("Time zone", ""), ("Servers of time", "none")
+        given = self.ask(machine_with(host), ("Choice", "2"), *network, ("Disk", ""),
+                         ("Choice", "2"), *rest)
         self.assertEqual((given.disk, given.reuse, given.ntp_source), ("/dev/vda", True, "none"))
-        given = self.ask(machine_with(host, other), ("Choice", "3"), ("Disk", ""), ("Choice", "1"),
-                         ("Mirror", ""), ("Local SR", "3"), ("Erase that disk", "y"), *rest)
+        given = self.ask(machine_with(host, other), ("Choice", "3"), *network, ("Disk", ""),
+                         ("Choice", "1"), ("Mirror", ""), ("Local SR", "3"),
+                         ("Erase that disk", "y"), *rest)
         self.assertEqual((given.local_sr, given.wipe), (False, ("/dev/nvme0n1",)))
 
     def test_ipv6_alone_may_come_by_dhcp(self):
-        asked = (("Disk", ""), ("Local SR", ""), ("File system", ""), ("Device", ""), ("VLAN", ""),
-                 ("IPv4", "none"), ("IPv6", "dhcp"), ("Name of", "host1"), ("Time zone", ""), ("Servers of time", ""))
+        asked = (("Device", ""), ("VLAN", ""), ("IPv4", "none"), ("IPv6", "dhcp"), ("Disk", ""),
+                 ("Local SR", ""), ("File system", ""), ("Name of", "host1"), ("Time zone", ""),
+                 ("Servers of time", ""))
         given = self.ask(machine_with(ONE), *asked)
         self.assertEqual((given.network.address, given.network.ipv6, given.network.dns),
                          ("none", "dhcp", ()))
         self.assertIn(("IPv6", "by DHCP"), plan.plan(given, machine_with(ONE)).summary)
 
     def test_a_name_is_left_to_the_dhcp_server_only_with_the_address(self):
-        asked = (("Disk", ""), ("Local SR", ""), ("File system", ""), ("Device", ""), ("VLAN", ""),
-                 ("IPv4", ""), ("IPv6", ""), ("Name of the host (empty", ""), ("Time zone", ""),
-                 ("Servers of time", ""))
+        asked = (("Device", ""), ("VLAN", ""), ("IPv4", ""), ("IPv6", ""), ("Disk", ""),
+                 ("Local SR", ""), ("File system", ""), ("Name of the host (empty", ""),
+                 ("Time zone", ""), ("Servers of time", ""))
         self.assertEqual(self.ask(machine_with(ONE), *asked).hostname, "")
 
     def test_a_processor_for_pv_guests_alone_must_be_agreed_to(self):
@@ -112,8 +116,8 @@ class Conversation(unittest.TestCase):
         with self.assertRaisesRegex(Refused, "Nothing was written"):
             self.ask(found, ("nevertheless", ""))
         self.was_said("nobody has signed Xen")
-        given = self.ask(found, ("nevertheless", "y"), ("Disk", ""), ("Local SR", ""), ("File system", ""),
-                         ("Device", ""), ("VLAN", ""), ("IPv4", ""), ("IPv6", ""),
+        given = self.ask(found, ("nevertheless", "y"), ("Device", ""), ("VLAN", ""), ("IPv4", ""),
+                         ("IPv6", ""), ("Disk", ""), ("Local SR", ""), ("File system", ""),
                          ("Name of", ""), ("Time zone", ""), ("Servers of time", ""))
         self.assertEqual((given.despite_secure_boot, given.pv_only), (True, False))
 
