@@ -16,12 +16,14 @@ import struct
 import subprocess
 import sys
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from ipaddress import IPv6Address
 
 SOLICIT, ADVERTISE, REQUEST, RENEW, REBIND, REPLY = 1, 2, 3, 5, 6, 7
 CLIENT_ID, SERVER_ID, IA_NA, IA_ADDRESS, WANTED, PREFERENCE, ELAPSED = 1, 2, 3, 5, 6, 7, 8
 STATUS, RAPID_COMMIT, NAME_SERVERS = 13, 14, 23
+# Servers of time: a list of addresses (RFC 4075), and what has options of its own (RFC 5908).
+TIME_SERVERS, TIME_SOURCES, TIME_ADDRESS = 31, 56, 1
 CLIENT_PORT, SERVER_PORT = 546, 547
 SERVERS = "ff02::1:2"
 # A link-layer identity of Ethernet.
@@ -48,6 +50,7 @@ class Lease:
     rebind: int  # when any is
     server: bytes
     dns: tuple = ()
+    ntp: tuple = ()  # addresses
 
 
 @dataclass(frozen=True)
@@ -100,19 +103,37 @@ def parse_lease(message, identity):
     server = message.get(SERVER_ID)
     if not server or not is_success(message.options):
         return None
-    dns = message.get(NAME_SERVERS) or b""
-    names = tuple(str(IPv6Address(dns[at:at + 16])) for at in range(0, len(dns) - 15, 16))
     try:
         for code, data in message.options:
             if code == IA_NA and len(data) >= 12 and data[:4] == identity:
-                if found := parse_association(data, server, names):
-                    return found
+                if found := parse_association(data, server):
+                    return replace(found, dns=parse_addresses(message.get(NAME_SERVERS) or b""),
+                                   ntp=parse_time(message))
     except ValueError:
         pass
     return None
 
 
-def parse_association(data, server, dns):
+def parse_addresses(data):
+    return tuple(str(IPv6Address(data[at:at + 16])) for at in range(0, len(data) - 15, 16))
+
+
+def parse_time(message):
+    """Servers that are told by their addresses, each once. What cannot be read is left out: an
+    address is not refused for it."""
+    found = [*parse_addresses(message.get(TIME_SERVERS) or b"")]
+    for code, data in message.options:
+        try:
+            inner = parse_options(data) if code == TIME_SOURCES else ()
+        except ValueError:
+            continue
+        for kind, value in inner:
+            if kind == TIME_ADDRESS:
+                found += parse_addresses(value)
+    return tuple(dict.fromkeys(found))
+
+
+def parse_association(data, server):
     """The first address in it that may be used. Throws ValueError when options do not fit."""
     renew, rebind = struct.unpack_from("!II", data, 4)
     inner = parse_options(data[12:])
@@ -128,7 +149,7 @@ def parse_association(data, server, dns):
         # Where the server leaves it to the client: RFC 8415, 21.4.
         renew = renew or (preferred // 2 if preferred != FOREVER else FOREVER)
         rebind = max(renew, rebind or (preferred * 4 // 5 if preferred != FOREVER else FOREVER))
-        return Lease(str(address), preferred, valid, renew, rebind, server, dns)
+        return Lease(str(address), preferred, valid, renew, rebind, server)
     return None
 
 
@@ -173,7 +194,7 @@ class Client:
         elapsed = min(int((time.monotonic() - began) * 100), 0xFFFF)
         data = (bytes([kind]) + transaction + option(CLIENT_ID, self.duid) + more
                 + option(ELAPSED, struct.pack("!H", elapsed))
-                + option(WANTED, struct.pack("!H", NAME_SERVERS)))
+                + option(WANTED, struct.pack("!HHH", NAME_SERVERS, TIME_SERVERS, TIME_SOURCES)))
         try:
             self.line.sendto(data, (SERVERS, SERVER_PORT, 0, self.number))
         except OSError:
@@ -291,8 +312,9 @@ def is_there(interface, lease):
                                 f"{lease.address}/128"], capture_output=True, check=True).stdout)
 
 
-def take_away(interface, lease):
-    subprocess.run(["ip", "-6", "address", "del", f"{lease.address}/128", "dev", interface],
+def take_away(interface, address):
+    """None is there: that is fine."""
+    subprocess.run(["ip", "-6", "address", "del", f"{address}/128", "dev", interface],
                    check=False, stderr=subprocess.DEVNULL)
 
 
@@ -316,7 +338,7 @@ def keep(interface, say=print):
                 again = client.renew(lease, began)
                 if again is None or again.address != lease.address:
                     say(f"the lease of {lease.address} is not renewed")
-                    take_away(interface, lease)
+                    take_away(interface, lease.address)
                     break
                 if not is_there(interface, lease):
                     say(f"the address {lease.address} is not wanted any more")

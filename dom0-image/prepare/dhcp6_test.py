@@ -46,6 +46,17 @@ class Answers(unittest.TestCase):
                          Lease("2001:db8::7", 60, 120, 10, 20, b"server",
                                ("2001:db8::7", "2001:db8::8")))
 
+    def test_servers_of_time_are_read_from_either_option(self):
+        other = IPv6Address("2001:db8::8").packed
+        sources = option(dhcp6.TIME_SOURCES, option(dhcp6.TIME_ADDRESS, ADDRESS)
+                         + option(3, b"\4time\0") + option(dhcp6.TIME_ADDRESS, other))
+        listed = option(dhcp6.TIME_SERVERS, other)
+        self.assertEqual(self.lease(held(), more=sources).ntp, ("2001:db8::7", "2001:db8::8"))
+        self.assertEqual(self.lease(held(), more=sources + listed).ntp,
+                         ("2001:db8::8", "2001:db8::7"))
+        self.assertEqual(self.lease(held()).ntp, ())
+        self.assertEqual(self.lease(held(), more=option(dhcp6.TIME_SOURCES, b"\0\1\0")).ntp, ())
+
     def test_when_to_ask_again_may_be_left_to_the_client(self):
         self.assertEqual(self.lease(held()), Lease("2001:db8::7", 60, 120, 30, 48, b"server"))
         made = self.lease(held(preferred=FOREVER, valid=FOREVER))
@@ -128,7 +139,8 @@ far = subprocess.Popen(["unshare", "--net", "sh", "-ec", '''
     ip address add 2001:db8::1/64 dev far nodad
     exec dnsmasq --keep-in-foreground --conf-file=/dev/null --user=root --port=0 --interface=far \
         --bind-dynamic --dhcp-range=2001:db8::100,2001:db8::1ff,64,120 --leasefile-ro \
-        --dhcp-option=option6:dns-server,[2001:db8::53] --dhcp-authoritative --log-facility=- \
+        --dhcp-option=option6:dns-server,[2001:db8::53] \
+        --dhcp-option=option6:ntp-server,[2001:db8::123] --dhcp-authoritative --log-facility=- \
         --pid-file=
 ''' ], stderr=open(scratch + "/dnsmasq.log", "w"))
 try:
@@ -139,6 +151,7 @@ try:
     assert first, "no lease"
     assert first.address.startswith("2001:db8::1"), first
     assert (first.valid, first.dns) == (120, ("2001:db8::53",)), first
+    assert first.ntp == ("2001:db8::123",), first
     # Who asks again is known, and has the same.
     assert dhcp6.ask("near", 60).address == first.address
     # And who waits for offers, and then asks for the one that it has chosen.

@@ -34,6 +34,9 @@ LEASE, LEASE6 = "lease", "lease6"
 # Which bridge has an address by DHCPv6. Of the host and not of a system: a member of a pool cannot
 # look into its coordinator's records.
 LEASED6 = "var/lib/basalt/leased-ipv6"
+# Servers of time that were named, and those of a lease of DHCPv6, which are asked without such.
+NAMED_TIME = "etc/chrony/sources.d/basalt.sources"
+OFFERED_TIME6 = "run/chrony-dhcp/basalt6.sources"
 BEGUN, DONE = "begun", "done"
 MARK = "basalt_installation"
 NOTHING = "OpaqueRef:NULL"
@@ -217,8 +220,12 @@ def take_lease(root, device, bridge):
     prepare.replace_file(root / OFFERED_NAME, prepare.offered_hostname(
         root, prepare.read_settings(root), lease))
     if lease.ntp:
-        subprocess.run(["chronyc", "reload", "sources"], check=False, stdout=subprocess.DEVNULL)
+        reload_time_sources()
     return True
+
+
+def reload_time_sources():
+    subprocess.run(["chronyc", "reload", "sources"], check=False, stdout=subprocess.DEVNULL)
 
 
 # As the installation's answers have them -> as the API has them.
@@ -313,6 +320,20 @@ def lease_ipv6(root, session):
                 land_ipv6_lease(root, interfaces, pif)
                 return
     (root / LEASED6).unlink(missing_ok=True)
+    forget_ipv6_lease(root)
+
+
+def forget_ipv6_lease(root):
+    """Somebody has chosen another way to an address, under which this one would be kept."""
+    noted = root / "run/basalt" / LEASE6
+    words = dict(line.split("=", 1) for line in prepare.read(noted).splitlines())
+    if words:
+        subprocess.run(["systemctl", "stop", f"basalt-{LEASE6}.service"], check=False)
+        dhcp6.take_away(words["BRIDGE"], words["ADDRESS"])
+        noted.unlink()
+        if (root / OFFERED_TIME6).exists():
+            (root / OFFERED_TIME6).unlink()
+            reload_time_sources()
 
 
 def land_ipv6_lease(root, interfaces, pif):
@@ -333,7 +354,11 @@ def take_ipv6_lease(root, bridge):
     # Beside IPv4 the servers are those that came with it.
     if lease.dns and not prepare.addresses_on(bridge):
         prepare.write_name_servers(root, lease.dns)
-    prepare.write(root / "run/basalt" / LEASE6, f"BRIDGE={bridge}\n")
+    if lease.ntp and not (root / NAMED_TIME).exists():
+        prepare.replace_file(root / OFFERED_TIME6, "".join(f"server {one} iburst\n"
+                                                           for one in lease.ntp))
+        reload_time_sources()
+    prepare.write(root / "run/basalt" / LEASE6, f"BRIDGE={bridge}\nADDRESS={lease.address}\n")
     return lease.address
 
 

@@ -7,6 +7,7 @@ import json
 import sys
 import tempfile
 import unittest
+from dataclasses import replace
 from pathlib import Path
 from unittest import mock
 
@@ -327,7 +328,7 @@ class SettleNetwork(unittest.TestCase):
         api.pifs["eth0"]["IP"] = "192.0.2.9"
         self.assertEqual(self.lease_ipv6(api), [told])
         self.assertEqual(api.pifs["eth0"]["IPv6"], ["2001:db8::9/128"])
-        self.assertEqual(self.read("run/basalt/lease6"), "BRIDGE=xenbr0")
+        self.assertEqual(self.read("run/basalt/lease6"), "BRIDGE=xenbr0\nADDRESS=2001:db8::9")
         self.assertEqual(self.read("etc/resolv.conf"), "nameserver 192.0.2.3")
         # The API knows it already.
         self.assertEqual(self.lease_ipv6(api), [])
@@ -358,12 +359,36 @@ class SettleNetwork(unittest.TestCase):
                 self.lease_ipv6(api)
             self.assertEqual(len(api.leased), count)
 
+    def test_servers_of_time_of_a_lease_are_asked_unless_others_were_named(self):
+        api = Api(address="192.0.2.9")
+        api.pifs["eth0"]["ipv6_configuration_mode"] = "DHCP"
+        self.lease6(api, replace(self.LEASE6, ntp=("2001:db8::123",)))
+        self.put(settle_network.NAMED_TIME, "server 192.0.2.4 iburst\n")
+        self.lease_ipv6(api)
+        self.assertFalse((self.root / settle_network.OFFERED_TIME6).exists())
+        (self.root / settle_network.NAMED_TIME).unlink()
+        with mock.patch.object(settle_network.subprocess, "run") as run:
+            self.lease_ipv6(api)
+            self.assertEqual(self.read(settle_network.OFFERED_TIME6), "server 2001:db8::123 iburst")
+            api.pifs["eth0"]["ipv6_configuration_mode"] = "Autoconf"
+            self.lease_ipv6(api)
+            self.assertEqual(run.call_args.args[0], ["chronyc", "reload", "sources"])
+        self.assertFalse((self.root / settle_network.OFFERED_TIME6).exists())
+
     def test_another_way_to_an_address_forgets_that_of_before(self):
         self.put(settle_network.LEASED6, "xenbr0\n")
+        self.put("run/basalt/lease6", "BRIDGE=xenbr0\nADDRESS=2001:db8::9\n")
         api = Api()
         self.lease6(api, self.LEASE6)
-        self.assertEqual(self.lease_ipv6(api), [])
+        with mock.patch.object(settle_network.subprocess, "run") as run:
+            self.assertEqual(self.lease_ipv6(api), [])
+            self.assertEqual([call.args[0] for call in run.call_args_list], [
+                ["systemctl", "stop", "basalt-lease6.service"],
+                ["ip", "-6", "address", "del", "2001:db8::9/128", "dev", "xenbr0"]])
+            self.assertEqual(self.lease_ipv6(api), [])
+            self.assertEqual(run.call_count, 2)
         self.assertFalse((self.root / settle_network.LEASED6).exists())
+        self.assertFalse((self.root / "run/basalt/lease6").exists())
         self.assertEqual(api.leased, [])
 
     def test_who_changed_the_network_first_has_changed_it(self):
