@@ -132,24 +132,53 @@ class Console:
         title, facts = "Management network", self.watch.facts
         how = self.screen.choose(title, f"The address of {facts.device} is now {facts.address}. "
                                  "Clients lose their connections when it changes.",
-                                 ["Leave it", "By DHCP", "A fixed address"])
+                                 ["Leave it", "By DHCP", "A fixed address", "IPv6 ..."])
         if how == 1:
             self.working(title, "Asking the DHCP server ...",
                          lambda: self.host.set_network(facts, "dhcp"))
         if how == 2:
             self.change_to_fixed(title, facts)
+        if how == 3:
+            self.change_ipv6(facts)
 
     def change_to_fixed(self, title, facts):
+        questions = [("Address with its prefix, as in 192.0.2.10/24:", facts.address),
+                     ("Router (empty: none):", facts.gateway),
+                     ("Name servers, with spaces between them:", " ".join(facts.dns))]
+        if answers := self.ask_all(title, questions):
+            address, gateway, dns = answers
+            self.working(title, "Changing the address ...",
+                         lambda: self.host.set_network(facts, address, gateway, dns.split()))
+
+    def ask_all(self, title, questions):
+        """The lines that were typed; None when Escape was pressed at one of them."""
         answers = []
-        for question, before in [("Address with its prefix, as in 192.0.2.10/24:", facts.address),
-                                 ("Router (empty: none):", facts.gateway),
-                                 ("Name servers, with spaces between them:", " ".join(facts.dns))]:
+        for question, before in questions:
             answers.append(self.screen.ask(title, question, before))
             if answers[-1] is None:
-                return
-        address, gateway, dns = answers
-        self.working(title, "Changing the address ...",
-                     lambda: self.host.set_network(facts, address, gateway, dns.split()))
+                return None
+        return answers
+
+    def change_ipv6(self, facts):
+        title = "Management network: IPv6"
+        modes = ["", "None", "Autoconf", "DHCP", "Static"]
+        how = self.screen.choose(
+            title, f"It is now: {' '.join([*facts.ipv6, facts.ipv6_how or 'not known'])}.",
+            ["Leave it", "No IPv6", "As routers announce", "By DHCP", "A fixed address"])
+        if not how:
+            return
+        if modes[how] != "Static":
+            self.working(title, "Changing the address ...",
+                         lambda: self.host.set_ipv6(facts, modes[how]))
+            return
+        fixed = facts.ipv6[0] if facts.ipv6 and facts.ipv6_how == "fixed" else ""
+        if answers := self.ask_all(title, [
+                ("Address with its prefix, as in 2001:db8::10/64:", fixed),
+                ("Router (empty: none):", facts.gateway6),
+                ("Name servers of IPv6 (empty: those there are):", "")]):
+            address, gateway, dns = answers
+            self.working(title, "Changing the address ...", lambda: self.host.set_ipv6(
+                facts, "Static", address, gateway, dns.split()))
 
     def show_logs(self):
         names = list(LOGS)

@@ -11,6 +11,7 @@ import tempfile
 import threading
 import time
 import unittest
+from dataclasses import replace
 from pathlib import Path
 from unittest import mock
 
@@ -38,7 +39,7 @@ class Made(host.Host):
                           address="192.0.2.10/24", gateway="192.0.2.1", dns=("192.0.2.2",),
                           device="eth0", mac="52:54:00:00:00:01", known=True, enabled=True,
                           memory_bytes=4 << 30, memory_free_bytes=3 << 30, processors=2,
-                          xen="4.20.1", running=1,
+                          xen="4.20.1", running=1, ipv6=("2001:db8::10/64",), ipv6_how="fixed",
                           vms=(("guest", "Running"),) if "vms" in details else None)
     def password_is_right(self, password):
         return password == "secret1"
@@ -48,6 +49,8 @@ class Made(host.Host):
     def set_network(self, facts, address, gateway="", dns=()):
         host.checked_network(facts.mac, address, gateway, list(dns))
         self.note("network", address, gateway, *dns)
+    def set_ipv6(self, facts, mode, address="", gateway="", dns=()):
+        self.note("ipv6", mode, address, gateway, *dns)
     def restart_toolstack(self):
         self.note("restart")
         raise host.Failed("Restarting the services failed: no such unit.")
@@ -175,6 +178,21 @@ class OnATerminal(unittest.TestCase):
         self.terminal.wait("Changing the address")
         self.assert_acts("network 192.0.2.99/24 192.0.2.1 192.0.2.2 192.0.2.3")
 
+    def test_ipv6_is_shown_and_asked_for(self):
+        self.choose("Management network")
+        self.terminal.wait("2001:db8::10/64, fixed", "none known")
+        self.terminal.type(ENTER)
+        self.log_in()
+        self.terminal.wait("IPv6 ...")
+        self.terminal.type(DOWN, DOWN, DOWN, ENTER)
+        self.terminal.wait("It is now: 2001:db8::10/64 fixed.", "As routers announce")
+        self.terminal.type(DOWN, DOWN, DOWN, DOWN, ENTER, BACK, BACK, BACK, b"/80", ENTER,
+                           b"fe80::1", ENTER, b"2001:db8::2", ENTER)
+        self.terminal.wait("Changing the address")
+        self.assert_acts("ipv6 Static 2001:db8::10/80 fe80::1 2001:db8::2")
+        self.terminal.type(ENTER, DOWN, DOWN, DOWN, ENTER, DOWN, ENTER)
+        self.terminal.wait("Changing the address")
+
     def test_logs_are_looked_through_and_a_failure_is_told(self):
         self.choose("Logs")
         self.terminal.type(ENTER)
@@ -267,7 +285,10 @@ class FactsTest(unittest.TestCase):
             "address": "2001:db8::9", "metrics": "ref", "enabled": True, "resident_VMs": ["dom0"],
             "software_version": {}, "cpu_info": {}}, "host.get_all": ["ref"],
             "host_metrics.get_record": {"memory_total": "0", "memory_free": "0"},
-            "pool.get_all_records": {"ref": {"name_label": ""}}}
+            "pool.get_all_records": {"ref": {"name_label": ""}},
+            "host.get_management_interface": "pif", "PIF.get_record": {
+                "IPv6": ["2001:db8::9/128"], "ipv6_gateway": "fe80::1",
+                "ipv6_configuration_mode": "DHCP"}}
         session = mock.MagicMock()
         session.return_value.__enter__.return_value.call = lambda method, *_: answers[method]
         for lease, how in (("", "as routers announce"), ("run/basalt/lease6", "by DHCP")):
@@ -277,6 +298,8 @@ class FactsTest(unittest.TestCase):
                     mock.patch.object(host.xapi_client, "Session", session):
                 found = host.Host(self.root).facts()
             self.assertEqual(menu.network(found)[0], ("Address", f"2001:db8::9, {how}"))
+            self.assertIn(("IPv6", "2001:db8::9/128, by DHCP"), menu.network(found))
+            self.assertIn(("IPv6 router", "fe80::1"), menu.network(found))
 
     def test_a_machine_without_any_of_it_has_a_console_too(self):
         found = host.Host(self.root, str(self.root / "no-socket")).facts()
@@ -325,6 +348,73 @@ class FactsTest(unittest.TestCase):
                 made.set_network(facts, "192.0.2.9/24")
         must.assert_not_called()
         self.assertFalse((self.root / "var/lib/basalt/management.json").exists())
+
+    def api(self, answers):
+        """What `answers` says, and else the message's own name."""
+        api = mock.MagicMock()
+        api.__enter__.return_value = api
+        api.call.side_effect = lambda method, *_: answers.get(method, method)
+        self.enterContext(mock.patch.object(host.xapi_client, "Session", return_value=api))
+        self.enterContext(mock.patch.object(host, "LEARN_SECONDS", 0.2))
+        self.enterContext(mock.patch.object(host, "AGAIN_SECONDS", 0.01))
+        return api
+
+    def test_ipv6_is_told_to_the_services(self):
+        made = host.Host(self.root)
+        facts = host.Facts(mac="52:54:00:00:00:02", known=True, address="192.0.2.9/24")
+        answers = {"task.get_status": "success", "PIF.get_IPv6": ["2001:db8::7/64"],
+                   "task.get_error_info": ["INTERFACE_HAS_NO_IP", "x"]}
+        api = self.api(answers)
+        message = ("Async.PIF.reconfigure_ipv6", "host.get_management_interface")
+        with mock.patch.object(host, "must") as must:
+            made.set_ipv6(facts, "Static", "2001:db8::9/64", "fe80::1", ["2001:db8::2"])
+            api.call.assert_any_call(*message, "Static", "2001:db8::9/64", "fe80::1", "2001:db8::2")
+            for mode in ("None", "Autoconf"):
+                made.set_ipv6(facts, mode)
+                api.call.assert_any_call(*message, mode, "", "", "")
+            self.assertEqual(must.call_args.args[0],
+                             ["systemctl", "restart", "basalt-network.service"])
+            # Nobody has announced anything.
+            answers["PIF.get_IPv6"] = []
+            with self.assertRaisesRegex(host.Failed, "No router"):
+                made.set_ipv6(facts, "Autoconf")
+            answers["task.get_status"] = "failure"
+            must.reset_mock()
+            with self.assertRaisesRegex(host.Failed, "INTERFACE_HAS_NO_IP"):
+                made.set_ipv6(facts, "None")
+        must.assert_not_called()
+
+    def test_a_lease_of_dhcpv6_is_waited_for(self):
+        made = host.Host(self.root)
+        facts = host.Facts(mac="52:54:00:00:00:02", known=True, address="192.0.2.9/24")
+        self.api({"task.get_status": "success", "PIF.get_IPv6": ["2001:db8::7/64"]})
+        self.put("run/basalt/lease6", "BRIDGE=xenbr0\nADDRESS=2001:db8::7\n")
+        # That of before is none.
+        with mock.patch.object(host, "must"), self.assertRaisesRegex(host.Failed, "No DHCPv6"):
+            made.set_ipv6(facts, "DHCP")
+        (self.root / "run/basalt/lease6").unlink()
+        with mock.patch.object(host, "must", side_effect=lambda *_: self.put(
+                "run/basalt/lease6", "BRIDGE=xenbr0\nADDRESS=2001:db8::8\n")):
+            made.set_ipv6(facts, "DHCP")
+
+    def test_what_is_no_address_of_ipv6_is_refused(self):
+        made = host.Host(self.root)
+        api = self.api({})
+        facts = host.Facts(mac="52:54:00:00:00:02", known=True, address="192.0.2.9/24")
+        for change, wanted, reason in (
+                ({}, ("Static", "192.0.2.9/24"), "not an IPv6 address"),
+                ({}, ("Static", "2001:db8::9"), "lacks its prefix"),
+                ({}, ("Static", ""), "no.*IPv6"),
+                ({}, ("Static", "2001:db8::9/64", "2001:db9::1"), "not in the network"),
+                ({}, ("Static", "2001:db8::9/64", "", ["192.0.2.2"]), "IPv4"),
+                ({"address": "2001:db8::9/64"}, ("None",), "managed by IPv6"),
+                ({"address": "2001:db8::9/64", "ipv6_how": "fixed"}, ("DHCP",), "would have none"),
+                ({"hosts": 2}, ("Autoconf",), "through the pool")):
+            with self.subTest(wanted), self.assertRaisesRegex(host.Refused, reason):
+                made.set_ipv6(replace(facts, **change), *wanted)
+        with self.assertRaisesRegex(host.Failed, "do not answer now"):
+            made.set_ipv6(replace(facts, known=False), "None")
+        api.call.assert_not_called()
 
     def test_an_address_that_the_api_set_is_shown_and_stands(self):
         self.put("etc/basalt/host.toml", '[host]\naddress = "192.0.2.7/24"\n'

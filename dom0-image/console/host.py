@@ -20,14 +20,22 @@ sys.path[:0] = [str(Path(__file__).resolve().parents[1]),
 import management
 import slots
 import xapi_client
-from answers import Refused, checked_network
+from answers import NO_ADDRESS, Refused, checked_network
 
 LOCAL_SOCKET = "/var/lib/xcp/xapi"
 ACT_SECONDS = 300
 LOOK_SECONDS = 0.5
+# An address that others give takes them some seconds.
+LEARN_SECONDS = 40
+AGAIN_SECONDS = 2
 LOG_LINES = 2000
 LOGS = {"The host's services": ["-u", "xapi", "-u", "hostd", "-u", "basalt*"],
         "The kernel": ["--dmesg"], "Everything since the start": ["--boot"]}
+
+
+# As the API calls them -> for people.
+IPV6_WAYS = {"None": "none", "Static": "fixed", "DHCP": "by DHCP",
+             "Autoconf": "as routers announce"}
 
 
 class Failed(Exception):
@@ -47,6 +55,10 @@ class Facts:
     device: str = ""
     mac: str = ""
     how: str = "fixed"  # what kind of address it is, for people
+    # Of the management interface by IPv6, beside what it is managed by; the API says it.
+    ipv6: tuple = ()  # addresses, with their prefixes
+    ipv6_how: str = ""  # one of IPV6_WAYS; empty: not known
+    gateway6: str = ""
     fingerprint: str = ""  # SHA-256 of the certificate that clients are shown
     notice: str = ""
     live: bool = False
@@ -161,10 +173,13 @@ class Host:
             metrics = api.call("host_metrics.get_record", host["metrics"])
             pool = next(iter(api.call("pool.get_all_records").values()))
             hosts = len(api.call("host.get_all"))
+            pif = api.call("PIF.get_record", api.call("host.get_management_interface", ref))
             listed = {name: getattr(self, f"list_{name}")(api) for name in details}
         return Facts(**{
             **facts, "address": facts["address"] or host["address"],
             "known": True, "enabled": host["enabled"], "pool": pool["name_label"],
+            "ipv6": tuple(pif["IPv6"]), "gateway6": pif["ipv6_gateway"],
+            "ipv6_how": IPV6_WAYS.get(pif["ipv6_configuration_mode"], ""),
             "hosts": hosts, "xen": host["software_version"].get("xen", ""),
             "processor": host["cpu_info"].get("modelname", ""),
             "processors": int(host["cpu_info"].get("cpu_count", 0)),
@@ -228,6 +243,61 @@ class Host:
                     *told))
         except (OSError, xapi_client.Failure, xapi_client.Unexpected) as error:
             raise Failed(f"Changing the address failed: {error}") from error
+
+    def set_ipv6(self, facts, mode, address="", gateway="", dns=()):
+        """`mode`: a key of IPV6_WAYS; the rest belongs to Static, `address` with its prefix. Takes
+        effect at once, and at each start: the services keep it, so they must answer. Throws Refused
+        for what is none, Failed when it does not work."""
+        if facts.hosts > 1:
+            raise Refused("The address of a pool's host is changed through the pool.")
+        if mode == "Static":
+            wanted = checked_network(facts.mac, NO_ADDRESS, "", list(dns), ipv6=address,
+                                     gateway6=gateway)
+            address, dns = wanted.ipv6, wanted.dns
+        elif mode == "None" and ":" in facts.address:
+            raise Refused("The host is managed by IPv6, and has to keep an address of it.")
+        elif ":" in facts.address and facts.ipv6_how == IPV6_WAYS["Static"]:
+            # The services look for one at once, and would refuse (INTERFACE_HAS_NO_IP).
+            raise Refused("The host is managed by this address, and would have none until others "
+                          "give it one. Another fixed one can be chosen.")
+        if not facts.known:
+            raise Failed("The services keep addresses of IPv6, and do not answer now.")
+        told = (mode, address, gateway, ",".join(dns))
+        leased = self.leased_ipv6()
+        try:
+            with xapi_client.Session(f"unix:{self.socket}", "root", "") as api:
+                pif = api.call("host.get_management_interface",
+                               api.call("session.get_this_host", api.ref))
+                self.wait_for(api, api.call("Async.PIF.reconfigure_ipv6", pif, *told))
+                # It asks for the lease of DHCPv6, and forgets one that is not wanted any more.
+                must(["systemctl", "restart", "basalt-network.service"], "Asking for the lease")
+                self.wait_for_ipv6(api, pif, told, leased)
+        except (OSError, xapi_client.Failure, xapi_client.Unexpected) as error:
+            raise Failed(f"Changing the address failed: {error}") from error
+
+    def leased_ipv6(self):
+        """When a lease of DHCPv6 was noted; 0: there is none."""
+        try:
+            return (self.root / "run/basalt/lease6").stat().st_mtime_ns
+        except OSError:
+            return 0
+
+    def wait_for_ipv6(self, api, pif, told, leased):
+        """As long as somebody else has to give the address. `leased`: of the lease before."""
+        mode, deadline = told[0], time.monotonic() + LEARN_SECONDS
+        while time.monotonic() < deadline:
+            if mode == "DHCP":
+                if self.leased_ipv6() not in (0, leased):
+                    return
+            elif mode != "Autoconf" or api.call("PIF.get_IPv6", pif):
+                return
+            else:
+                # Told once more, it reads what it has now.
+                self.wait_for(api, api.call("Async.PIF.reconfigure_ipv6", pif, *told))
+            time.sleep(AGAIN_SECONDS)
+        raise Failed("No DHCPv6 server has answered yet. It is asked again until one does."
+                     if mode == "DHCP" else
+                     "No router has announced an address yet. The host has it when one does.")
 
     @staticmethod
     def wait_for(api, task):

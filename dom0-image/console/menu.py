@@ -59,7 +59,16 @@ def in_groups(fingerprint):
 def network(facts):
     return [("Address", facts.address and f"{facts.address}, {facts.how}"),
             ("Router", facts.gateway or "none"), ("Name servers", " ".join(facts.dns) or "none"),
-            ("Device", facts.device), ("MAC", facts.mac)]
+            *network6(facts), ("Device", facts.device), ("MAC", facts.mac)]
+
+
+def network6(facts):
+    """What has no address says only why; nothing where the services have not said it."""
+    if facts.ipv6_how in ("", "none"):
+        return [("IPv6", "none")] if facts.ipv6_how else []
+    addresses = ", ".join(facts.ipv6) or "no address yet"
+    return [("IPv6", f"{addresses}, {facts.ipv6_how}"),
+            ("IPv6 router", facts.gateway6 or "none known")]
 
 
 def machines(facts):
