@@ -40,7 +40,8 @@ ip address add 2001:db8::1/64 dev tap0 nodad
 dnsmasq --keep-in-foreground --conf-file=/dev/null --user=root --port=0 --interface=tap0 \
     --bind-dynamic --dhcp-range=2001:db8::100,2001:db8::1ff,64,120 --leasefile-ro \
     --enable-ra --ra-param=tap0,10 \
-    --dhcp-option=option6:dns-server,[2001:db8::53] --log-facility=- --pid-file= &
+    --dhcp-option=option6:dns-server,[2001:db8::53] \
+    --dhcp-option=option6:ntp-server,[2001:db8::123] --log-facility=- --pid-file= &
 exec "$@"
 """
 ANSWER = r"XenAPI at https://(\S+)\s+.*User: root  Password: (\w+)\s"
