@@ -217,8 +217,8 @@ class AskTest(unittest.TestCase):
         given = ask.ask(person("1"), found, never)
         self.assertEqual(given, answers.Answers(mode="upgrade", disk="/dev/nvme0n1", confirm=True))
         self.assertTrue(any("Upgrade the host on /dev/nvme0n1" in line for line in said))
-        with mock.patch.object(ask, "ask_disks", side_effect=Refused("asked for a disk")), \
-                self.assertRaisesRegex(Refused, "asked for a disk"):
+        with mock.patch.object(ask, "ask_network", side_effect=Refused("asked for a network")), \
+                self.assertRaisesRegex(Refused, "asked for a network"):
             ask.ask(person("2"), found, never)
 
     def test_the_summary_says_what_stays(self):
