@@ -17,6 +17,7 @@ sys.path[:0] = [str(HERE), str(HERE.parents[1] / "tools/dev")]
 
 import build
 import iso
+import medium
 import paths
 import web
 
@@ -65,7 +66,7 @@ class Reproducible(unittest.TestCase):
         media.mkdir()
         iso.make_packages(self.programs, debs)
         iso.make_image(iso.ensure_base(), debs, media / "basalt.iso", FASTEST_LEVEL,
-                       ovmf=iso.ensure_debian_ovmf())
+                       ovmf=medium.ovmf())
         return digests(debs), digests(media)
 
     def test_packages_and_medium_made_twice_are_the_same_bytes(self):

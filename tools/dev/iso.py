@@ -30,6 +30,13 @@ def add_tree(digest, top, beside):
         digest.update(f"{name}\0{path.stat().st_mode:o}\0".encode() + path.read_bytes())
 
 
+def digest_of_scripts(*scripts):
+    digest = hashlib.sha256()
+    for script in scripts:
+        add_tree(digest, DOM0 / script, DOM0)
+    return digest
+
+
 def base_hash(firmware):
     digest = hashlib.sha256()
     for part in (*BASE_PARTS, *([FIRMWARE_PART] if firmware else [])):
@@ -98,11 +105,9 @@ def ensure_xen(tree, base):
     config = base / f"boot/xen-{series}-amd64.config"
     if not config.exists():
         raise DevError(f"{tree} is Xen {version}, and Debian's tools here are of another series")
-    digest = hashlib.sha256()
+    digest = digest_of_scripts("own-xen.sh", "apart.sh")
     for top in (tree / "Config.mk", tree / "config", tree / "xen"):
         add_tree(digest, top, tree)
-    for script in ("own-xen.sh", "apart.sh"):
-        add_tree(digest, DOM0 / script, DOM0)
     add_tree(digest, config, base)
     made = cache() / f"xen-{version}-{digest.hexdigest()[:12]}"
     if not made.exists():
@@ -120,13 +125,6 @@ def compile_own(script, tree, made, version, *words):
         logged([str(DOM0 / script), *write_apt(Path(scratch)), str(copied), *words, str(out)])
         (out / "version").write_text(version + "\n")
         out.rename(made)
-
-
-def digest_of_scripts(*scripts):
-    digest = hashlib.sha256()
-    for script in scripts:
-        add_tree(digest, DOM0 / script, DOM0)
-    return digest
 
 
 def ensure_ovmf(tree):
