@@ -9,6 +9,9 @@ namespace basalt::hv::xen {
 
 namespace {
 
+// Of ten seconds each, in which a guest may let go of a disk.
+constexpr int unplug_rounds = 3;
+
 using OwnedDisk = Owned<libxl_device_disk, libxl_device_disk_init, libxl_device_disk_dispose>;
 using OwnedNic = Owned<libxl_device_nic, libxl_device_nic_init, libxl_device_nic_dispose>;
 
@@ -77,14 +80,19 @@ void add_disk(DomId dom, const agent::BootSpec& boot, const agent::DiskSpec& dis
 }
 
 void remove_disk(DomId dom, const agent::DiskSpec& disk, bool force) {
-    const Xl xl(Use::works);
-    Disks disks(xl, dom);
-    libxl_device_disk* const found = disks.of(disk.device);
-    if (found == nullptr) return;
-    const int code = force ? libxl_device_disk_destroy(xl.get(), number_of(dom), found, nullptr)
-                           : libxl_device_disk_remove(xl.get(), number_of(dom), found, nullptr);
-    if (code == ERROR_TIMEDOUT) throw err::device_detach_timeout("VBD", disk.vbd);
-    xl.check("libxl_device_disk_remove", code);
+    // Not libxl_device_disk_remove: after ten seconds it takes away by force what a guest uses.
+    const auto remove = force ? libxl_device_disk_destroy : libxl_device_disk_safe_remove;
+    // Asked again it goes on waiting. Others may work in between.
+    for (int round = 1;; ++round) {
+        const Xl xl(Use::works);
+        Disks disks(xl, dom);
+        libxl_device_disk* const found = disks.of(disk.device);
+        if (found == nullptr) return;
+        const int code = remove(xl.get(), number_of(dom), found, nullptr);
+        if (code == ERROR_TIMEDOUT && round < unplug_rounds) continue;
+        if (code == ERROR_TIMEDOUT) throw err::device_detach_timeout("VBD", disk.vbd);
+        return xl.check("libxl_device_disk_safe_remove", code);
+    }
 }
 
 void change_cd(DomId dom, const agent::BootSpec& boot, const agent::DiskSpec& disk,
