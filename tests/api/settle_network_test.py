@@ -191,7 +191,8 @@ class SettleByDhcpv6(Settling):
         self.assertRegex(found["IPv6"], r"^2001:db8::1[0-9a-f]{2}/128$")
         bridge = self.bridge_of(second)
         self.assertEqual(self.addresses(bridge), {"192.0.2.9/24", found["IPv6"]})
-        self.assertEqual((self.root / "run/basalt/lease6").read_text(), f"BRIDGE={bridge}\n")
+        self.assertEqual((self.root / "run/basalt/lease6").read_text(),
+                         f"BRIDGE={bridge}\nADDRESS={found['IPv6'].removesuffix('/128')}\n")
         # At the next start there is nothing on the bridge, and the same address comes again; the
         # switch has not forgotten it meanwhile.
         self.lab.kill("hostd")
