@@ -1,9 +1,5 @@
 """The contract suite of hypervisors, run by Xen: within the control domain of a medium that was
-booted live. On request only, as it takes an hour and more without hardware virtualisation:
-
-    BASALT_CONTRACT=1 python3 -m unittest tests/appliance/contract_test.py
-
-BASALT_CONTRACT may also be a filter of its cases, as *_reboots_*.
+booted live. BASALT_CONTRACT may be a filter of its cases, as *_reboots_*.
 """
 
 import os
@@ -11,6 +7,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import time
 import unittest
 from pathlib import Path
 
@@ -25,7 +22,7 @@ import medium
 from paths import SOURCE, cache
 
 ANSWER = r"XenAPI at https://(\S+)\s+.*User: root  Password: (\w+)\s"
-SUITE_SECONDS = 4 * 3600
+SUITE_SECONDS = 2 * 3600
 DISK_MIB = 192
 
 
@@ -37,6 +34,7 @@ def in_root(argv, *folders):
 def suite_disk(folder):
     """A disk with the suite's program and its guest."""
     preset = os.environ.get("BASALT_PRESET", "release")
+    build.build(preset, ["hv_contract"])
     content = folder / "content"
     content.mkdir()
     guest = cache() / "contract-guest"
@@ -59,7 +57,6 @@ def run_suite(console, cases):
                        "umount /mnt", SUITE_SECONDS)
 
 
-@unittest.skipUnless(os.environ.get("BASALT_CONTRACT"), "on request only: BASALT_CONTRACT=1")
 class XenContract(unittest.TestCase):
     def test_xen_means_the_same_by_the_same_verb(self):
         folder = Path(self.enterContext(tempfile.TemporaryDirectory(prefix="basalt-contract-")))
@@ -68,9 +65,10 @@ class XenContract(unittest.TestCase):
         console = machine.Console(running)
         said = console.wait(ANSWER, machine.BOOT_SECONDS)
         console.log_in(said[2])
-        asked = os.environ["BASALT_CONTRACT"]
-        words = run_suite(console, "Xen/*" if asked == "1" else f"Xen/*{asked}")
+        began = time.monotonic()
+        words = run_suite(console, f"Xen/*{os.environ.get('BASALT_CONTRACT', '')}")
         machine.tell(words)
+        machine.tell(f"the contract suite took {time.monotonic() - began:.0f} s on Xen")
         self.assertNotRegex(words, r"\[  FAILED  \]")
         self.assertRegex(words, r"\[  PASSED  \] [1-9]\d* test")
 
