@@ -273,10 +273,12 @@ class FactsTest(unittest.TestCase):
 
     def test_a_host_that_is_managed_by_ipv6_shows_that(self):
         self.put("etc/basalt/host.toml", '[host]\naddress = "169.254.1.1/16"\n')
+        self.put("etc/resolv.conf", "search example.org\nnameserver 2001:db8::53\n")
         kept = {"address": "none", "ipv6": "2001:db8::7/64", "gateway": "", "dns": []}
         with mock.patch.object(host.management, "kept_by_hostd", return_value=kept):
             found = host.Host(self.root, str(self.root / "no-socket")).facts()
-        self.assertEqual((found.address, found.how), ("2001:db8::7/64", "fixed"))
+        self.assertEqual((found.address, found.how, found.dns),
+                         ("2001:db8::7/64", "fixed", ("2001:db8::53",)))
         self.assertIn(("Manage it at", "https://[2001:db8::7]/"), menu.status(found))
 
     def test_an_ipv6_address_that_is_learnt_is_what_the_api_says(self):

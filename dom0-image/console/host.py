@@ -147,7 +147,7 @@ class Host:
                                  release.get("PRODUCT_VERSION", ""))).strip(),
             "hostname": read(self.root / "proc/sys/kernel/hostname"),
             "uuid": config.get("uuid", ""), "address": config.get("address", ""),
-            "gateway": config.get("gateway", ""), "dns": tuple(config.get("dns", ())),
+            "gateway": config.get("gateway", ""), "dns": tuple(config.get("dns", ())) or self.name_servers(),
             "device": device, "mac": read(self.root / "sys/class/net" / device / "address"),
             "how": how,
             "fingerprint": fingerprint(read(self.root / "var/lib/basalt/xapi/tls.pem")),
@@ -155,6 +155,11 @@ class Host:
                                              self.mirror_notice()])),
             "live": "boot=basalt" in words and not slots.running(words),
         }
+
+    def name_servers(self):
+        """That are asked now: a lease of DHCPv6 brings them, and no configuration has them."""
+        lines = (line.split() for line in read(self.root / "etc/resolv.conf").splitlines())
+        return tuple(words[1] for words in lines if words[:1] == ["nameserver"] and words[1:])
 
     def how_ipv6_is_learnt(self):
         lease = (self.root / "run/basalt/lease6").exists()
