@@ -2,6 +2,7 @@
 itself. On a host of its own, because it is booted."""
 
 import http.client
+import importlib.util
 import io
 import json
 import os
@@ -14,6 +15,39 @@ import urllib.parse
 from pathlib import Path
 
 import lab
+
+
+HOST_XENAPI = Path(__file__).resolve().parents[2] / "host-agent/plugins/XenAPI.py"
+PLUGIN = """#!/usr/bin/env python3
+import json, XenAPI, XenAPIPlugin
+
+def look(session, args):
+    host = session.xenapi.session.get_this_host(session.handle)
+    own = XenAPI.xapi_local()
+    own.xenapi.login_with_password("root", "", "1.0", "own")
+    callers = session.handle != own.handle
+    code = ended = ""
+    try:
+        own.xenapi.VM.get_by_uuid("none")
+    except XenAPI.Failure as failure:
+        code = failure.details[0]
+    own._session = "OpaqueRef:forgotten"
+    anew = len(own.xenapi.VM.get_all()) > 0 and own.handle != "OpaqueRef:forgotten"
+    version, last = own.API_version, own.handle
+    own.xenapi.session.logout()
+    try:
+        XenAPI.answer_of(own.host.get_all(last))
+    except XenAPI.Failure as failure:
+        ended = failure.details[0]
+    return json.dumps({"name": session.xenapi.host.get_hostname(host), "callers": callers,
+                       "word": args["word"], "version": version, "code": code, "anew": anew,
+                       "ended": ended})
+
+def fail(session, args):
+    return session.xenapi.VM.get_by_uuid("none")
+
+XenAPIPlugin.dispatch({"look": look, "fail": fail})
+"""
 
 
 class Admin(unittest.TestCase):
@@ -79,6 +113,33 @@ class Admin(unittest.TestCase):
         self.assertIn("blockdevices", told)
         self.fails("XENAPI_MISSING_PLUGIN", self.api.host.call_plugin, self.host, "updater.py",
                    "check_update", {})
+
+    def test_a_plugin_as_people_write_them_uses_the_host_s_own_modules(self):
+        script = lab.host().state / "host1/plugins/own"
+        script.write_text(PLUGIN)
+        script.chmod(0o755)
+        self.addCleanup(script.unlink)
+        told = json.loads(self.api.host.call_plugin(self.host, "own", "look", {"word": "<&>"}))
+        self.assertEqual(told, {
+            "name": self.api.host.get_hostname(self.host), "callers": True, "word": "<&>",
+            "version": ".".join(self.api.host.get_record(self.host)[f"API_version_{part}"]
+                                for part in ("major", "minor")), "code": "UUID_INVALID", "anew": True, "ended": "SESSION_INVALID"})
+        self.fails("UUID_INVALID", self.api.host.call_plugin, self.host, "own", "fail", {})
+
+    def test_the_host_s_own_module_reaches_other_hosts_too(self):
+        spec = importlib.util.spec_from_file_location("host_xenapi", HOST_XENAPI)
+        module = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(module)
+        with self.assertRaises(ssl.SSLCertVerificationError):
+            module.Session(lab.host().url).xenapi.login_with_password("root", lab.PASSWORD)
+        session = module.Session(lab.host().url, ignore_ssl=True)
+        with self.assertRaises(module.Failure) as wrong:
+            session.login_with_password("root", "no", "1.0", "test")
+        self.assertEqual(wrong.exception.details[0], "SESSION_AUTHENTICATION_FAILED")
+        session.login_with_password("root", lab.PASSWORD, "1.0", "test")
+        self.assertEqual(session.xenapi.host.get_all(), [self.host])
+        session.logout()
+        self.assertIsNone(session.handle)
 
     def test_an_extension_serves_a_call(self):
         script = lab.host().state / "host1/extensions/Test.echo"

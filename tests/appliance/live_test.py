@@ -47,6 +47,10 @@ dnsmasq --keep-in-foreground --conf-file=/dev/null --user=root --port=0 --interf
 exec "$@"
 """
 ANSWER = r"XenAPI at https://(\S+)\s+.*User: root  Password: (\w+)\s"
+# As administrators write them, for the host's own Python.
+SCRIPT = """import XenAPI; session = XenAPI.xapi_local(); \
+session.xenapi.login_with_password("root", "", "1.0", "script"); \
+print(session.xenapi.host.get_uuid(session.xenapi.host.get_all()[0]))"""
 
 
 class Live:
@@ -197,6 +201,7 @@ class LiveByBios(Live, unittest.TestCase):
         self.assertIn(f"INSTALLATION_UUID='{uuid}'",
                       self.console.run("cat /etc/xensource-inventory"))
         self.assertIn(uuid, self.console.run("xe host-list --minimal"))
+        self.assertIn(uuid, self.console.run(f"python3 -c '{SCRIPT}'"))
         self.assertIn("policy drop", self.console.run("nft list chain inet host input"))
         self.assertIn('"name": "eth0"', self.console.run("cat /var/lib/basalt/nics.json"))
 
