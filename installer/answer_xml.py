@@ -14,6 +14,9 @@ KNOWN = {"primary-disk", "guest-disks", "guest-disk", "admin-interface", "root-p
          "name-server", "nameserver", "hostname", "timezone", "ntp", "ntp-server", "ntp-servers",
          "keymap", "network-backend", "script", "post-install-script", "install-failed-script",
          "ui-confirmation-prompt", *WITHOUT_EFFECT}
+# A host that is there is made anew, with its local SR.
+REINSTALL = "reinstall"
+KNOWN_AGAIN = KNOWN - {"guest-disks", "guest-disk"} | {"existing-installation"}
 NOT_DONE = {"driver-source": "there are no driver packs: the medium has all drivers of its kernel",
             "backup-disk": "there are no backups of a host's disk to go back to"}
 
@@ -27,22 +30,22 @@ def from_xml(text, hash_password):
     except ElementTree.ParseError as error:
         raise Refused(f"The answer file cannot be read: {error}.") from error
     mode = root.get("mode", "fresh")
-    if root.tag != "installation" or mode not in ("fresh", UPGRADE):
-        raise Refused("This installer makes fresh installations and upgrades only: "
-                      "<installation mode=\"fresh\">.")
+    if root.tag != "installation" or mode not in ("fresh", REINSTALL, UPGRADE):
+        raise Refused("This installer installs, installs again and upgrades only: "
+                      "<installation mode=\"fresh\">, reinstall or upgrade.")
     if mode == UPGRADE:
         return xml_upgrade(root)
     for element in root:
         if element.tag in NOT_DONE:
             raise Refused(f"<{element.tag}>: {NOT_DONE[element.tag]}.")
-        if element.tag not in KNOWN:
+        if element.tag not in (KNOWN_AGAIN if mode == REINSTALL else KNOWN):
             raise Refused(f"This installer does not know what to do with <{element.tag}>.")
     notes = []
     source, servers = xml_ntp(root)
     # The other installer takes such a processor without a word.
     return checked_whole(Answers(
         password_hash=xml_password(required(root, "root-password"), hash_password),
-        **xml_disks(root, notes),
+        **(xml_disks_again if mode == REINSTALL else xml_disks)(root, notes),
         network=xml_network(required(root, "admin-interface"), texts(root, "name-server"),
                             xml_backend(root)),
         hostname=checked_hostname(content(root.find("hostname")) or "localhost.localdomain"),
@@ -128,6 +131,16 @@ def xml_disks(root, notes):
             notes.append("The local SR holds files on ext4: there is no SR of type lvm.")
     return {"disk": disk, "mirror": mirror, "guest_disks": others,
             "local_sr": local or len(others) < len(guests), "sr_type": checked_sr_type(kind)}
+
+
+def xml_disks_again(root, notes):
+    """The same of a host that is installed again: its partitions stay."""
+    disk = disk_path(content(required(root, "existing-installation")))
+    primary = root.find("primary-disk")
+    if primary is not None and disk_path(content(primary)) != disk:
+        raise Refused(f"The host on {disk} is installed again where it is, and nowhere else.")
+    notes.append("The local SR stays with what is in it; of the system before no backup is kept.")
+    return {"disk": disk, "reuse": True}
 
 
 def xml_mirror(primary):

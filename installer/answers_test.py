@@ -216,6 +216,21 @@ class XmlTest(Refusals):
         self.assertIn("lvm", notes[0])
         self.assertIn("repository", notes[1])
 
+    def test_a_host_is_installed_again_where_it_is(self):
+        again = (('mode="fresh"', 'mode="reinstall"'),
+                 ("<guest-disks/>", "<existing-installation>sda</existing-installation>"))
+        made = self.changed(*again)
+        self.assertEqual((made.disk, made.reuse, made.mirror, made.guest_disks, made.hostname),
+                         ("/dev/sda", True, "", (), "host1"))
+        self.assertIn("no backup is kept", made.notes[0])
+        with self.assertRaisesRegex(Refused, "no <existing-installation>"):
+            self.changed(again[0], ("<guest-disks/>", ""))
+        with self.assertRaisesRegex(Refused, "nowhere else"):
+            self.changed(*again, (">sda</primary-disk>", ">sdb</primary-disk>"))
+        with self.assertRaisesRegex(Refused, "guest-disks"):
+            self.changed(again[0], ("<guest-disks/>", "<guest-disks/><existing-installation>sda"
+                                                      "</existing-installation>"))
+
     def test_a_mirror_and_more_disks(self):
         plain = '<primary-disk guest-storage="no">sda</primary-disk>\n  <guest-disks/>'
 
@@ -267,7 +282,9 @@ class XmlTest(Refusals):
 
     def test_what_cannot_be_done_is_refused(self):
         self.assert_each_refused(XML.decode(), [
-            ("fresh", "reinstall", "fresh installations and upgrades"),
+            ("fresh", "restore", "installs, installs again and upgrades"),
+            ("<guest-disks/>", "<existing-installation>sda</existing-installation>",
+             "what to do with <existing-installation>"),
             (">sda<", ">sda,sdb<", "swraid"),
             ('guest-storage="no">sda<', 'swraid="true">sda<', "two disks"),
             ('guest-storage="no">sda<', 'swraid="true">missing,missing<', "one of which"),
