@@ -44,6 +44,7 @@ timezone = "Europe/Berlin"
 [installer]
 then = "poweroff"
 """
+AGAIN = INSTALL.replace('target = "/dev/vda"', 'target = "/dev/vda"\nreuse = true')
 UPGRADE = """\
 [installer]
 mode = "upgrade"
@@ -396,6 +397,21 @@ class HostLife(unittest.TestCase):
         self.assertNotIn("basalt.trial", self.console.run("cat /proc/cmdline"))
         self.find_everything()
         machine.picture(self.running, "host-console-upgraded")
+
+    def test_6_a_host_that_is_made_anew_has_its_local_sr_again(self):
+        self.take("off")
+        self.use_medium(AGAIN, lambda console: install_by_serial_line(console, INSTALLED))
+        self.start()
+        self.log_in()
+        api = self.api
+        self.assertNotEqual(api.call("host.get_uuid", api.call("host.get_all")[0]),
+                            self.note["uuid"])
+        self.assertEqual(api.call("VM.get_by_name_label", "kept"), [])
+        local = machine.default_sr(api)
+        self.assertIn(api.call("SR.get_uuid", local), self.note["srs"])
+        machine.act(api, "SR.scan", local)
+        self.assertEqual([int(vdi["virtual_size"]) for vdi in api.call("VDI.get_all_records").values()
+                          if vdi["SR"] == local and vdi["managed"]], [GUEST_DISK_BYTES])
 
 
 if __name__ == "__main__":
