@@ -497,7 +497,8 @@ def describe_sr(answers, chosen):
     places = []
     if answers.local_sr:
         places.append(f"{answers.sr_gib} GiB" if answers.sr_gib else "the rest of the disk")
-    return f"files on {SR_TYPES[answers.sr_type]}: {', '.join(places + [disk.path for disk in chosen.guests])}"
+    places += [disk.path for disk in chosen.guests]
+    return f"files on {SR_TYPES[answers.sr_type]}: {', '.join(places)}"
 
 
 def describe(step):

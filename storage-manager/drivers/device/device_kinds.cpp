@@ -25,13 +25,16 @@ constexpr const char* label = "basalt-sr";
 constexpr const char* label_of_installer = "BASALT-SR";
 
 struct FileSystem {
+    std::string type;                 // of the SRs on it
+    std::string title;                // for people
     std::string name;                 // as mount(2), blkid and wipefs have it
     std::vector<std::string> format;  // the command, less what says the uuid and the device
     std::string uuid_option;          // "" before the uuid or an option that ends with it
 };
 
-const FileSystem ext4{"ext4", {"mkfs.ext4", "-q", "-F", "-m", "0", "-L", label, "-U"}, ""};
-const FileSystem xfs{"xfs", {"mkfs.xfs", "-q", "-f", "-L", label, "-m"}, "uuid="};
+const FileSystem ext4{
+    "ext", "ext4", "ext4", {"mkfs.ext4", "-q", "-F", "-m", "0", "-L", label, "-U"}, ""};
+const FileSystem xfs{"xfs", "XFS", "xfs", {"mkfs.xfs", "-q", "-f", "-L", label, "-m"}, "uuid="};
 
 fs::path mount_point(const std::string& sr_uuid) {
     return fs::path("/run/sr-mount") / checked_uuid(sr_uuid);
@@ -163,6 +166,10 @@ Task<std::string> probe_device(RealLoop& loop, const FileSystem& kind, DeviceCon
 
 Kind device_kind(RealLoop& loop, const FileSystem& file_system) {
     Kind kind;
+    kind.facts.type = file_system.type;
+    kind.facts.name = "Local " + file_system.title;
+    kind.facts.description =
+        "Disks are qcow2 images in a file system of " + file_system.title + " on a local device";
     kind.facts.vendor = "Basalt";
     kind.facts.version = "1.0";
     kind.facts.capabilities = qcow2_capabilities();
@@ -186,19 +193,11 @@ Kind device_kind(RealLoop& loop, const FileSystem& file_system) {
 }  // namespace
 
 Kind ext_kind(RealLoop& loop) {
-    Kind kind = device_kind(loop, ext4);
-    kind.facts.type = "ext";
-    kind.facts.name = "Local ext4";
-    kind.facts.description = "Disks are qcow2 images in an ext4 file system on a local device";
-    return kind;
+    return device_kind(loop, ext4);
 }
 
 Kind xfs_kind(RealLoop& loop) {
-    Kind kind = device_kind(loop, xfs);
-    kind.facts.type = "xfs";
-    kind.facts.name = "Local XFS";
-    kind.facts.description = "Disks are qcow2 images in an XFS file system on a local device";
-    return kind;
+    return device_kind(loop, xfs);
 }
 
 }  // namespace basalt::sm
