@@ -13,6 +13,8 @@ from answers import DHCP, MISSING, NO_ADDRESS, SR_TYPES, Refused
 from disks import (BOOT_LABEL, GIB, LINUX_LVM, MIB, SLOTS, SR_GROUP, SR_LABEL, SR_PART, SR_VOLUME,
                    STATE_LABEL, Layout, partition_path)
 
+# What the host's settings say of a local SR.
+SR_ON_DEVICE = "device"
 # As storage-manager/drivers/device formats what is made later.
 SR_FORMATS = {"ext": ("mkfs.ext4", "-q", "-F", "-m", "0"), "xfs": ("mkfs.xfs", "-q", "-f")}
 MEMORY_BYTES_MIN = 1900 * MIB
@@ -395,7 +397,7 @@ def settings_steps(answers, cards, listed):
         "keymap": answers.keymap,
         "ntp": list(answers.ntp),
         "ntp_source": answers.settled_ntp_source(),
-        "local_sr": bool(answers.local_sr or answers.guest_disks),
+        "local_sr": SR_ON_DEVICE if answers.local_sr or answers.guest_disks else False,
         "network": {"mac": "" if network.bond else cards[0], "address": network.address,
                     "gateway": network.gateway, "dns": list(network.dns),
                     "bond": list(cards) if network.bond else [], "bond_mode": network.bond_mode,

@@ -42,6 +42,10 @@ PASSWORD_LENGTH = 12
 # Source: installer/disks.py.
 SR_LABEL = "BASALT-SR"
 SR_GROUP = "basalt-sr"
+# Of a live system, and of a host that was installed before its local SR was one on a device.
+SR_FOLDER = "var/lib/basalt/sr/local"
+# What the settings say of the others. Source: installer/plan.py.
+SR_ON_DEVICE = "device"
 # Types of SRs, by their file systems.
 SR_TYPES = {"ext4": "ext", "xfs": "xfs"}
 NO_ADDRESS = "none"
@@ -303,10 +307,11 @@ def make_sr_folders(root):
 def local_sr_lines(root, settings):
     """What hostd is told of the SR that a new host begins with: on an installed one the file system
     that the installer made, or that an earlier installation left, with the uuid of that one."""
-    if not settings:
-        return 'local_sr = "/var/lib/basalt/sr/local"\n'
-    if not settings["local_sr"]:
+    kind = settings.get("local_sr", True)
+    if not kind:
         return ""
+    if kind != SR_ON_DEVICE:
+        return f'local_sr = "/{SR_FOLDER}"\n'
     device = find_local_sr(root)
     facts = sr_facts(device) if device else {}
     if facts.get("TYPE") not in SR_TYPES:
@@ -315,6 +320,14 @@ def local_sr_lines(root, settings):
     uuid = facts["UUID"]
     return (f'local_sr = "/dev/disk/by-uuid/{uuid}"\nlocal_sr_type = "{SR_TYPES[facts["TYPE"]]}"\n'
             f'local_sr_uuid = "{uuid}"\n')
+
+
+def mount_local_sr(root):
+    """Of a host that was installed when its local SR was a folder: its records say that one."""
+    place, device = root / SR_FOLDER, find_local_sr(root)
+    if device is None or os.path.ismount(place):
+        return
+    run(["mount", "-t", "ext4", "-o", "noatime", str(device), str(place)])
 
 
 def find_local_sr(root):
@@ -559,6 +572,8 @@ def main(root=ROOT):
     apply_settings(root, settings)
     if settings:
         load_keymap(settings)
+        if settings.get("local_sr", True) is True:
+            mount_local_sr(root)
     host = make_identity(root, owner)
     make_ssh_key(root)
     passthrough.settle(root, kernel_words(root))

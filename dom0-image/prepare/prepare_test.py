@@ -342,14 +342,27 @@ class PrepareTest(unittest.TestCase):
 
         self.assertIn("/sr/local", lines({}))
         self.assertEqual(lines({"local_sr": False}), "")
-        self.assertEqual(lines({"local_sr": True}), "")
+        self.assertEqual(lines({"local_sr": True}), lines({}))
+        self.assertEqual(lines({"local_sr": "device"}), "")
         self.assertIn("basalt-sr", self.asked[0].args[0])  # it looked for volumes
         self.put("dev/disk/by-label/BASALT-SR")
-        self.assertEqual(lines({"local_sr": True}, "UUID=1-2\nTYPE=xfs\nLABEL=BASALT-SR\n"),
+        self.assertEqual(lines({"local_sr": "device"}, "UUID=1-2\nTYPE=xfs\nLABEL=BASALT-SR\n"),
                          'local_sr = "/dev/disk/by-uuid/1-2"\nlocal_sr_type = "xfs"\n'
                          'local_sr_uuid = "1-2"\n')
-        self.assertIn('"ext"', lines({"local_sr": True}, "UUID=1-2\nTYPE=ext4\n"))
-        self.assertEqual(lines({"local_sr": True}, "TYPE=vfat\n"), "")
+        self.assertIn('"ext"', lines({"local_sr": "device"}, "UUID=1-2\nTYPE=ext4\n"))
+        self.assertEqual(lines({"local_sr": "device"}, "TYPE=vfat\n"), "")
+
+    def test_a_host_whose_local_sr_is_a_folder_keeps_it(self):
+        prepare.make_sr_folders(self.root)
+        with mock.patch.object(prepare, "run") as run, \
+                mock.patch.object(prepare.subprocess, "run"):
+            prepare.mount_local_sr(self.root)
+            run.assert_not_called()
+            self.put("dev/disk/by-label/BASALT-SR")
+            prepare.mount_local_sr(self.root)
+        self.assertEqual(run.call_args.args[0][-2:], [
+            str(self.root / "dev/disk/by-label/BASALT-SR"),
+            str(self.root / "var/lib/basalt/sr/local")])
 
     def test_a_fixed_address_is_on_the_device_with_its_mac(self):
         self.nic("eth0", "52:54:00:00:00:01")
